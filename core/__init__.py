@@ -1,0 +1,21 @@
+"""The model and everything that needs no terminal."""
+
+from kvtui.core.cache import KVCache
+from kvtui.core.config import ModelConfig
+from kvtui.core.errors import KvtuiError
+from kvtui.core.generation import Generation, generate
+from kvtui.core.model import Model, load
+from kvtui.core.sampling import SamplingSettings
+from kvtui.core.tokenizer import CharTokenizer
+
+__all__ = [
+    "CharTokenizer",
+    "Generation",
+    "KVCache",
+    "KvtuiError",
+    "Model",
+    "ModelConfig",
+    "SamplingSettings",
+    "generate",
+    "load",
+]

@@ -1,0 +1,141 @@
+"""Models on disk: safetensors with the config, the vocabulary and the training record in the metadata. No pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from kvtui.core.config import ModelConfig, parameter_shapes
+from kvtui.core.errors import KvtuiError
+from kvtui.core.layers import Array
+from kvtui.core.tokenizer import CharTokenizer
+
+FORMAT = "kvtui-1"
+_DTYPES = {"F16", "F32", "F64"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a model file holds. ``training`` is the record of how the model came about, empty if unknown."""
+
+    config: ModelConfig
+    tokenizer: CharTokenizer
+    parameters: dict[str, Array]
+    training: dict[str, Any]
+    path: Path
+
+
+def write_atomically(path: Path, tensors: Mapping[str, Array], metadata: dict[str, str]) -> None:
+    """Write a safetensors file beside its place and move it there, so that no reader ever sees half of it."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+    except OSError as error:
+        raise KvtuiError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, name, metadata)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        raise KvtuiError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def save_checkpoint(
+    path: Path,
+    config: ModelConfig,
+    tokenizer: CharTokenizer,
+    parameters: dict[str, Array],
+    training: dict[str, Any] | None = None,
+    dtype: Any = np.float16,
+) -> None:
+    """Write a model file.
+
+    Raises:
+        KvtuiError: the place cannot be written to.
+    """
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(config.to_dict()),
+        "vocabulary": json.dumps(tokenizer.vocabulary),
+        "training": json.dumps(training or {}),
+    }
+    write_atomically(path, {name: value.astype(dtype) for name, value in parameters.items()}, metadata)
+
+
+def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:
+    """Read a model file, checking every name, shape, dtype and number.
+
+    Args:
+        path: a file, or a folder that holds ``model.safetensors``.
+        dtype: float32, or float64 for tests.
+
+    Raises:
+        KvtuiError: the file is missing, damaged, foreign, or does not fit its own config.
+    """
+    path = path / "model.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise KvtuiError(f"there is no model file {path}")
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise KvtuiError(f"{path} is a safetensors file, but not a kvtui model ('kvtui train' makes one)")
+            config, tokenizer, training = _read_metadata(path, metadata)
+            shapes = parameter_shapes(config)
+            names = set(file.keys())
+            if names != set(shapes):
+                wrong = sorted(names ^ set(shapes))
+                raise KvtuiError(
+                    f"{path}: parameters missing or unknown: {', '.join(wrong[:3])}{' …' * (len(wrong) > 3)}"
+                )
+            parameters = {}
+            for name, shape in shapes.items():
+                entry = file.get_slice(name)
+                if entry.get_dtype() not in _DTYPES:
+                    raise KvtuiError(f"{path}: {name} has dtype {entry.get_dtype()}; it has to be one of F16, F32, F64")
+                if tuple(entry.get_shape()) != shape:
+                    raise KvtuiError(
+                        f"{path}: {name} has shape {tuple(entry.get_shape())}; the config asks for {shape}"
+                    )
+                parameters[name] = file.get_tensor(name).astype(dtype)
+                if not np.isfinite(parameters[name]).all():
+                    raise KvtuiError(f"{path}: {name} holds a NaN or an infinity; the file is damaged")
+    except SafetensorError as error:
+        raise KvtuiError(f"{path} is not a whole safetensors file: {error}") from None
+    except OSError as error:
+        raise KvtuiError(f"cannot read {path}: {error.strerror or error}") from None
+    return Checkpoint(config, tokenizer, parameters, training, path)
+
+
+def _read_metadata(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, CharTokenizer, dict[str, Any]]:
+    try:
+        values, vocabulary = json.loads(metadata["config"]), json.loads(metadata["vocabulary"])
+        training = json.loads(metadata.get("training", "{}"))
+    except (KeyError, ValueError, RecursionError):
+        raise KvtuiError(
+            f"{path}: the metadata is damaged: config, vocabulary or training record missing or not JSON"
+        ) from None
+    if not isinstance(values, dict) or not isinstance(vocabulary, list) or not isinstance(training, dict):
+        raise KvtuiError(f"{path}: the metadata is damaged: wrong kinds of values")
+    try:
+        config, tokenizer = ModelConfig.from_dict(values), CharTokenizer(vocabulary)
+    except (KvtuiError, TypeError) as error:
+        raise KvtuiError(f"{path}: {error}") from None
+    if tokenizer.vocab_size != config.vocab_size:
+        raise KvtuiError(
+            f"{path}: the vocabulary has {tokenizer.vocab_size} characters, the config says {config.vocab_size}"
+        )
+    return config, tokenizer, training

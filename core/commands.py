@@ -1,0 +1,67 @@
+"""What a reader may ask of the generation loop between two tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class SetCache:
+    """Turn the cache on or off. The text stays the same; only its price changes."""
+
+    on: bool
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait before the next token until told otherwise. Requests for attention are still answered."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Write one token and pause."""
+
+
+@dataclass(frozen=True)
+class SetPace:
+    """Tokens a second, or None for as fast as the model goes. The wait is never part of the measured time."""
+
+    tokens_per_second: float | None
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the generation (reason ``cancelled``)."""
+
+
+@dataclass(frozen=True)
+class ShowAttention:
+    """Ask for attention weights of query rows ``first_row`` up to, not including, ``last_row`` of the window.
+
+    Negative rows count from the end, as in a slice; ``last_row`` None means the newest. ``heads`` None means all.
+    """
+
+    layer: int
+    heads: tuple[int, ...] | None = None
+    first_row: int = -1
+    last_row: int | None = None
+
+
+Command = SetCache | Pause | Resume | Step | SetPace | Stop | ShowAttention
+
+
+class CommandSource(Protocol):
+    """Where commands come from: a pipe, a queue, or a list in a test."""
+
+    def poll(self, timeout: float | None) -> Command | None:
+        """The next command, waiting for it up to ``timeout`` seconds (None: for ever); None if there is none.
+
+        ``poll(0)`` must be cheap: it is called after every token.
+        """
+        ...

@@ -1,0 +1,161 @@
+"""The shape of a decoder, checked once so that the rest of the code need not ask."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from kvtui.core.errors import KvtuiError
+
+Norm = Literal["layer", "rms"]
+Position = Literal["learned", "rotary"]
+Mlp = Literal["gelu", "swiglu"]
+
+_LARGEST = 1 << 24  # a bound on every size, so that a hostile file cannot ask for the whole memory
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and choices of one decoder-only transformer.
+
+    The four choices are independent of each other: ``norm`` (LayerNorm, or RMSNorm of Zhang & Sennrich 2019),
+    ``position`` (learned as in GPT-2, or rotary as in Su et al. 2021), ``mlp`` (GELU, or SwiGLU of Shazeer 2020)
+    and ``num_kv_heads`` (equal to ``num_heads``, or fewer: grouped-query attention, Ainslie et al. 2023).
+
+    Raises:
+        KvtuiError: a size or a combination that no decoder can have, with the reason.
+    """
+
+    vocab_size: int
+    context_length: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    embed_dim: int
+    mlp_dim: int
+    norm: Norm = "layer"
+    position: Position = "rotary"
+    mlp: Mlp = "gelu"
+    tied_output: bool = False
+    bias: bool = False
+    norm_epsilon: float = 1e-5
+    rotary_base: float = 10_000.0
+
+    def __post_init__(self) -> None:
+        for name in _SIZES:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
+                raise KvtuiError(f"{name} is {value!r}; it has to be a whole number from 1 to {_LARGEST:,}")
+        for name, choices in (("norm", Norm), ("position", Position), ("mlp", Mlp)):
+            if getattr(self, name) not in get_args(choices):
+                raise KvtuiError(
+                    f"{name} is {getattr(self, name)!r}; it has to be one of {', '.join(get_args(choices))}"
+                )
+        for name in ("tied_output", "bias"):
+            if not isinstance(getattr(self, name), bool):
+                raise KvtuiError(f"{name} is {getattr(self, name)!r}; it has to be true or false")
+        for name in ("norm_epsilon", "rotary_base"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12:
+                raise KvtuiError(f"{name} is {value!r}; it has to be a number above 0")
+        if self.num_heads % self.num_kv_heads:
+            raise KvtuiError(
+                f"{self.num_heads} heads cannot share {self.num_kv_heads} key/value heads evenly; "
+                "num_kv_heads has to divide num_heads"
+            )
+        if self.position == "rotary" and self.head_dim % 2:
+            raise KvtuiError(f"head_dim is {self.head_dim}; rotary positions turn pairs, so it has to be even")
+
+    @property
+    def query_dim(self) -> int:
+        """Width of all query heads side by side."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def kv_dim(self) -> int:
+        """Width of all key (or value) heads side by side."""
+        return self.num_kv_heads * self.head_dim
+
+    def cache_bytes_per_token(self, itemsize: int = 4) -> int:
+        """Bytes that one position takes in the cache: a key and a value per layer and key/value head."""
+        return 2 * self.num_layers * self.kv_dim * itemsize
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            KvtuiError: a field is missing or unknown, or a value is refused.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        missing = sorted(set(_SIZES) - set(values))
+        if unknown or missing:
+            raise KvtuiError(f"model config: unknown fields {unknown}, missing fields {missing}")
+        return cls(**values)
+
+
+_SIZES = (
+    "vocab_size",
+    "context_length",
+    "num_layers",
+    "num_heads",
+    "num_kv_heads",
+    "head_dim",
+    "embed_dim",
+    "mlp_dim",
+)
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every parameter: the one list that initialisation, checkpoints and training go by.
+
+    A projection from n to m numbers is stored as (n, m), so that it is applied as ``x @ weight``.
+    """
+    width = config.embed_dim
+    shapes: dict[str, tuple[int, ...]] = {"token_embedding": (config.vocab_size, width)}
+    if config.position == "learned":
+        shapes["position_embedding"] = (config.context_length, width)
+
+    def norm(name: str) -> None:
+        shapes[f"{name}.gain"] = (width,)
+        if config.bias and config.norm == "layer":
+            shapes[f"{name}.bias"] = (width,)
+
+    def linear(name: str, inputs: int, outputs: int) -> None:
+        shapes[f"{name}.weight"] = (inputs, outputs)
+        if config.bias:
+            shapes[f"{name}.bias"] = (outputs,)
+
+    for layer in range(config.num_layers):
+        block = f"blocks.{layer}"
+        norm(f"{block}.attention_norm")
+        linear(f"{block}.attention.query", width, config.query_dim)
+        linear(f"{block}.attention.key", width, config.kv_dim)
+        linear(f"{block}.attention.value", width, config.kv_dim)
+        linear(f"{block}.attention.output", config.query_dim, width)
+        norm(f"{block}.mlp_norm")
+        if config.mlp == "swiglu":
+            linear(f"{block}.mlp.gate", width, config.mlp_dim)
+        linear(f"{block}.mlp.up", width, config.mlp_dim)
+        linear(f"{block}.mlp.down", config.mlp_dim, width)
+    norm("final_norm")
+    if not config.tied_output:
+        shapes["output.weight"] = (width, config.vocab_size)
+    return shapes
+
+
+def parameter_count(config: ModelConfig) -> int:
+    """Number of numbers in the model."""
+    total = 0
+    for shape in parameter_shapes(config).values():
+        size = 1
+        for length in shape:
+            size *= length
+        total += size
+    return total

@@ -1,0 +1,272 @@
+"""The generation loop: the one place where text is written. Everything that shows or stores it reads its events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from time import perf_counter_ns
+
+import numpy as np
+
+from kvtui.core import commands as ask
+from kvtui.core import events
+from kvtui.core.errors import KvtuiError
+from kvtui.core.layers import Array
+from kvtui.core.model import Model
+from kvtui.core.observe import AttentionRecord, Stopwatch
+from kvtui.core.sampling import Sampler, SamplingSettings
+
+
+class Generation:
+    """One text being written.
+
+    :meth:`run` yields the events. Between two tokens it obeys the commands that ``commands`` holds. The arguments are
+    those of :func:`generate`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        prompt: str,
+        *,
+        max_new_tokens: int | None = None,
+        seed: int = 0,
+        cache: bool = True,
+        sampling: SamplingSettings | None = None,
+        commands: ask.CommandSource | None = None,
+        pace: float | None = None,
+        paused: bool = False,
+        parts: bool = False,
+        observe: bool = False,
+        verify: bool = False,
+    ) -> None:
+        if max_new_tokens is not None and max_new_tokens < 0:
+            raise KvtuiError(f"max_new_tokens is {max_new_tokens}; it has to be 0 or more")
+        self.model = model
+        self.cache = model.new_cache()
+        self.cache_on = cache
+        self.pace = _check_pace(pace)
+        self.paused = paused
+        ids = model.tokenizer.encode(prompt) or [model.tokenizer.start_id]
+        self.dropped = max(0, len(ids) - model.config.context_length)
+        self.window = ids[self.dropped :]  # what the model sees: the newest tokens, at most its context
+        self.written = 0
+        self.seconds = 0.0
+        self._max_new_tokens = max_new_tokens
+        self._sampler = Sampler(sampling or SamplingSettings(), seed)
+        self._commands = commands
+        self._record = AttentionRecord(model.config, model.dtype) if observe else None
+        self._stopwatch = Stopwatch() if parts else None
+        self._verify = verify
+        self._logits: Array = np.empty(0)
+        self._steps_allowed = 0
+        self._cancelled = False
+        self._due = 0.0
+        if cache:
+            model.decode_step  # noqa: B018 - prepared here, so that the first token's time does not hold it
+
+    @property
+    def position(self) -> int:
+        """Place in the whole text of the newest token."""
+        return self.dropped + len(self.window) - 1
+
+    def run(self) -> Iterator[events.Event]:
+        """Prefill, then a token after the other until the length is reached or someone says stop."""
+        yield self._prefill()
+        self._due = time.perf_counter()
+        while self._max_new_tokens is None or self.written < self._max_new_tokens:
+            yield from self._obey()
+            if self._cancelled:
+                break
+            if len(self.window) == self.model.config.context_length:
+                yield self._evict()
+            yield self._next_token()
+        rate = self.written / self.seconds if self.seconds else 0.0
+        yield events.End("cancelled" if self._cancelled else "length", self.written, self.seconds, rate)
+
+    def attention(self, wanted: ask.ShowAttention) -> events.Attention:
+        """Attention weights of rows of the window; answers after the end of the run as well.
+
+        Raises:
+            KvtuiError: not observing, or no such layer, head or rows.
+        """
+        config = self.model.config
+        if self._record is None:
+            raise KvtuiError("attention is only recorded with observe=True")
+        if not 0 <= wanted.layer < config.num_layers:
+            raise KvtuiError(f"there is no layer {wanted.layer}: the model has 0 to {config.num_layers - 1}")
+        heads = tuple(range(config.num_heads)) if wanted.heads is None else wanted.heads
+        if not heads or not all(0 <= head < config.num_heads for head in heads):
+            raise KvtuiError(f"there are no heads {heads}: the model has 0 to {config.num_heads - 1}")
+        first, last, _ = slice(wanted.first_row, wanted.last_row).indices(len(self.window))
+        if first >= last:
+            raise KvtuiError(
+                f"rows {wanted.first_row} to {wanted.last_row} are not in the window of {len(self.window)}"
+            )
+        weights = self._record.weights(wanted.layer, first, last)[list(heads)]
+        keys = tuple(self.model.tokenizer.decode([token]) for token in self.window[:last])
+        return events.Attention(wanted.layer, heads, first, weights, keys, self.dropped)
+
+    def _prefill(self) -> events.Prefill:
+        started = perf_counter_ns()
+        self._logits = self._run_window()
+        seconds = (perf_counter_ns() - started) / 1e9
+        text = self.model.tokenizer.decode(self.window)
+        return events.Prefill(len(self.window), seconds, self.cache_on, self.cache.bytes_used, text, self.dropped)
+
+    def _run_window(self) -> Array:
+        """Run what the cache does not hold yet: one token, or the whole window when the cache is off or was emptied.
+
+        Returns:
+            Logits after the newest token, (V,).
+        """
+        missing = self.window[self.cache.length :]
+        if self.cache_on and len(missing) == 1 and self.cache.length:
+            return self.model.decode(missing[0], self.cache, record=self._record, stopwatch=self._stopwatch)
+        cache = self.cache if self.cache_on else None
+        return self.model.forward(missing, cache, record=self._record, stopwatch=self._stopwatch)[-1]
+
+    def _next_token(self) -> events.Token:
+        if self._stopwatch:
+            self._stopwatch.start()
+        started = perf_counter_ns()
+        token, logprob = self._sampler.sample(self._logits)
+        if self._stopwatch:
+            self._stopwatch.mark("sampling")
+        self.window.append(token)
+        computed = len(self.window) - self.cache.length
+        self._logits = self._run_window()
+        seconds = (perf_counter_ns() - started) / 1e9
+        event = events.Token(
+            step=self.written,
+            position=self.position,
+            id=token,
+            text=self.model.tokenizer.decode([token]),
+            logprob=logprob,
+            seconds=seconds,
+            cache=self.cache_on,
+            context=len(self.window),
+            computed=computed,
+            cached_positions=self.cache.length,
+            cache_bytes=self.cache.bytes_used,
+            parts=self._stopwatch.parts() if self._stopwatch else None,
+            max_logit_error=self._logit_error() if self._verify else None,
+        )
+        self.written += 1
+        self.seconds += seconds
+        return event
+
+    def _logit_error(self) -> float:
+        return float(np.abs(self.model.forward(self.window)[-1] - self._logits).max())
+
+    def _evict(self) -> events.Evict:
+        """Drop the oldest half of the window. The next step runs the rest again, at its new positions."""
+        kept = max(1, self.model.config.context_length // 2)
+        dropped = len(self.window) - kept
+        if not dropped:
+            raise KvtuiError("a context of one position leaves no room to write")
+        self.window = self.window[-kept:]
+        self.dropped += dropped
+        self.cache.reset()
+        return events.Evict(dropped, kept, self.dropped)
+
+    def _obey(self) -> Iterator[events.Event]:
+        """Obey commands until the next token is due."""
+        if self.pace is not None:
+            self._due = max(self._due + 1.0 / self.pace, time.perf_counter())
+        if self._commands is None:
+            if self.pace is not None:
+                time.sleep(max(0.0, self._due - time.perf_counter()))
+            return
+        while not self._cancelled:
+            waiting = self.paused and not self._steps_allowed
+            timeout = None if waiting else max(0.0, self._due - time.perf_counter()) if self.pace is not None else 0.0
+            command = self._commands.poll(timeout)
+            if command is not None:
+                yield from self._carry_out(command)
+            elif not waiting:
+                break
+        self._steps_allowed = 0
+
+    def _carry_out(self, command: ask.Command) -> Iterator[events.Event]:
+        match command:
+            case ask.ShowAttention():
+                yield self.attention(command)
+                return
+            case ask.SetCache(on):
+                if not on:
+                    self.cache.reset()
+                self.cache_on = on
+            case ask.Pause():
+                self.paused = True
+            case ask.Resume():
+                self.paused = False
+            case ask.Step():
+                self.paused, self._steps_allowed = True, 1
+            case ask.SetPace(pace):
+                self.pace = _check_pace(pace)
+                self._due = time.perf_counter()
+            case ask.Stop():
+                self._cancelled = True
+                return
+        yield events.State(self.cache_on, self.paused, self.pace)
+
+
+def _check_pace(pace: float | None) -> float | None:
+    if pace is not None and not 0.01 <= pace <= 1e6:
+        raise KvtuiError(f"pace is {pace}; it has to be from 0.01 to 1,000,000 tokens a second, or unlimited")
+    return pace
+
+
+def generate(
+    model: Model,
+    prompt: str,
+    *,
+    max_new_tokens: int | None = None,
+    seed: int = 0,
+    cache: bool = True,
+    sampling: SamplingSettings | None = None,
+    commands: ask.CommandSource | None = None,
+    pace: float | None = None,
+    paused: bool = False,
+    parts: bool = False,
+    observe: bool = False,
+    verify: bool = False,
+) -> Iterator[events.Event]:
+    """Write text, one event at a time.
+
+    The same seed gives the same text with the cache on, off, or toggled at any step, as far as the text goes: when the
+    context is full the oldest half of it is dropped in either case.
+
+    Args:
+        model: the decoder.
+        prompt: what to go on from; empty starts from the tokenizer's ``start_id``. If it is longer than the context,
+            its end is used and the ``prefill`` event says how much was dropped.
+        max_new_tokens: when to end, None for never.
+        seed: of the sampler's random generator.
+        cache: whether to begin with the cache on.
+        sampling: how to choose tokens.
+        commands: obeyed between two tokens.
+        pace: tokens a second, None for as fast as the model goes. Waiting is never part of a measured time.
+        paused: wait for a command before the first token.
+        parts: measure where each token's time goes.
+        observe: keep what :class:`~kvtui.core.commands.ShowAttention` needs.
+        verify: run every token without the cache as well (not timed) and report the greatest logit difference.
+
+    Raises:
+        KvtuiError: a character that the model never saw, or a number out of range; at once, not when first read.
+    """
+    return Generation(
+        model,
+        prompt,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        cache=cache,
+        sampling=sampling,
+        commands=commands,
+        pace=pace,
+        paused=paused,
+        parts=parts,
+        observe=observe,
+        verify=verify,
+    ).run()

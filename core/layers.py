@@ -1,0 +1,128 @@
+"""The pieces of a decoder, each a small function from arrays to arrays.
+
+Letters in shape comments: T new positions, S positions seen so far, E embed_dim, H heads, G key/value heads,
+D head_dim, M mlp_dim, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+
+# Query rows that are scored together. A block's scores stay in the processor's cache while softmax passes over
+# them, and keys after the block's last row are never scored: that skips nearly half of all the work.
+QUERY_BLOCK = 64
+
+GELU_SCALE = float(np.sqrt(2.0 / np.pi))
+GELU_CUBIC = 0.044715
+
+
+def layer_norm(x: Array, gain: Array, bias: Array | None, epsilon: float) -> Array:
+    """Zero mean and unit variance over the last axis, then gain and bias (Ba et al. 2016). (T, E) -> (T, E)."""
+    centred = x - x.mean(axis=-1, keepdims=True)  # (T, E)
+    variance = np.vecdot(centred, centred)[..., None] / x.shape[-1]  # (T, 1)
+    centred *= gain / np.sqrt(variance + epsilon)
+    return centred if bias is None else centred + bias
+
+
+def rms_norm(x: Array, gain: Array, epsilon: float) -> Array:
+    """Unit root-mean-square over the last axis, then gain (Zhang & Sennrich 2019, eq. 4). (T, E) -> (T, E)."""
+    mean_square = np.vecdot(x, x)[..., None] / x.shape[-1]  # (T, 1)
+    return x * (gain / np.sqrt(mean_square + epsilon))
+
+
+def gelu(x: Array) -> Array:
+    """x · Φ(x), in the tanh form that GPT-2 uses (Hendrycks & Gimpel 2016, sec. 2). Same shape."""
+    inner = x * x
+    inner *= GELU_SCALE * GELU_CUBIC
+    inner += GELU_SCALE
+    inner *= x  # sqrt(2/pi) (x + 0.044715 x^3)
+    np.tanh(inner, out=inner)
+    inner += 1.0
+    inner *= x
+    inner *= 0.5
+    return inner
+
+
+def silu(x: Array) -> Array:
+    """x · sigmoid(x), the gate of SwiGLU (Shazeer 2020, eq. 6). Same shape."""
+    with np.errstate(over="ignore"):  # exp of a large -x is infinite, and x / infinity is the right 0
+        return np.asarray(x / (1.0 + np.exp(-x)), dtype=x.dtype)
+
+
+def softmax(scores: Array) -> Array:
+    """Softmax over the last axis, in place: the scores become weights that sum to 1."""
+    scores -= scores.max(axis=-1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=-1, keepdims=True)
+    return scores
+
+
+def rotary_table(context_length: int, head_dim: int, base: float, dtype: Any = np.float32) -> NDArray[Any]:
+    """exp(i · position · frequency) for every position and pair of a head. (context_length, D/2), complex.
+
+    Frequencies are base^(-2j/D), j = 0 .. D/2-1 (Su et al. 2021, eq. 15; pairs (2j, 2j+1) as in that paper).
+    """
+    frequencies = base ** (-np.arange(0, head_dim, 2) / head_dim)  # (D/2,)
+    angles = np.outer(np.arange(context_length), frequencies)  # (context, D/2)
+    return np.exp(1j * angles).astype(np.result_type(dtype, np.complex64))
+
+
+def rotate(heads: Array, rotation: NDArray[Any]) -> Array:
+    """Turn each pair of numbers of each head by its position's angle (Su et al. 2021, sec. 3.4.2).
+
+    A pair (a, b) is the complex number a + ib, so that one complex product turns it.
+
+    Args:
+        heads: (T, H, D), contiguous.
+        rotation: (T, D/2), rows of :func:`rotary_table`.
+    """
+    pairs = heads.view(rotation.dtype)  # (T, H, D/2)
+    return (pairs * rotation[:, None, :]).view(heads.dtype)  # (T, H, D)
+
+
+def causal_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    on_weights: Callable[[int, Array], None] | None = None,
+    block: int = QUERY_BLOCK,
+) -> Array:
+    """softmax(QKᵀ/√D)V with each query blind to later keys (Vaswani et al. 2017, eq. 1).
+
+    The T queries are the last T of the S positions. Query head h reads key/value head h // (H/G).
+
+    Args:
+        query: (H, T, D).
+        key: (G, S, D).
+        value: (G, S, D).
+        on_weights: called with (first row, weights (H, rows, keys)) of each block of query rows.
+        block: query rows to score at a time.
+
+    Returns:
+        (T, H·D), heads side by side.
+    """
+    num_heads, num_new, head_dim = query.shape
+    num_kv_heads, num_seen, _ = key.shape
+    past = num_seen - num_new
+    grouped = query.reshape(num_kv_heads, -1, num_new, head_dim)  # (G, H/G, T, D)
+    grouped = grouped * query.dtype.type(head_dim**-0.5)
+    out = np.empty((num_new, num_heads, head_dim), query.dtype)  # (T, H, D)
+    heads_first = out.transpose(1, 0, 2).reshape(num_kv_heads, -1, num_new, head_dim)  # a view: (G, H/G, T, D)
+    hidden = np.triu(np.full((block, block), -np.inf, query.dtype), 1)  # what a block's own keys must not show
+    for first in range(0, num_new, block):
+        last = min(first + block, num_new)
+        rows, seen = last - first, past + last
+        scores = grouped[:, :, first:last] @ key[:, None, :seen].swapaxes(-1, -2)  # (G, H/G, rows, seen)
+        scores[..., seen - rows :] += hidden[:rows, :rows]
+        weights = softmax(scores)
+        np.matmul(weights, value[:, None, :seen], out=heads_first[:, :, first:last])
+        if on_weights is not None:
+            on_weights(first, weights.reshape(num_heads, rows, seen))
+    return out.reshape(num_new, num_heads * head_dim)

@@ -1,0 +1,244 @@
+"""The decoder: from token ids to logits.
+
+Letters in shape comments are those of :mod:`kvtui.core.layers`: T new positions, S positions seen so far, E embed_dim,
+H heads, G key/value heads, D head_dim, M mlp_dim, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kvtui.core import layers
+from kvtui.core.cache import KVCache
+from kvtui.core.checkpoint import load_checkpoint
+from kvtui.core.config import ModelConfig, parameter_shapes
+from kvtui.core.errors import KvtuiError
+from kvtui.core.layers import Array, IntArray
+from kvtui.core.observe import AttentionRecord, Stopwatch
+from kvtui.core.step import DecodeStep
+from kvtui.core.tokenizer import CharTokenizer
+
+BUNDLED = "shakespeare"
+_MODELS = Path(__file__).parent / "models"
+
+
+class Model:
+    """A decoder-only transformer (Vaswani et al. 2017, with the pre-norm blocks of GPT-2).
+
+    Args:
+        config: its shape.
+        tokenizer: text to ids and back.
+        parameters: an array for every name of :func:`kvtui.core.config.parameter_shapes`.
+        name: what the screen calls it.
+        training: how it came about, empty if unknown.
+        path: the file it came from.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: CharTokenizer,
+        parameters: dict[str, Array],
+        name: str = "model",
+        training: dict[str, Any] | None = None,
+        path: Path | None = None,
+    ) -> None:
+        shapes = {parameter: value.shape for parameter, value in parameters.items()}
+        if shapes != parameter_shapes(config):
+            raise KvtuiError("the parameters do not have the names and shapes that the config asks for")
+        self.config = config
+        self.tokenizer = tokenizer
+        self.parameters = parameters
+        self.name = name
+        self.training = training or {}
+        self.path = path
+        self.dtype = parameters["token_embedding"].dtype
+        self.rotation = layers.rotary_table(config.context_length, config.head_dim, config.rotary_base, self.dtype)
+        self._step: DecodeStep | None = None
+
+    def new_cache(self) -> KVCache:
+        """An empty cache for this model's whole context."""
+        return KVCache(self.config, dtype=self.dtype)
+
+    def forward(
+        self,
+        ids: Sequence[int] | IntArray,
+        cache: KVCache | None = None,
+        *,
+        record: AttentionRecord | None = None,
+        stopwatch: Stopwatch | None = None,
+    ) -> Array:
+        """Logits of T new positions.
+
+        Without a cache the ids are the whole text. With one they follow the positions it holds, their keys and values
+        are appended to it, and the logits are the same as without it.
+
+        Args:
+            ids: (T,) at least one.
+            cache: where to read earlier keys and values, and to store the new ones.
+            record: where to note queries and keys for :meth:`AttentionRecord.weights`.
+            stopwatch: where to note the time of each part.
+
+        Returns:
+            (T, V).
+
+        Raises:
+            KvtuiError: no ids, an id outside the vocabulary, or more positions than the context or the cache holds.
+        """
+        ids = self._check_ids(ids)
+        start = cache.length if cache is not None else 0
+        if start + len(ids) > self.config.context_length:
+            raise KvtuiError(
+                f"{start + len(ids)} positions; the model's context is {self.config.context_length}: "
+                "drop the oldest, or reset the cache"
+            )
+        if cache is not None:
+            cache.check_room(len(ids))
+
+        x = self._embed(ids, start)  # (T, E)
+        if stopwatch:
+            stopwatch.mark("embedding")
+        for layer in range(self.config.num_layers):
+            x = x + self._attention(
+                layer, self._norm(f"blocks.{layer}.attention_norm", x), start, cache, record, stopwatch
+            )
+            x = x + self._mlp(layer, self._norm(f"blocks.{layer}.mlp_norm", x))
+            if stopwatch:
+                stopwatch.mark("mlp")
+        if cache is not None:
+            cache.advance(len(ids))
+        logits = self._output(self._norm("final_norm", x))  # (T, V)
+        if stopwatch:
+            stopwatch.mark("output")
+        return logits
+
+    def decode(
+        self,
+        token: int,
+        cache: KVCache,
+        *,
+        record: AttentionRecord | None = None,
+        stopwatch: Stopwatch | None = None,
+    ) -> Array:
+        """Logits after one more token: the same as ``forward([token], cache)[0]``, on the fast path.
+
+        The first call prepares the weights (see :mod:`kvtui.core.step`).
+
+        Returns:
+            (V,), valid until the next call.
+        """
+        self._check_ids([token])
+        cache.check_room(1)
+        return self.decode_step(token, cache, record, stopwatch)
+
+    @property
+    def decode_step(self) -> DecodeStep:
+        """The optimised single-token step, prepared when first asked for."""
+        if self._step is None:
+            self._step = DecodeStep(self.config, self.parameters, self.rotation)
+        return self._step
+
+    def _check_ids(self, ids: Sequence[int] | IntArray) -> IntArray:
+        array = np.asarray(ids)
+        if array.ndim != 1 or not len(array):
+            raise KvtuiError("the model needs a flat list of at least one id")
+        if array.min() < 0 or array.max() >= self.config.vocab_size:
+            raise KvtuiError(f"an id is outside the vocabulary of {self.config.vocab_size}")
+        return array
+
+    def _embed(self, ids: IntArray, start: int) -> Array:  # (T,) -> (T, E)
+        x = self.parameters["token_embedding"][ids]
+        if self.config.position == "learned":
+            x = x + self.parameters["position_embedding"][start : start + len(ids)]
+        return x
+
+    def _linear(self, name: str, x: Array) -> Array:  # (T, n) -> (T, m)
+        y = x @ self.parameters[f"{name}.weight"]
+        bias = self.parameters.get(f"{name}.bias")
+        return y if bias is None else y + bias
+
+    def _norm(self, name: str, x: Array) -> Array:  # (T, E) -> (T, E)
+        gain = self.parameters[f"{name}.gain"]
+        if self.config.norm == "rms":
+            return layers.rms_norm(x, gain, self.config.norm_epsilon)
+        return layers.layer_norm(x, gain, self.parameters.get(f"{name}.bias"), self.config.norm_epsilon)
+
+    def _attention(
+        self,
+        layer: int,
+        x: Array,
+        start: int,
+        cache: KVCache | None,
+        record: AttentionRecord | None,
+        stopwatch: Stopwatch | None,
+    ) -> Array:  # (T, E) -> (T, E)
+        block = f"blocks.{layer}.attention"
+        query = self._split(self._linear(f"{block}.query", x))  # (T, H, D)
+        key = self._split(self._linear(f"{block}.key", x))  # (T, G, D)
+        value = self._split(self._linear(f"{block}.value", x))  # (T, G, D)
+        if self.config.position == "rotary":
+            rotation = self.rotation[start : start + len(x)]
+            query, key = layers.rotate(query, rotation), layers.rotate(key, rotation)
+        query, key, value = (heads.transpose(1, 0, 2) for heads in (query, key, value))  # (heads, T, D)
+        if stopwatch:
+            stopwatch.mark("qkv")
+        if record is not None:
+            record.write(layer, start, query, key)
+        keys, values = (key, value) if cache is None else cache.write(layer, key, value)  # (G, S, D)
+        mixed = layers.causal_attention(query, keys, values)  # (T, H·D)
+        y = self._linear(f"{block}.output", mixed)
+        if stopwatch:
+            stopwatch.mark("attention")
+        return y
+
+    def _split(self, x: Array) -> Array:  # (T, heads·D) -> (T, heads, D)
+        return x.reshape(len(x), -1, self.config.head_dim)
+
+    def _mlp(self, layer: int, x: Array) -> Array:  # (T, E) -> (T, E)
+        block = f"blocks.{layer}.mlp"
+        hidden = self._linear(f"{block}.up", x)  # (T, M)
+        if self.config.mlp == "swiglu":
+            hidden = layers.silu(self._linear(f"{block}.gate", x)) * hidden
+        else:
+            hidden = layers.gelu(hidden)
+        return self._linear(f"{block}.down", hidden)
+
+    def _output(self, x: Array) -> Array:  # (T, E) -> (T, V)
+        if self.config.tied_output:
+            return x @ self.parameters["token_embedding"].T
+        return self._linear("output", x)
+
+
+def bundled_names() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.stem for path in _MODELS.glob("*.safetensors"))
+
+
+def load(model: str | Path | None = None, dtype: Any = np.float32) -> Model:
+    """A model, ready to run.
+
+    Args:
+        model: a file, a folder, the name of a bundled model, or None for the bundled one.
+        dtype: float32, or float64 for tests.
+
+    Raises:
+        KvtuiError: there is no such model, or its file is damaged.
+    """
+    names = bundled_names()
+    if model is None or str(model) in names:
+        name = BUNDLED if model is None else str(model)
+        path = _MODELS / f"{name}.safetensors"
+    else:
+        path, name = Path(model), Path(model).stem
+        if not path.exists():
+            raise KvtuiError(
+                f"there is no model {model}: give a file, a folder, or a bundled name ({', '.join(names)})"
+            )
+    checkpoint = load_checkpoint(path, dtype)
+    return Model(
+        checkpoint.config, checkpoint.tokenizer, checkpoint.parameters, name, checkpoint.training, checkpoint.path
+    )

@@ -1,0 +1,71 @@
+"""Instruments that a forward pass can carry: a stopwatch, and a record from which attention weights are worked out.
+
+Both are optional and off by default. Neither changes a number that the model computes.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from kvtui.core import layers
+from kvtui.core.config import ModelConfig
+from kvtui.core.events import Parts
+from kvtui.core.layers import Array
+
+
+class Stopwatch:
+    """Adds the time since the last mark to the part that is named."""
+
+    def __init__(self) -> None:
+        self._nanoseconds: dict[str, int] = {}
+        self._last = perf_counter_ns()
+
+    def start(self) -> None:
+        """Forget what was measured and start at zero."""
+        self._nanoseconds.clear()
+        self._last = perf_counter_ns()
+
+    def mark(self, part: str) -> None:
+        """The time since the last mark, or the start, belongs to ``part``, a field of :class:`Parts`."""
+        now = perf_counter_ns()
+        self._nanoseconds[part] = self._nanoseconds.get(part, 0) + now - self._last
+        self._last = now
+
+    def parts(self) -> Parts:
+        """Seconds by part."""
+        return Parts(**{part: value / 1e9 for part, value in self._nanoseconds.items()})
+
+
+class AttentionRecord:
+    """Queries and keys of every position in the window.
+
+    Keeping the weights themselves would cost layers × heads × S numbers a token (590 kB for GPT-2); a query and a key
+    are a few kilobytes, and the weights of the rows that a reader looks at follow from them when asked for.
+    """
+
+    def __init__(self, config: ModelConfig, dtype: Any = np.float32) -> None:
+        self._queries = np.zeros((config.num_layers, config.num_heads, config.context_length, config.head_dim), dtype)
+        self._keys = np.zeros((config.num_layers, config.num_kv_heads, config.context_length, config.head_dim), dtype)
+
+    def write(self, layer: int, start: int, query: Array, key: Array) -> None:
+        """Record positions from ``start`` on. query: (H, T, D), key: (G, T, D), both rotated."""
+        end = start + query.shape[1]
+        self._queries[layer, :, start:end] = query
+        self._keys[layer, :, start:end] = key
+
+    def weights(self, layer: int, first: int, last: int) -> Array:
+        """Attention weights of query rows ``first`` up to ``last`` over keys 0 up to ``last``. (H, rows, last)."""
+        collected: list[Array] = []
+        keys = self._keys[layer, :, :last]
+        layers.causal_attention(
+            self._queries[layer, :, first:last], keys, keys, lambda _, weights: collected.append(weights)
+        )
+        rows = np.zeros((self._queries.shape[1], last - first, last), np.float32)
+        row = 0
+        for weights in collected:
+            rows[:, row : row + weights.shape[1], : weights.shape[2]] = weights
+            row += weights.shape[1]
+        return rows

@@ -1,0 +1,77 @@
+"""From logits to the next token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+from kvtui.core.errors import KvtuiError
+from kvtui.core.layers import Array
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How to choose: the temperature scales first, then top-k cuts, then top-p (Holtzman et al. 2020).
+
+    Attributes:
+        temperature: 0 is greedy, the likeliest token always.
+        top_k: only the k likeliest tokens, None for all.
+        top_p: only the likeliest tokens that together reach this probability, None for all.
+
+    Raises:
+        KvtuiError: a number out of range.
+    """
+
+    temperature: float = 0.8
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.temperature) and 0 <= self.temperature <= 100):
+            raise KvtuiError(f"temperature is {self.temperature}; it has to be from 0 (greedy) to 100")
+        if self.top_k is not None and self.top_k < 1:
+            raise KvtuiError(f"top-k is {self.top_k}; it has to be at least 1")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise KvtuiError(f"top-p is {self.top_p}; it has to be above 0 and at most 1")
+
+
+class Sampler:
+    """Draws tokens with a random generator of its own.
+
+    Every draw takes exactly one random number, whatever the settings, so that the same seed stays in step when the
+    settings change.
+    """
+
+    def __init__(self, settings: SamplingSettings, seed: int) -> None:
+        if seed < 0:
+            raise KvtuiError(f"seed is {seed}; it has to be 0 or more")
+        self.settings = settings
+        self._rng = np.random.default_rng(seed)
+
+    def sample(self, logits: Array) -> tuple[int, float]:
+        """Draw one token. (V,) -> its id, and its log-probability in nats under the model at temperature 1."""
+        draw = self._rng.random()
+        wide = logits.astype(np.float64)
+        wide -= wide.max()
+        if self.settings.temperature == 0:
+            token = int(wide.argmax())
+        else:
+            cumulative = np.cumsum(self._probabilities(wide))
+            token = int(np.searchsorted(cumulative, draw * cumulative[-1], side="right"))
+        return token, float(wide[token] - np.log(np.exp(wide).sum()))
+
+    def _probabilities(self, logits: Array) -> Array:
+        """What the settings leave of the distribution, not normalised. (V,) -> (V,)."""
+        weights = np.exp(logits / self.settings.temperature)
+        top_k, top_p = self.settings.top_k, self.settings.top_p
+        if top_k is None and top_p is None:
+            return weights
+        order = np.argsort(-weights, kind="stable")[:top_k]
+        if top_p is not None:
+            cumulative = np.cumsum(weights[order])
+            order = order[: int(np.searchsorted(cumulative, top_p * cumulative[-1])) + 1]
+        kept = np.zeros_like(weights)
+        kept[order] = weights[order]
+        return kept

@@ -1,0 +1,208 @@
+"""One token through the decoder, as fast as NumPy goes: the one place where speed comes before plainness.
+
+It computes what ``Model.forward`` computes for a single position (a test holds them equal). A step of a small model is
+two things: reading every weight once, which nothing here can help, and about a microsecond for every NumPy call. So:
+
+* vectors instead of one-row matrices, and buffers allocated once, as in llama2.c's ``RunState``;
+* query, key and value weights side by side, one product for the three;
+* whatever is constant is folded into the weights once: a norm's gain and bias into the projection that reads it, the
+  mean that LayerNorm takes away into the projections that write to the residual, 1/√D into the query, GELU's 1/2 into
+  the projection after it.
+
+Letters in shape comments are those of :mod:`kvtui.core.layers`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvtui.core import layers
+from kvtui.core.cache import KVCache
+from kvtui.core.config import ModelConfig
+from kvtui.core.layers import Array
+from kvtui.core.observe import AttentionRecord, Stopwatch
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One block's folded weights; a bias is None where the model has none."""
+
+    qkv: Array  # (E, (H + 2G)·D)
+    qkv_bias: Array | None
+    output: Array  # (H·D, E)
+    output_bias: Array | None
+    up: Array  # (E, M), or (E, 2M) with the gate beside it
+    up_bias: Array | None
+    down: Array  # (M, E)
+    down_bias: Array | None
+
+
+class DecodeStep:
+    """The folded weights, the buffers, and :meth:`__call__`, the step itself."""
+
+    def __init__(self, config: ModelConfig, parameters: dict[str, Array], rotation: NDArray[Any]) -> None:
+        self._config = config
+        self._parameters = parameters
+        self._rotation = rotation
+        self._centred = config.norm == "layer"
+        self._embedding = self._writer(parameters["token_embedding"])
+        self._positions = self._writer(parameters.get("position_embedding"))
+        self._blocks = [self._fold_block(f"blocks.{layer}") for layer in range(config.num_layers)]
+        logits = parameters["token_embedding"].T if config.tied_output else parameters["output.weight"]
+        self._logits, self._logits_bias = self._reader("final_norm", logits, parameters.get("output.bias"))
+
+        dtype = parameters["token_embedding"].dtype
+        width, heads = config.embed_dim, config.num_heads + 2 * config.num_kv_heads
+        self._x = np.empty(width, dtype)  # the residual
+        self._normed = np.empty(width, dtype)
+        self._added = np.empty(width, dtype)
+        self._qkv = np.empty(heads * config.head_dim, dtype)
+        self._scores = np.empty(config.num_heads * config.context_length, dtype)
+        self._mixed = np.empty((config.num_kv_heads, config.num_heads // config.num_kv_heads, config.head_dim), dtype)
+        self._hidden = np.empty(self._blocks[0].up.shape[1], dtype)
+        self._inner = np.empty(config.mlp_dim, dtype)
+        self._out = np.empty(config.vocab_size, dtype)
+
+    def __call__(
+        self, token: int, cache: KVCache, record: AttentionRecord | None = None, stopwatch: Stopwatch | None = None
+    ) -> Array:
+        """Run one token at position ``cache.length`` and append it to the cache. Returns the logits, (V,)."""
+        config, x, normed, added = self._config, self._x, self._normed, self._added
+        position = cache.length
+        x[:] = self._embedding[token]
+        if self._positions is not None:
+            x += self._positions[position]
+        if stopwatch:
+            stopwatch.mark("embedding")
+
+        for layer, block in enumerate(self._blocks):
+            self._normalise(x, normed)
+            qkv = np.dot(normed, block.qkv, out=self._qkv)
+            if block.qkv_bias is not None:
+                qkv += block.qkv_bias
+            query, key, value = self._split_and_rotate(qkv, position)  # (G, H/G, D), (G, D), (G, D)
+            if stopwatch:
+                stopwatch.mark("qkv")
+            cache.keys[layer, :, position] = key
+            cache.values[layer, :, position] = value
+            if record is not None:
+                unscaled = query.reshape(config.num_heads, 1, -1) * config.head_dim**0.5
+                record.write(layer, position, unscaled, key[:, None])
+            mixed = self._attend(query, cache.keys[layer, :, : position + 1], cache.values[layer, :, : position + 1])
+            np.dot(mixed.reshape(-1), block.output, out=added)
+            if block.output_bias is not None:
+                added += block.output_bias
+            x += added
+            if stopwatch:
+                stopwatch.mark("attention")
+
+            self._normalise(x, normed)
+            hidden = np.dot(normed, block.up, out=self._hidden)
+            if block.up_bias is not None:
+                hidden += block.up_bias
+            np.dot(self._activate(hidden), block.down, out=added)
+            if block.down_bias is not None:
+                added += block.down_bias
+            x += added
+            if stopwatch:
+                stopwatch.mark("mlp")
+
+        cache.advance(1)
+        self._normalise(x, normed)
+        logits = np.dot(normed, self._logits, out=self._out)
+        if self._logits_bias is not None:
+            logits += self._logits_bias
+        if stopwatch:
+            stopwatch.mark("output")
+        return logits
+
+    def _normalise(self, x: Array, out: Array) -> None:
+        """x / rms(x). The residual has zero mean where the model has LayerNorm, so this is LayerNorm's division too."""
+        np.multiply(x, 1.0 / sqrt(x.dot(x) / len(x) + self._config.norm_epsilon), out=out)
+
+    def _split_and_rotate(self, qkv: Array, position: int) -> tuple[Array, Array, Array]:
+        heads, kv_heads, head_dim = self._config.num_heads, self._config.num_kv_heads, self._config.head_dim
+        by_head = qkv.reshape(-1, head_dim)  # (H + 2G, D): queries, keys, values
+        if self._config.position == "rotary":
+            pairs = by_head[: heads + kv_heads].view(self._rotation.dtype)  # a pair is one complex number
+            pairs *= self._rotation[position]
+        query = by_head[:heads].reshape(kv_heads, -1, head_dim)
+        return query, by_head[heads : heads + kv_heads], by_head[heads + kv_heads :]
+
+    def _attend(self, query: Array, keys: Array, values: Array) -> Array:
+        """softmax(qKᵀ)V for one query a head. (G, H/G, D), (G, S, D), (G, S, D) -> (G, H/G, D)."""
+        seen = keys.shape[1]
+        scores = self._scores[: self._config.num_heads * seen].reshape(*query.shape[:2], seen)  # (G, H/G, S)
+        np.matmul(query, keys.swapaxes(1, 2), out=scores)
+        scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        np.matmul(scores, values, out=self._mixed)
+        self._mixed /= np.add.reduce(scores, axis=-1, keepdims=True)  # fewer divisions than on the scores
+        return self._mixed
+
+    def _activate(self, hidden: Array) -> Array:
+        """GELU without its factor 1/2, which is in ``down``; or SwiGLU. (M,) or (2M,) -> (M,)."""
+        inner = self._inner
+        if self._config.mlp == "swiglu":
+            up, gate = hidden[: len(inner)], hidden[len(inner) :]
+            np.multiply(layers.silu(gate), up, out=inner)
+            return inner
+        np.multiply(hidden, hidden, out=inner)
+        inner *= layers.GELU_SCALE * layers.GELU_CUBIC
+        inner += layers.GELU_SCALE
+        inner *= hidden
+        np.tanh(inner, out=inner)
+        inner += 1.0
+        inner *= hidden
+        return inner
+
+    def _fold_block(self, block: str) -> _Block:
+        take = self._parameters.get
+        scale = self._config.head_dim**-0.5
+
+        def side_by_side(kind: str, names: tuple[str, ...]) -> Array | None:
+            arrays = [take(f"{block}.{name}.{kind}") for name in names]
+            scaled = [
+                a * scale if name.endswith("query") else a
+                for a, name in zip(arrays, names, strict=True)
+                if a is not None
+            ]
+            return np.concatenate(scaled, axis=-1) if scaled else None
+
+        inputs = ("attention.query", "attention.key", "attention.value")
+        qkv, qkv_bias = self._reader(
+            f"{block}.attention_norm", side_by_side("weight", inputs), side_by_side("bias", inputs)
+        )
+        swiglu = self._config.mlp == "swiglu"
+        ups = ("mlp.up", "mlp.gate") if swiglu else ("mlp.up",)
+        up, up_bias = self._reader(f"{block}.mlp_norm", side_by_side("weight", ups), side_by_side("bias", ups))
+        down = self._parameters[f"{block}.mlp.down.weight"] * (1.0 if swiglu else 0.5)
+        return _Block(
+            qkv,
+            qkv_bias,
+            self._writer(self._parameters[f"{block}.attention.output.weight"]),
+            self._writer(take(f"{block}.attention.output.bias")),
+            up,
+            up_bias,
+            self._writer(down),
+            self._writer(take(f"{block}.mlp.down.bias")),
+        )
+
+    def _reader(self, norm: str, weight: Array | None, bias: Array | None) -> tuple[Array, Array | None]:
+        """A projection that reads a norm's output, with the norm's gain and bias folded in."""
+        assert weight is not None
+        norm_bias = self._parameters.get(f"{norm}.bias")
+        if norm_bias is not None:
+            bias = norm_bias @ weight if bias is None else norm_bias @ weight + bias
+        return np.ascontiguousarray(self._parameters[f"{norm}.gain"][:, None] * weight), bias
+
+    def _writer(self, weight: Any) -> Any:
+        """Something that is added to the residual: with LayerNorm the mean over E is taken out, as each norm would."""
+        if weight is None or not self._centred:
+            return weight
+        return weight - weight.mean(axis=-1, keepdims=True)
