@@ -71,7 +71,7 @@ def norm(x: Array, name: str, run: Pass) -> tuple[Array, Backward]:
         y += bias
 
     def backward(dy: Array) -> Array:
-        run.gradients[f"{name}.gain"] += np.vecdot(dy, unit, axis=0)
+        run.gradients[f"{name}.gain"] += np.einsum("te,te->e", dy, unit)
         if bias is not None:
             run.gradients[f"{name}.bias"] += dy.sum(axis=0)
         dunit = dy * gain
