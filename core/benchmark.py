@@ -1,0 +1,145 @@
+"""Cached against uncached on this machine, and both against what memory alone allows."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+from kvtui.core.config import parameter_shapes
+from kvtui.core.errors import KvtuiError
+from kvtui.core.model import Model
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Median seconds a token.
+
+    Attributes:
+        model: its name.
+        threads: that the matrix library may use.
+        cached_seconds: (context, seconds) of one cached step that ends with this many positions.
+        uncached_seconds: (context, seconds) of running this many positions without a cache.
+        floor_seconds: of reading every weight once in matrix-vector products: no step is faster.
+        machine: processor and software.
+    """
+
+    model: str
+    threads: int
+    cached_seconds: tuple[tuple[int, float], ...]
+    uncached_seconds: tuple[tuple[int, float], ...]
+    floor_seconds: float
+    machine: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def benchmark(
+    model: Model,
+    contexts: Sequence[int] | None = None,
+    repeats: int = 9,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> BenchResult:
+    """Time cached and uncached steps in turns, so that a slow moment of the machine falls on both.
+
+    Args:
+        model: the decoder.
+        contexts: context lengths to time, by default powers of two up to the model's context.
+        repeats: rounds; the medians are reported.
+        on_progress: called with (rounds done, rounds).
+
+    Raises:
+        KvtuiError: a context that the model does not have, or no round.
+    """
+    limit = model.config.context_length
+    contexts = contexts or sorted(
+        {1 << power for power in range(4, limit.bit_length()) if 1 << power <= limit} | {limit}
+    )
+    if repeats < 1 or not all(1 <= context <= limit for context in contexts):
+        raise KvtuiError(f"contexts have to be from 1 to {limit}, and there has to be at least one round")
+    ids = np.random.default_rng(0).integers(model.config.vocab_size, size=limit)
+    cache = model.new_cache()
+    model.forward(ids, cache)
+    cached: dict[int, list[float]] = {context: [] for context in contexts}
+    uncached: dict[int, list[float]] = {context: [] for context in contexts}
+    floors: list[float] = []
+    floor = _floor_run(model)
+    for done in range(-1, repeats):  # round -1 warms up and is not counted
+        for context in contexts:
+            cached_time = _median_time(partial(_cached_step, model, cache, ids, context), 15)
+            uncached_time = _median_time(partial(model.forward, ids[:context]), 1)
+            if done >= 0:
+                cached[context].append(cached_time)
+                uncached[context].append(uncached_time)
+        floors.append(_median_time(floor, 15))
+        on_progress(max(0, done + 1), repeats)
+    return BenchResult(
+        model.name,
+        blas_threads(),
+        tuple((context, statistics.median(times)) for context, times in cached.items()),
+        tuple((context, statistics.median(times)) for context, times in uncached.items()),
+        statistics.median(floors[1:]),
+        machine(),
+    )
+
+
+def _cached_step(model: Model, cache: Any, ids: Any, context: int) -> None:
+    cache.length = context - 1  # the positions behind are there from the first pass
+    model.decode(int(ids[context - 1]), cache)
+
+
+def _floor_run(model: Model) -> Callable[[], None]:
+    """A function that multiplies a vector with every matrix that a step reads, and does nothing else."""
+    shapes = parameter_shapes(model.config)
+    matrices = [model.parameters[name] for name, shape in shapes.items() if len(shape) == 2 and "embedding" not in name]
+    if model.config.tied_output:
+        matrices.append(np.ascontiguousarray(model.parameters["token_embedding"].T))
+    vectors = [np.ones(len(matrix), model.dtype) for matrix in matrices]
+    outs = [np.empty(matrix.shape[1], model.dtype) for matrix in matrices]
+    work = list(zip(vectors, matrices, outs, strict=True))
+
+    def run() -> None:
+        for vector, matrix, out in work:
+            np.dot(vector, matrix, out=out)
+
+    return run
+
+
+def _median_time(work: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        started = perf_counter()
+        work()
+        times.append(perf_counter() - started)
+    return statistics.median(times)
+
+
+def blas_threads() -> int:
+    """Threads that NumPy's matrix library may use."""
+    return max((int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+
+
+def machine() -> str:
+    """Processor, cores and software of this machine, in a line."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [
+            line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        processor = names[0] if names else processor
+    return (
+        f"{processor}, {os.cpu_count()} cores, {platform.system()}, "
+        f"Python {platform.python_version()}, NumPy {np.__version__}"
+    )
