@@ -1,0 +1,271 @@
+"""The loop: events, commands, and one text whatever the cache does."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+
+import numpy as np
+import pytest
+
+from kvtui.core import CharTokenizer, Generation, KvtuiError, Model, ModelConfig, SamplingSettings, generate
+from kvtui.core.commands import Pause, Resume, SetCache, SetPace, ShowAttention, Step, Stop
+from kvtui.core.config import parameter_shapes
+from kvtui.core.events import Attention, End, Evict, Prefill, State, Token, to_json
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    config = ModelConfig(
+        vocab_size=27,
+        context_length=32,
+        num_layers=2,
+        num_heads=2,
+        num_kv_heads=2,
+        head_dim=8,
+        embed_dim=16,
+        mlp_dim=32,
+    )
+    rng = np.random.default_rng(5)
+    parameters = {
+        name: (rng.normal(0, 0.3, shape) + name.endswith("gain")).astype(np.float32)
+        for name, shape in parameter_shapes(config).items()
+    }
+    return Model(config, CharTokenizer("\nabcdefghijklmnopqrstuvwxyz"), parameters)
+
+
+class Script:
+    """Commands to give after given numbers of written tokens; ends the test if the loop would wait for ever."""
+
+    def __init__(self, generation_steps: dict[int, list[object]]) -> None:
+        self.plan = generation_steps
+        self.pending: deque[object] = deque()
+        self.polls: list[float | None] = []
+        self.written = 0
+        self._give()
+
+    def _give(self) -> None:
+        self.pending.extend(self.plan.pop(self.written, []))
+
+    def saw(self, event: object) -> None:
+        if isinstance(event, Token):
+            self.written += 1
+            self._give()
+
+    def poll(self, timeout: float | None) -> object | None:
+        self.polls.append(timeout)
+        if self.pending:
+            return self.pending.popleft()
+        assert timeout is not None, "the loop waits for a command that never comes"
+        return None
+
+
+def run(model: Model, plan: dict[int, list[object]], count: int | None = 40, **options) -> list[object]:
+    script = Script(plan)
+    events = []
+    for event in generate(model, "hello", max_new_tokens=count, seed=3, commands=script, **options):
+        script.saw(event)
+        events.append(event)
+    return events
+
+
+def text(events: list[object]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Token))
+
+
+def test_events_of_a_plain_run(model):
+    events = list(generate(model, "hello", max_new_tokens=4, seed=3))
+    assert [type(event) for event in events] == [Prefill, Token, Token, Token, Token, End]
+    prefill, first, end = events[0], events[1], events[-1]
+    per_token = model.config.cache_bytes_per_token()
+    assert (prefill.tokens, prefill.prompt, prefill.dropped, prefill.cache_bytes) == (5, "hello", 0, 5 * per_token)
+    assert (first.step, first.position, first.computed, first.context) == (0, 5, 1, 6)
+    assert (first.cached_positions, first.cache_bytes) == (6, 6 * per_token)
+    assert (end.reason, end.tokens) == ("length", 4)
+    assert end.seconds == pytest.approx(sum(event.seconds for event in events if isinstance(event, Token)))
+    assert end.tokens_per_second == pytest.approx(4 / end.seconds)
+
+
+def test_uncached_run_stores_nothing_and_runs_the_whole_context(model):
+    tokens = [
+        event for event in generate(model, "hello", max_new_tokens=4, seed=3, cache=False) if isinstance(event, Token)
+    ]
+    assert [token.computed for token in tokens] == [6, 7, 8, 9]
+    assert {(token.cached_positions, token.cache_bytes) for token in tokens} == {(0, 0)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("sampling", [SamplingSettings(0), SamplingSettings(1.0), SamplingSettings(0.9, 8, 0.9)])
+def test_the_text_is_the_same_with_the_cache_on_off_and_toggled_past_the_context(model, seed, sampling):
+    def write(**options) -> list[object]:
+        return list(generate(model, "hello", max_new_tokens=100, seed=seed, sampling=sampling, **options))
+
+    cached = write()
+    assert sum(isinstance(event, Evict) for event in cached) >= 4
+    assert text(write(cache=False)) == text(cached)
+    plan = {step: [SetCache(step % 20 != 0)] for step in range(0, 100, 10)}
+    script = Script(plan)
+    toggled = []
+    for event in generate(model, "hello", max_new_tokens=100, seed=seed, sampling=sampling, commands=script):
+        script.saw(event)
+        toggled.append(event)
+    assert {token.cache for token in toggled if isinstance(token, Token)} == {True, False}
+    assert text(toggled) == text(cached)
+
+
+def test_turning_the_cache_on_again_runs_the_context_once_and_says_so(model):
+    events = run(model, {3: [SetCache(False)], 6: [SetCache(True)]}, 9)
+    tokens = [event for event in events if isinstance(event, Token)]
+    assert [token.cache for token in tokens] == [True] * 3 + [False] * 3 + [True] * 3
+    assert [token.computed for token in tokens] == [1, 1, 1, 9, 10, 11, 12, 1, 1]
+    assert [token.cached_positions for token in tokens] == [6, 7, 8, 0, 0, 0, 12, 13, 14]
+    assert [event for event in events if isinstance(event, State)] == [
+        State(False, False, None),
+        State(True, False, None),
+    ]
+
+
+def test_a_full_context_drops_the_oldest_half(model):
+    events = run(model, {}, 40)
+    evict = next(index for index, event in enumerate(events) if isinstance(event, Evict))
+    assert events[evict] == Evict(dropped=16, kept=16, position=16)
+    before, after = events[evict - 1], events[evict + 1]
+    assert (before.context, before.position) == (32, 31)
+    assert (after.context, after.position, after.computed, after.cached_positions) == (17, 32, 17, 17)
+
+
+def test_verify_measures_the_difference_of_the_two_paths(model):
+    tokens = [
+        event for event in generate(model, "hello", max_new_tokens=40, seed=1, verify=True) if isinstance(event, Token)
+    ]
+    errors = [token.max_logit_error for token in tokens]
+    assert 0 < max(errors) <= 1e-5
+    off = next(
+        event for event in generate(model, "a", max_new_tokens=1, cache=False, verify=True) if isinstance(event, Token)
+    )
+    assert off.max_logit_error == 0
+
+
+def test_parts_add_up_to_no_more_than_the_whole(model):
+    for cache in (True, False):
+        for event in generate(model, "hello", max_new_tokens=3, parts=True, cache=cache):
+            if isinstance(event, Token):
+                parts = vars(event.parts).values()
+                assert all(part > 0 for part in parts)
+                assert sum(parts) <= event.seconds
+
+
+def test_pause_step_resume(model):
+    events = run(model, {2: [Pause(), Step()], 3: [Step()], 4: [Resume()]}, 6)
+    kinds = [type(event).__name__ for event in events]
+    assert kinds == [
+        "Prefill",
+        "Token",
+        "Token",
+        "State",
+        "State",
+        "Token",
+        "State",
+        "Token",
+        "State",
+        "Token",
+        "Token",
+        "End",
+    ]
+    assert [event.paused for event in events if isinstance(event, State)] == [True, True, True, False]
+    assert text(events) == text(run(model, {}, 6))
+
+
+def test_stop_ends_a_paused_run(model):
+    events = run(model, {2: [Stop()]}, None, paused=False)
+    assert (events[-1].reason, events[-1].tokens) == ("cancelled", 2)
+    assert [type(event) for event in run(model, {0: [Stop()]}, paused=True)] == [Prefill, End]
+
+
+def test_pace_waits_in_poll_and_never_in_the_measured_time(model):
+    script = Script({1: [SetPace(None)]})
+    events = []
+    for event in generate(model, "hello", max_new_tokens=3, commands=script, pace=1e6):
+        script.saw(event)
+        events.append(event)
+    assert State(True, False, None) in events
+    assert all(timeout is not None and 0 <= timeout <= 1e-6 for timeout in script.polls)
+
+
+def test_attention_on_request_with_the_cache_on_and_off(model):
+    plan = {4: [ShowAttention(1, (0,), -3), SetCache(False)], 6: [ShowAttention(0)]}
+    first, second = (event for event in run(model, plan, 8, observe=True) if isinstance(event, Attention))
+    assert (first.layer, first.heads, first.first_row, first.weights.shape) == (1, (0,), 6, (1, 3, 9))
+    assert "".join(first.keys) == "hello" + text(run(model, {}, 4))
+    assert (second.heads, second.weights.shape) == ((0, 1), (2, 1, 11))
+    np.testing.assert_allclose(second.weights.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_attention_after_the_end(model):
+    generation = Generation(model, "hello", max_new_tokens=3, observe=True)
+    list(generation.run())
+    assert generation.attention(ShowAttention(0)).first_row == 7
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (ShowAttention(2), "no layer 2"),
+        (ShowAttention(-1), "no layer -1"),
+        (ShowAttention(0, (2,)), "no heads"),
+        (ShowAttention(0, ()), "no heads"),
+        (ShowAttention(0, None, 9, 12), "not in the window"),
+    ],
+)
+def test_attention_that_does_not_exist(model, wanted, words):
+    generation = Generation(model, "hello", max_new_tokens=0, observe=True)
+    list(generation.run())
+    with pytest.raises(KvtuiError, match=words):
+        generation.attention(wanted)
+
+
+def test_attention_needs_observing(model):
+    with pytest.raises(KvtuiError, match="observe"):
+        Generation(model, "hello").attention(ShowAttention(0))
+
+
+def test_a_prompt_longer_than_the_context_keeps_its_end(model):
+    prompt = "abcdefghijklmnopqrstuvwxyz" * 2
+    events = list(generate(model, prompt, max_new_tokens=2, seed=0))
+    assert (events[0].tokens, events[0].dropped, events[0].prompt) == (32, 20, prompt[20:])
+    token = next(event for event in events if isinstance(event, Token))
+    assert token.position == 52
+
+
+def test_an_empty_prompt_starts_from_a_newline(model):
+    prefill = next(iter(generate(model, "", max_new_tokens=0)))
+    assert (prefill.prompt, prefill.tokens) == ("\n", 1)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "words"),
+    [
+        ("hé", {}, r"'é' \(U\+00E9\)"),
+        ("a", {"max_new_tokens": -1}, "max_new_tokens"),
+        ("a", {"pace": 0.0}, "pace"),
+        ("a", {"pace": float("nan")}, "pace"),
+        ("a", {"seed": -1}, "seed"),
+    ],
+)
+def test_bad_arguments_are_refused_before_the_first_event(model, prompt, options, words):
+    with pytest.raises(KvtuiError, match=words):
+        generate(model, prompt, **options)
+
+
+def test_every_event_is_json(model):
+    plan = {1: [ShowAttention(0), SetCache(False)]}
+    events = run(model, plan, 40, observe=True, parts=True, verify=True)
+    lines = [json.loads(json.dumps(to_json(event))) for event in events]
+    assert {line["event"] for line in lines} == {"prefill", "token", "evict", "state", "attention", "end"}
+    token = next(line for line in lines if line["event"] == "token")
+    assert {"step", "position", "id", "text", "logprob", "seconds", "cache", "cached_positions", "cache_bytes"} <= set(
+        token
+    )
+    plain = to_json(next(event for event in generate(model, "a", max_new_tokens=1) if isinstance(event, Token)))
+    assert "max_logit_error" not in plain
+    assert "parts" not in plain

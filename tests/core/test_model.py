@@ -1,0 +1,219 @@
+"""The decoder against a plain one written again from the papers, and its paths against each other."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from kvtui.core import CharTokenizer, KvtuiError, Model, ModelConfig
+from kvtui.core.config import parameter_shapes
+from kvtui.core.observe import AttentionRecord, Stopwatch
+
+OPTIONS = list(
+    itertools.product(
+        ["layer", "rms"], ["learned", "rotary"], ["gelu", "swiglu"], [1, 2, 4], [True, False], [True, False]
+    )
+)
+
+
+def build(
+    norm="layer", position="rotary", mlp="gelu", num_kv_heads=4, tied=False, bias=False, dtype=np.float64
+) -> Model:
+    config = ModelConfig(
+        vocab_size=13,
+        context_length=24,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=num_kv_heads,
+        head_dim=6,
+        embed_dim=20,
+        mlp_dim=28,
+        norm=norm,
+        position=position,
+        mlp=mlp,
+        tied_output=tied,
+        bias=bias,
+    )
+    rng = np.random.default_rng(3)
+    parameters = {
+        name: (rng.normal(0, 0.4, shape) + name.endswith("gain")).astype(dtype)
+        for name, shape in parameter_shapes(config).items()
+    }
+    return Model(config, CharTokenizer("abcdefghijklm"), parameters)
+
+
+def reference_logits(model: Model, ids: list[int]) -> np.ndarray:
+    """One position, one head and one number at a time, in Python floats: nothing shared with the library."""
+    config, parameters = model.config, model.parameters
+
+    def norm(x, name):
+        x = [float(value) for value in x]
+        mean = sum(x) / len(x) if config.norm == "layer" else 0.0
+        scale = 1 / math.sqrt(sum((value - mean) ** 2 for value in x) / len(x) + config.norm_epsilon)
+        bias = parameters.get(f"{name}.bias", np.zeros(len(x)))
+        return [(value - mean) * scale * g + b for value, g, b in zip(x, parameters[f"{name}.gain"], bias, strict=True)]
+
+    def linear(x, name):
+        weight = parameters[f"{name}.weight"]
+        bias = parameters.get(f"{name}.bias", np.zeros(weight.shape[1]))
+        return [sum(x[i] * weight[i, j] for i in range(len(x))) + bias[j] for j in range(weight.shape[1])]
+
+    def turned(head, position):
+        if config.position != "rotary":
+            return head
+        out = []
+        for j in range(0, len(head), 2):
+            angle = position * config.rotary_base ** (-j / len(head))
+            cos, sin = math.cos(angle), math.sin(angle)
+            out += [head[j] * cos - head[j + 1] * sin, head[j] * sin + head[j + 1] * cos]
+        return out
+
+    def split(flat, position=None):
+        heads = [flat[i : i + config.head_dim] for i in range(0, len(flat), config.head_dim)]
+        return heads if position is None else [turned(head, position) for head in heads]
+
+    residuals = []
+    for position, token in enumerate(ids):
+        x = parameters["token_embedding"][token].copy()
+        if config.position == "learned":
+            x += parameters["position_embedding"][position]
+        residuals.append(x)
+    for layer in range(config.num_layers):
+        block = f"blocks.{layer}"
+        normed = [norm(x, f"{block}.attention_norm") for x in residuals]
+        queries = [split(linear(x, f"{block}.attention.query"), p) for p, x in enumerate(normed)]
+        keys = [split(linear(x, f"{block}.attention.key"), p) for p, x in enumerate(normed)]
+        values = [split(linear(x, f"{block}.attention.value")) for x in normed]
+        for position in range(len(ids)):
+            mixed = []
+            for head in range(config.num_heads):
+                shared = head * config.num_kv_heads // config.num_heads
+                scores = [
+                    sum(q * k for q, k in zip(queries[position][head], keys[other][shared], strict=True))
+                    / math.sqrt(config.head_dim)
+                    for other in range(position + 1)
+                ]
+                weights = [math.exp(score) for score in scores]
+                mixed += [
+                    sum(w * values[other][shared][d] for other, w in enumerate(weights)) / sum(weights)
+                    for d in range(config.head_dim)
+                ]
+            residuals[position] = residuals[position] + linear(mixed, f"{block}.attention.output")
+        for position in range(len(ids)):
+            normed_x = norm(residuals[position], f"{block}.mlp_norm")
+            up = linear(normed_x, f"{block}.mlp.up")
+            if config.mlp == "swiglu":
+                gate = linear(normed_x, f"{block}.mlp.gate")
+                hidden = [g / (1 + math.exp(-g)) * u for g, u in zip(gate, up, strict=True)]
+            else:
+                hidden = [0.5 * u * (1 + math.tanh(math.sqrt(2 / math.pi) * (u + 0.044715 * u**3))) for u in up]
+            residuals[position] = residuals[position] + linear(hidden, f"{block}.mlp.down")
+    final = [norm(x, "final_norm") for x in residuals]
+    if config.tied_output:
+        return np.array(
+            [
+                [sum(x * e for x, e in zip(row, word, strict=True)) for word in parameters["token_embedding"]]
+                for row in final
+            ]
+        )
+    return np.array([linear(row, "output") for row in final])
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_forward_equals_the_plain_decoder(options):
+    model = build(*options)
+    ids = [1, 5, 2, 12, 0, 7, 7, 3]
+    np.testing.assert_allclose(model.forward(ids), reference_logits(model, ids), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_every_way_through_the_cache_gives_the_same_logits(options):
+    model = build(*options)
+    ids = np.random.default_rng(0).integers(13, size=24)
+    whole = model.forward(ids)
+    for cut in (1, 7, 23):
+        cache = model.new_cache()
+        parts = [model.forward(ids[:cut], cache), model.forward(ids[cut:], cache)]
+        np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=1e-10)
+    cache = model.new_cache()
+    stepped = [model.decode(int(token), cache).copy() for token in ids]
+    np.testing.assert_allclose(stepped, whole, rtol=0, atol=1e-10)
+    assert cache.length == 24
+
+
+def test_decode_equals_forward_in_float32():
+    model = build(bias=True, dtype=np.float32)
+    ids = np.random.default_rng(1).integers(13, size=24)
+    cache = model.new_cache()
+    stepped = np.array([model.decode(int(token), cache).copy() for token in ids])
+    assert stepped.dtype == np.float32
+    assert np.abs(stepped - model.forward(ids)).max() <= 1e-5
+
+
+def test_a_later_token_changes_no_earlier_logit():
+    model = build()
+    first, second = model.forward([1, 2, 3, 4]), model.forward([1, 2, 3, 9])
+    np.testing.assert_array_equal(first[:3], second[:3])
+    assert np.abs(first[3] - second[3]).max() > 1e-3
+
+
+def test_truncated_cache_goes_on_as_if_the_rest_had_never_been():
+    model = build()
+    cache = model.new_cache()
+    model.forward([1, 2, 3, 4, 5], cache)
+    cache.truncate(2)
+    np.testing.assert_allclose(model.forward([9], cache), model.forward([1, 2, 9])[-1:], atol=1e-12)
+
+
+def test_recorded_attention_is_the_same_on_both_paths_and_causal():
+    model = build(num_kv_heads=2)
+    ids = [1, 5, 2, 12, 0, 7]
+    uncached, stepped = AttentionRecord(model.config, np.float64), AttentionRecord(model.config, np.float64)
+    model.forward(ids, record=uncached)
+    cache = model.new_cache()
+    for token in ids:
+        model.decode(token, cache, record=stepped)
+    for layer in range(2):
+        weights = uncached.weights(layer, 2, 6)
+        assert weights.shape == (4, 4, 6)
+        np.testing.assert_allclose(weights, stepped.weights(layer, 2, 6), atol=1e-6)
+        np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-6)
+        for row in range(4):
+            assert not weights[:, row, row + 3 :].any()
+
+
+def test_stopwatch_names_every_part_and_changes_nothing():
+    model = build()
+    cache, plain = model.new_cache(), model.new_cache()
+    watch = Stopwatch()
+    timed = model.decode(3, cache, stopwatch=watch).copy()
+    np.testing.assert_array_equal(timed, model.decode(3, plain))
+    parts = watch.parts()
+    assert min(parts.embedding, parts.qkv, parts.attention, parts.mlp, parts.output) > 0
+    assert parts.sampling == 0
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        ([], "at least one id"),
+        ([[1]], "flat"),
+        ([13], "outside the vocabulary of 13"),
+        ([-1], "outside"),
+        ([0] * 25, "context is 24"),
+    ],
+)
+def test_wrong_ids_are_refused(ids, words):
+    with pytest.raises(KvtuiError, match=words):
+        build().forward(ids)
+
+
+def test_wrong_parameters_are_refused():
+    model = build()
+    parameters = dict(model.parameters)
+    parameters["output.weight"] = parameters["output.weight"][:, :3]
+    with pytest.raises(KvtuiError, match="names and shapes"):
+        Model(model.config, model.tokenizer, parameters)
