@@ -74,15 +74,15 @@ def benchmark(
     cached: dict[int, list[float]] = {context: [] for context in contexts}
     uncached: dict[int, list[float]] = {context: [] for context in contexts}
     floors: list[float] = []
-    floor = _floor_run(model)
+    floor = floor_run(model)
     for done in range(-1, repeats):  # round -1 warms up and is not counted
         for context in contexts:
-            cached_time = _median_time(partial(_cached_step, model, cache, ids, context), 15)
-            uncached_time = _median_time(partial(model.forward, ids[:context]), 1)
+            cached_time = median_time(partial(_cached_step, model, cache, ids, context), 15)
+            uncached_time = median_time(partial(model.forward, ids[:context]), 1)
             if done >= 0:
                 cached[context].append(cached_time)
                 uncached[context].append(uncached_time)
-        floors.append(_median_time(floor, 15))
+        floors.append(median_time(floor, 15))
         on_progress(max(0, done + 1), repeats)
     return BenchResult(
         model.name,
@@ -99,7 +99,7 @@ def _cached_step(model: Model, cache: Any, ids: Any, context: int) -> None:
     model.decode(int(ids[context - 1]), cache)
 
 
-def _floor_run(model: Model) -> Callable[[], None]:
+def floor_run(model: Model) -> Callable[[], None]:
     """A function that multiplies a vector with every matrix that a step reads, and does nothing else."""
     shapes = parameter_shapes(model.config)
     matrices = [model.parameters[name] for name, shape in shapes.items() if len(shape) == 2 and "embedding" not in name]
@@ -116,7 +116,7 @@ def _floor_run(model: Model) -> Callable[[], None]:
     return run
 
 
-def _median_time(work: Callable[[], object], repeats: int) -> float:
+def median_time(work: Callable[[], object], repeats: int) -> float:
     times = []
     for _ in range(repeats):
         started = perf_counter()

@@ -48,6 +48,8 @@ def write_atomically(path: Path, tensors: Mapping[str, Array], metadata: dict[st
         os.replace(name, path)
     except OSError as error:
         raise KvtuiError(f"cannot write {path}: {error.strerror}") from None
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise KvtuiError(f"cannot write {path}: {error}") from None
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
@@ -64,7 +66,7 @@ def save_checkpoint(
     """Write a model file.
 
     Raises:
-        KvtuiError: the place cannot be written to.
+        KvtuiError: the place cannot be written to, or a number is not finite in ``dtype``.
     """
     metadata = {
         "format": FORMAT,
@@ -72,7 +74,12 @@ def save_checkpoint(
         "vocabulary": json.dumps(tokenizer.vocabulary),
         "training": json.dumps(training or {}),
     }
-    write_atomically(path, {name: value.astype(dtype) for name, value in parameters.items()}, metadata)
+    with np.errstate(over="ignore"):
+        tensors = {name: value.astype(dtype) for name, value in parameters.items()}
+    for name, value in tensors.items():
+        if not np.isfinite(value).all():
+            raise KvtuiError(f"cannot write {path}: {name} is not finite as {np.dtype(dtype).name}")
+    write_atomically(path, tensors, metadata)
 
 
 def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:
@@ -85,10 +92,10 @@ def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:
     Raises:
         KvtuiError: the file is missing, damaged, foreign, or does not fit its own config.
     """
-    path = path / "model.safetensors" if path.is_dir() else path
-    if not path.is_file():
-        raise KvtuiError(f"there is no model file {path}")
     try:
+        path = path / "model.safetensors" if path.is_dir() else path
+        if not path.is_file():
+            raise KvtuiError(f"there is no model file {path}")
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
@@ -110,7 +117,8 @@ def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:
                     raise KvtuiError(
                         f"{path}: {name} has shape {tuple(entry.get_shape())}; the config asks for {shape}"
                     )
-                parameters[name] = file.get_tensor(name).astype(dtype)
+                with np.errstate(over="ignore"):  # what overflows is refused below
+                    parameters[name] = file.get_tensor(name).astype(dtype)
                 if not np.isfinite(parameters[name]).all():
                     raise KvtuiError(f"{path}: {name} holds a NaN or an infinity; the file is damaged")
     except SafetensorError as error:

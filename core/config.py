@@ -11,7 +11,10 @@ Norm = Literal["layer", "rms"]
 Position = Literal["learned", "rotary"]
 Mlp = Literal["gelu", "swiglu"]
 
-_LARGEST = 1 << 24  # a bound on every size, so that a hostile file cannot ask for the whole memory
+# A bound on every size, so that a hostile file cannot ask for the whole memory. Layers and context have lower ones:
+# the list of names grows with the one, tables and cache with the other, whatever the file itself holds.
+_LARGEST = 1 << 24
+_LARGEST_OF = {"num_layers": 1 << 12, "context_length": 1 << 17}
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in _SIZES:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
-                raise KvtuiError(f"{name} is {value!r}; it has to be a whole number from 1 to {_LARGEST:,}")
+            value, largest = getattr(self, name), _LARGEST_OF.get(name, _LARGEST)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+                raise KvtuiError(f"{name} is {value!r}; it has to be a whole number from 1 to {largest:,}")
         for name, choices in (("norm", Norm), ("position", Position), ("mlp", Mlp)):
             if getattr(self, name) not in get_args(choices):
                 raise KvtuiError(
@@ -57,8 +60,8 @@ class ModelConfig:
                 raise KvtuiError(f"{name} is {getattr(self, name)!r}; it has to be true or false")
         for name in ("norm_epsilon", "rotary_base"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12:
-                raise KvtuiError(f"{name} is {value!r}; it has to be a number above 0")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 1e-30 <= value <= 1e12:
+                raise KvtuiError(f"{name} is {value!r}; it has to be a number from 1e-30 to 1e12")
         if self.num_heads % self.num_kv_heads:
             raise KvtuiError(
                 f"{self.num_heads} heads cannot share {self.num_kv_heads} key/value heads evenly; "

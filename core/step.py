@@ -57,13 +57,21 @@ class DecodeStep:
         self._logits, self._logits_bias = self._reader("final_norm", logits, parameters.get("output.bias"))
 
         dtype = parameters["token_embedding"].dtype
-        width, heads = config.embed_dim, config.num_heads + 2 * config.num_kv_heads
-        self._x = np.empty(width, dtype)  # the residual
-        self._normed = np.empty(width, dtype)
-        self._added = np.empty(width, dtype)
-        self._qkv = np.empty(heads * config.head_dim, dtype)
-        self._scores = np.empty(config.num_heads * config.context_length, dtype)
-        self._mixed = np.empty((config.num_kv_heads, config.num_heads // config.num_kv_heads, config.head_dim), dtype)
+        heads, kv_heads, head_dim = config.num_heads, config.num_kv_heads, config.head_dim
+        self._x = np.empty(config.embed_dim, dtype)  # the residual
+        self._normed = np.empty(config.embed_dim, dtype)
+        self._added = np.empty(config.embed_dim, dtype)
+        self._qkv = np.empty((heads + 2 * kv_heads) * head_dim, dtype)
+        by_head = self._qkv.reshape(-1, head_dim)  # views of the same memory: (H + 2G, D)
+        self._pairs = by_head[: heads + kv_heads].view(rotation.dtype) if config.position == "rotary" else None
+        self._query = by_head[:heads].reshape(kv_heads, -1, head_dim)  # (G, H/G, D)
+        self._key = by_head[heads : heads + kv_heads]  # (G, D)
+        self._value = by_head[heads + kv_heads :]  # (G, D)
+        self._scores = np.empty(heads * config.context_length, dtype)
+        self._largest = np.empty((*self._query.shape[:2], 1), dtype)
+        self._total = np.empty_like(self._largest)
+        self._mixed = np.empty_like(self._query)
+        self._mixed_flat = self._mixed.reshape(-1)
         self._hidden = np.empty(self._blocks[0].up.shape[1], dtype)
         self._inner = np.empty(config.mlp_dim, dtype)
         self._out = np.empty(config.vocab_size, dtype)
@@ -72,8 +80,10 @@ class DecodeStep:
         self, token: int, cache: KVCache, record: AttentionRecord | None = None, stopwatch: Stopwatch | None = None
     ) -> Array:
         """Run one token at position ``cache.length`` and append it to the cache. Returns the logits, (V,)."""
-        config, x, normed, added = self._config, self._x, self._normed, self._added
-        position = cache.length
+        x, normed, added = self._x, self._normed, self._added
+        position, seen = cache.length, cache.length + 1
+        keys, values = cache.keys[:, :, :seen].swapaxes(2, 3), cache.values[:, :, :seen]  # (layers, G, D, S), (…, S, D)
+        scores = self._scores[: self._config.num_heads * seen].reshape(*self._query.shape[:2], seen)  # (G, H/G, S)
         x[:] = self._embedding[token]
         if self._positions is not None:
             x += self._positions[position]
@@ -82,19 +92,19 @@ class DecodeStep:
 
         for layer, block in enumerate(self._blocks):
             self._normalise(x, normed)
-            qkv = np.dot(normed, block.qkv, out=self._qkv)
+            np.dot(normed, block.qkv, out=self._qkv)
             if block.qkv_bias is not None:
-                qkv += block.qkv_bias
-            query, key, value = self._split_and_rotate(qkv, position)  # (G, H/G, D), (G, D), (G, D)
+                self._qkv += block.qkv_bias
+            if self._pairs is not None:
+                self._pairs *= self._rotation[position]  # turns queries and keys, a pair being one complex number
+            cache.keys[layer, :, position] = self._key
+            cache.values[layer, :, position] = self._value
             if stopwatch:
                 stopwatch.mark("qkv")
-            cache.keys[layer, :, position] = key
-            cache.values[layer, :, position] = value
             if record is not None:
-                unscaled = query.reshape(config.num_heads, 1, -1) * config.head_dim**0.5
-                record.write(layer, position, unscaled, key[:, None])
-            mixed = self._attend(query, cache.keys[layer, :, : position + 1], cache.values[layer, :, : position + 1])
-            np.dot(mixed.reshape(-1), block.output, out=added)
+                self._note(record, layer, position)
+            self._attend(keys[layer], values[layer], scores)
+            np.dot(self._mixed_flat, block.output, out=added)
             if block.output_bias is not None:
                 added += block.output_bias
             x += added
@@ -102,10 +112,10 @@ class DecodeStep:
                 stopwatch.mark("attention")
 
             self._normalise(x, normed)
-            hidden = np.dot(normed, block.up, out=self._hidden)
+            np.dot(normed, block.up, out=self._hidden)
             if block.up_bias is not None:
-                hidden += block.up_bias
-            np.dot(self._activate(hidden), block.down, out=added)
+                self._hidden += block.up_bias
+            np.dot(self._activate(self._hidden), block.down, out=added)
             if block.down_bias is not None:
                 added += block.down_bias
             x += added
@@ -125,41 +135,33 @@ class DecodeStep:
         """x / rms(x). The residual has zero mean where the model has LayerNorm, so this is LayerNorm's division too."""
         np.multiply(x, 1.0 / sqrt(x.dot(x) / len(x) + self._config.norm_epsilon), out=out)
 
-    def _split_and_rotate(self, qkv: Array, position: int) -> tuple[Array, Array, Array]:
-        heads, kv_heads, head_dim = self._config.num_heads, self._config.num_kv_heads, self._config.head_dim
-        by_head = qkv.reshape(-1, head_dim)  # (H + 2G, D): queries, keys, values
-        if self._config.position == "rotary":
-            pairs = by_head[: heads + kv_heads].view(self._rotation.dtype)  # a pair is one complex number
-            pairs *= self._rotation[position]
-        query = by_head[:heads].reshape(kv_heads, -1, head_dim)
-        return query, by_head[heads : heads + kv_heads], by_head[heads + kv_heads :]
-
-    def _attend(self, query: Array, keys: Array, values: Array) -> Array:
-        """softmax(qKᵀ)V for one query a head. (G, H/G, D), (G, S, D), (G, S, D) -> (G, H/G, D)."""
-        seen = keys.shape[1]
-        scores = self._scores[: self._config.num_heads * seen].reshape(*query.shape[:2], seen)  # (G, H/G, S)
-        np.matmul(query, keys.swapaxes(1, 2), out=scores)
-        scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
+    def _attend(self, keys: Array, values: Array, scores: Array) -> None:
+        """softmax(qKᵀ)V for one query a head, into ``_mixed``. (G, D, S), (G, S, D), buffer (G, H/G, S)."""
+        np.matmul(self._query, keys, out=scores)
+        np.maximum.reduce(scores, axis=2, out=self._largest, keepdims=True)
+        np.subtract(scores, self._largest, out=scores)
         np.exp(scores, out=scores)
+        np.add.reduce(scores, axis=2, out=self._total, keepdims=True)
         np.matmul(scores, values, out=self._mixed)
-        self._mixed /= np.add.reduce(scores, axis=-1, keepdims=True)  # fewer divisions than on the scores
-        return self._mixed
+        np.divide(self._mixed, self._total, out=self._mixed)  # fewer divisions than on the scores
 
     def _activate(self, hidden: Array) -> Array:
         """GELU without its factor 1/2, which is in ``down``; or SwiGLU. (M,) or (2M,) -> (M,)."""
         inner = self._inner
         if self._config.mlp == "swiglu":
             up, gate = hidden[: len(inner)], hidden[len(inner) :]
-            np.multiply(layers.silu(gate), up, out=inner)
-            return inner
+            return np.multiply(layers.silu(gate), up, out=inner)
         np.multiply(hidden, hidden, out=inner)
-        inner *= layers.GELU_SCALE * layers.GELU_CUBIC
-        inner += layers.GELU_SCALE
-        inner *= hidden
+        np.multiply(inner, layers.GELU_SCALE * layers.GELU_CUBIC, out=inner)
+        np.add(inner, layers.GELU_SCALE, out=inner)
+        np.multiply(inner, hidden, out=inner)
         np.tanh(inner, out=inner)
-        inner += 1.0
-        inner *= hidden
-        return inner
+        np.add(inner, 1.0, out=inner)
+        return np.multiply(inner, hidden, out=inner)
+
+    def _note(self, record: AttentionRecord, layer: int, position: int) -> None:
+        query = self._query.reshape(self._config.num_heads, 1, -1) * self._config.head_dim**0.5
+        record.write(layer, position, query, self._key[:, None])
 
     def _fold_block(self, block: str) -> _Block:
         take = self._parameters.get

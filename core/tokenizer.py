@@ -23,9 +23,9 @@ class CharTokenizer:
         if not vocabulary:
             raise KvtuiError("a character vocabulary needs at least one character")
         self.vocabulary = tuple(vocabulary)
-        self._ids = {character: index for index, character in enumerate(self.vocabulary)}
         if any(not isinstance(character, str) or len(character) != 1 for character in self.vocabulary):
             raise KvtuiError("every entry of a character vocabulary has to be one character")
+        self._ids = {character: index for index, character in enumerate(self.vocabulary)}
         if len(self._ids) != len(self.vocabulary):
             raise KvtuiError("a character vocabulary must not hold a character twice")
 

@@ -68,6 +68,17 @@ class TrainingSettings:
                 raise KvtuiError(f"{name} is {getattr(self, name)}; it has to be at least 1")
         if self.steps is not None and self.steps < 1:
             raise KvtuiError(f"steps is {self.steps}; it has to be at least 1")
+        for name, lowest in (
+            ("seed", 0),
+            ("warmup_steps", 0),
+            ("decay_from", 0),
+            ("muon_rate", 0),
+            ("adam_rate", 0),
+            ("weight_decay", 0),
+            ("clip_norm", 1e-6),
+        ):
+            if not lowest <= getattr(self, name) < float("inf"):
+                raise KvtuiError(f"{name} is {getattr(self, name)}; it has to be at least {lowest}")
         if self.minutes is not None and not 0 < self.minutes < 1e6:
             raise KvtuiError(f"minutes is {self.minutes}; it has to be above 0")
         if not 0 <= self.dropout < 1:
@@ -197,9 +208,9 @@ def resume_run(text: str, path: Path) -> Run:
     Raises:
         KvtuiError: no such state, a damaged one, or one that belongs to another text.
     """
-    if not path.is_file():
-        raise KvtuiError(f"nothing to resume: there is no {path}")
     try:
+        if not path.is_file():
+            raise KvtuiError(f"nothing to resume: there is no {path}")
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != STATE_FORMAT:
@@ -207,14 +218,22 @@ def resume_run(text: str, path: Path) -> Run:
             if metadata["text_sha256"] != _sha256(text):
                 raise KvtuiError(f"{path} belongs to a run on another text")
             run = new_run(text, TrainingSettings(**json.loads(metadata["settings"])))
-            for name, parameter in run.parameters.items():
-                parameter[...] = file.get_tensor(f"parameter.{name}")
-            for name, average in run.optimizer.state.items():
-                average[...] = file.get_tensor(f"optimizer.{name}")
-            for name, value in json.loads(metadata["progress"]).items():
-                setattr(run, name, value)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            arrays = {f"parameter.{name}": value for name, value in run.parameters.items()}
+            arrays |= {f"optimizer.{name}": value for name, value in run.optimizer.state.items()}
+            for name, array in arrays.items():
+                stored = file.get_tensor(name)
+                if stored.shape != array.shape or stored.dtype != array.dtype or not np.isfinite(stored).all():
+                    raise ValueError(f"{name} has a wrong shape or dtype, or holds a NaN or an infinity")
+                array[...] = stored
+            progress = json.loads(metadata["progress"])
+            run.step, run.seconds = int(progress["step"]), float(progress["seconds"])
+            run.best, run.curve = float(progress["best"]), list(progress["curve"])
+            if run.step < 0 or not 0 <= run.seconds < float("inf") or np.isnan(run.best):
+                raise ValueError("impossible progress")
+    except (SafetensorError, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise KvtuiError(f"{path} is damaged: {error}") from None
+    except OSError as error:
+        raise KvtuiError(f"cannot read {path}: {error.strerror or error}") from None
     return run
 
 
