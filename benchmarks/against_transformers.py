@@ -1,105 +1,180 @@
-"""kvtui's decoder against transformers on the same shape, in one process and one run, in turns.
+"""kvtui's decoder against transformers on the same shape, in one run, in turns.
 
     pip install . torch transformers
     python benchmarks/against_transformers.py [--rounds 15]
 
-The peer is a bare loop over ``GPT2LMHeadModel`` with random weights in kvtui's bundled shape: with its DynamicCache one
-token at a time, and without a cache over the whole context, both under ``torch.inference_mode()``. Each round times
-every line once (steps: the median of a burst of 20), the table shows the medians of the rounds and the median of the
-ratios within a round. The floor is one matrix-vector product for every weight matrix that a step reads.
+The peer is a bare loop over ``GPT2LMHeadModel`` with random weights in the bundled model's shape: with its DynamicCache
+one token at a time, and without a cache over the whole context, both under ``torch.inference_mode()``. Each library runs
+in a process of its own, so that neither's idle threads spin while the other is timed, and they are asked in turns. A
+round times every line once (the median of a burst of calls, after one that is not counted); the table shows medians of
+the rounds, and medians of the ratios within a round.
+
+The floor is one matrix-vector product for every weight matrix that a step reads. Step and floor are timed call by call
+in turns, each with weights of its own, so that both read them at the same distance from the processor; the second
+figure, "hot", times bursts of each, where a large processor cache may keep all weights between two calls.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 import numpy as np
-import torch
-import transformers
-from transformers import GPT2Config, GPT2LMHeadModel
-
-from kvtui.core import load
-from kvtui.core.benchmark import floor_run, machine, median_time
-from kvtui.core.model import Model
 
 CONTEXTS = (64, 256, 512)
+STEPS, WHOLE = 100, 3  # calls in a burst
+
+Work = dict[str, Callable[[], float]]
 
 
-def peer(model: Model) -> GPT2LMHeadModel:
-    config = GPT2Config(
-        vocab_size=model.config.vocab_size,
-        n_positions=model.config.context_length + 1,
-        n_embd=model.config.embed_dim,
-        n_layer=model.config.num_layers,
-        n_head=model.config.num_heads,
+def burst(run: Callable[[], object], calls: int) -> float:
+    """Median seconds of a call, after one that is not counted."""
+    times = []
+    for _ in range(calls + 1):
+        started = perf_counter()
+        run()
+        times.append(perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+def kvtui_work() -> tuple[str, Work]:
+    from kvtui.core import load
+    from kvtui.core.benchmark import floor_run, machine
+
+    model = load()
+    ids = np.random.default_rng(0).integers(model.config.vocab_size, size=model.config.context_length)
+    cache = model.new_cache()
+    model.forward(ids, cache)
+    floor = floor_run(model)
+
+    def step(context: int) -> None:
+        cache.length = context - 1
+        model.decode(int(ids[context - 1]), cache)
+
+    def interleaved(context: int) -> float:
+        ratios = []
+        for _ in range(2 * STEPS):
+            started = perf_counter()
+            step(context)
+            middle = perf_counter()
+            floor()
+            ratios.append((middle - started) / (perf_counter() - middle))
+        return statistics.median(ratios)
+
+    work: Work = {"floor": lambda: burst(floor, STEPS)}
+    for context in CONTEXTS:
+        work[f"cached {context}"] = lambda context=context: burst(lambda: step(context), STEPS)
+        work[f"uncached {context}"] = lambda context=context: burst(lambda: model.forward(ids[:context]), WHOLE)
+        work[f"interleaved {context}"] = lambda context=context: interleaved(context)
+    return machine(), work
+
+
+def transformers_work() -> tuple[str, Work]:
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    torch.set_grad_enabled(False)
+    config = transformers.GPT2Config(
+        vocab_size=65,
+        n_positions=513,
+        n_embd=192,
+        n_layer=6,
+        n_head=6,
         tie_word_embeddings=False,
         bos_token_id=0,
         eos_token_id=0,
     )
-    return GPT2LMHeadModel(config).eval()
+    model: Any = transformers.GPT2LMHeadModel(config).eval()
+    ids = torch.randint(65, (1, 512))
+    caches = {context: model(ids[:, : context - 1], use_cache=True).past_key_values for context in CONTEXTS}
+
+    def step(context: int) -> None:
+        model(ids[:, context - 1 : context], past_key_values=caches[context], use_cache=True)
+        caches[context].crop(-1)
+
+    work: Work = {}
+    for context in CONTEXTS:
+        work[f"cached {context}"] = lambda context=context: burst(lambda: step(context), STEPS)
+        work[f"uncached {context}"] = lambda context=context: burst(
+            lambda: model(ids[:, :context], use_cache=False), WHOLE
+        )
+    return (
+        f"torch {torch.__version__} ({torch.get_num_threads()} threads), transformers {transformers.__version__}",
+        work,
+    )
 
 
-def kvtui_step(model: Model, ids: np.ndarray, context: int) -> Callable[[], object]:
-    cache = model.new_cache()
-    model.forward(ids[:context], cache)
-
-    def run() -> None:
-        cache.length = context - 1
-        model.decode(int(ids[context - 1]), cache)
-
-    return run
+def serve(side: str) -> None:
+    """Answer each line of standard input, a name of a piece of work, with its seconds."""
+    about, work = kvtui_work() if side == "kvtui" else transformers_work()
+    print(json.dumps([about, list(work)]), flush=True)
+    for line in sys.stdin:
+        print(work[line.strip()](), flush=True)
 
 
-def peer_step(other: GPT2LMHeadModel, ids: torch.Tensor, context: int) -> Callable[[], object]:
-    cache = other(ids[:, : context - 1], use_cache=True).past_key_values
+class Side:
+    """One library in its own process."""
 
-    def run() -> None:
-        other(ids[:, context - 1 : context], past_key_values=cache, use_cache=True)
-        cache.crop(-1)
+    def __init__(self, name: str) -> None:
+        command = [sys.executable, __file__, "--serve", name]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.about, names = json.loads(self.process.stdout.readline())
+        self.times: dict[str, list[float]] = {name: [] for name in names}
 
-    return run
+    def measure(self, name: str, count: bool) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        time.sleep(0.1)  # a matrix library's threads spin for a while after their last product
+        self.process.stdin.write(name + "\n")
+        self.process.stdin.flush()
+        seconds = float(self.process.stdout.readline())
+        if count:
+            self.times[name].append(seconds)
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.times[name])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
-    torch.manual_seed(0)
-    model = load()
-    other = peer(model)
-    ids = np.random.default_rng(0).integers(model.config.vocab_size, size=model.config.context_length)
-    tensor = torch.tensor(ids)[None]
-    work: dict[str, tuple[Callable[[], object], int]] = {"floor": (floor_run(model), 20)}
-    with torch.inference_mode():
-        for context in CONTEXTS:
-            work[f"kvtui cached {context}"] = kvtui_step(model, ids, context), 20
-            work[f"transformers cached {context}"] = peer_step(other, tensor, context), 20
-            work[f"kvtui uncached {context}"] = lambda context=context: model.forward(ids[:context]), 3
-            work[f"transformers uncached {context}"] = lambda context=context: other(tensor[:, :context], use_cache=False), 3
-        times: dict[str, list[float]] = {name: [] for name in work}
-        for done in range(-1, rounds):
-            for name, (run, burst) in work.items():
-                seconds = median_time(run, burst)
-                if done >= 0:
-                    times[name].append(seconds)
+    parser.add_argument("--serve", choices=["kvtui", "transformers"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve)
+        return
+    ours, theirs = Side("kvtui"), Side("transformers")
+    for done in range(-1, options.rounds):
+        for name in ours.times:
+            ours.measure(name, done >= 0)
+            if name in theirs.times:
+                theirs.measure(name, done >= 0)
 
-    def ratio(first: str, second: str) -> float:
-        return statistics.median(a / b for a, b in zip(times[first], times[second], strict=True))
+    def ratio(first: list[float], second: list[float]) -> float:
+        return statistics.median(a / b for a, b in zip(first, second, strict=True))
 
-    print(f"{machine()}, torch {torch.__version__} ({torch.get_num_threads()} threads), transformers {transformers.__version__}")
-    print(f"floor {statistics.median(times['floor']) * 1e3:.3f} ms; medians of {rounds} rounds, in ms\n")
-    print("| positions | kvtui cached | ÷ floor | transformers cached | ÷ kvtui | kvtui uncached | transformers uncached | kvtui ÷ transformers |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(f"{ours.about}, {theirs.about}")
+    print(f"floor, hot: {ours.median('floor') * 1e3:.3f} ms; medians of {options.rounds} rounds, times in ms\n")
+    print(
+        "| positions | cached | ÷ floor | ÷ floor, hot | transformers | ÷ kvtui | uncached | transformers | kvtui ÷ theirs |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for context in CONTEXTS:
-        ours, theirs = f"kvtui cached {context}", f"transformers cached {context}"
-        ours_whole, theirs_whole = f"kvtui uncached {context}", f"transformers uncached {context}"
-        values = [statistics.median(times[name]) * 1e3 for name in (ours, theirs, ours_whole, theirs_whole)]
+        cached, uncached = f"cached {context}", f"uncached {context}"
         print(
-            f"| {context} | {values[0]:.3f} | {ratio(ours, 'floor'):.2f} | {values[1]:.3f} | {ratio(theirs, ours):.2f} "
-            f"| {values[2]:.2f} | {values[3]:.2f} | {ratio(ours_whole, theirs_whole):.2f} |"
+            f"| {context} | {ours.median(cached) * 1e3:.3f} | {ours.median(f'interleaved {context}'):.2f} "
+            f"| {ratio(ours.times[cached], ours.times['floor']):.2f} | {theirs.median(cached) * 1e3:.3f} "
+            f"| {ratio(theirs.times[cached], ours.times[cached]):.2f} | {ours.median(uncached) * 1e3:.2f} "
+            f"| {theirs.median(uncached) * 1e3:.2f} | {ratio(ours.times[uncached], theirs.times[uncached]):.2f} |"
         )
 
 

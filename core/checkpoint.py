@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError
@@ -36,20 +36,27 @@ class Checkpoint:
 
 
 def write_atomically(path: Path, tensors: Mapping[str, Array], metadata: dict[str, str]) -> None:
-    """Write a safetensors file beside its place and move it there, so that no reader ever sees half of it."""
+    """Write a safetensors file beside its place and move it there, so that no reader ever sees half of it.
+
+    The same tensors and metadata give the same bytes: safetensors itself writes the metadata in an order that changes
+    from call to call, so the header is written anew.
+    """
+    content = memoryview(save({key: np.ascontiguousarray(value) for key, value in tensors.items()}, metadata))
+    data = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(bytes(content[8:data])) | {"__metadata__": metadata}, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the format aligns the data
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
     except OSError as error:
         raise KvtuiError(f"cannot write {path}: {error.strerror}") from None
     try:
-        save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, name, metadata)
+        with os.fdopen(handle, "wb") as file:
+            for part in (len(header).to_bytes(8, "little"), header, content[data:]):
+                file.write(part)
         os.chmod(name, 0o644)
         os.replace(name, path)
     except OSError as error:
         raise KvtuiError(f"cannot write {path}: {error.strerror}") from None
-    except SafetensorError as error:  # how safetensors reports a full disk
-        raise KvtuiError(f"cannot write {path}: {error}") from None
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)

@@ -111,18 +111,23 @@ def causal_attention(
     num_heads, num_new, head_dim = query.shape
     num_kv_heads, num_seen, _ = key.shape
     past = num_seen - num_new
-    grouped = query.reshape(num_kv_heads, -1, num_new, head_dim)  # (G, H/G, T, D)
-    grouped = grouped * query.dtype.type(head_dim**-0.5)
+    group = num_heads // num_kv_heads
+    grouped = query.reshape(num_kv_heads, group, num_new, head_dim) * query.dtype.type(head_dim**-0.5)
     out = np.empty((num_new, num_heads, head_dim), query.dtype)  # (T, H, D)
-    heads_first = out.transpose(1, 0, 2).reshape(num_kv_heads, -1, num_new, head_dim)  # a view: (G, H/G, T, D)
+    heads_first = out.transpose(1, 0, 2).reshape(num_kv_heads, group, num_new, head_dim)  # a view
     hidden = np.triu(np.full((block, block), -np.inf, query.dtype), 1)  # what a block's own keys must not show
+    buffer = np.empty(num_heads * min(block, num_new) * num_seen, query.dtype)
     for first in range(0, num_new, block):
         last = min(first + block, num_new)
         rows, seen = last - first, past + last
-        scores = grouped[:, :, first:last] @ key[:, None, :seen].swapaxes(-1, -2)  # (G, H/G, rows, seen)
+        scores = buffer[: num_heads * rows * seen].reshape(num_kv_heads, group, rows, seen)
+        np.matmul(grouped[:, :, first:last], key[:, None, :seen].swapaxes(-1, -2), out=scores)
         scores[..., seen - rows :] += hidden[:rows, :rows]
-        weights = softmax(scores)
-        np.matmul(weights, value[:, None, :seen], out=heads_first[:, :, first:last])
+        scores -= scores.max(axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        total = scores.sum(axis=-1, keepdims=True)  # (G, H/G, rows, 1)
+        mixed = np.matmul(scores, value[:, None, :seen], out=heads_first[:, :, first:last])
+        mixed /= total  # softmax's division, on D numbers a row in place of as many as there are keys
         if on_weights is not None:
-            on_weights(first, weights.reshape(num_heads, rows, seen))
+            on_weights(first, (scores / total).reshape(num_heads, rows, seen))
     return out.reshape(num_new, num_heads * head_dim)

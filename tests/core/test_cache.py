@@ -6,7 +6,15 @@ import pytest
 from kvtui.core import KVCache, KvtuiError, ModelConfig
 
 CONFIG = ModelConfig(
-    vocab_size=5, context_length=8, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=3, embed_dim=6, mlp_dim=6, position="learned"
+    vocab_size=5,
+    context_length=8,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=3,
+    embed_dim=6,
+    mlp_dim=6,
+    position="learned",
 )
 
 

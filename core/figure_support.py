@@ -1,0 +1,174 @@
+"""What the figures of :mod:`kvtui.core.figures` share: Matplotlib on demand, token labels, marks, files.
+
+The colour map, cividis, rises evenly in lightness, so that it survives a greyscale printer and colour blindness
+(Nuñez, Anderton & Renslow 2018).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kvtui.core.errors import KvtuiError
+from kvtui.core.layers import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+FORMATS = ("png", "svg", "pdf")
+DOTS_PER_INCH = 150
+COLOUR_MAP = "cividis"
+HIDDEN = "0.93"  # grey of what the causal mask hides
+CACHED = {"color": "#00509e", "marker": "o", "linestyle": "-"}
+UNCACHED = {"color": "#c1440e", "marker": "s", "linestyle": "--"}
+
+_SYMBOLS = {"\n": "↵", " ": "␣", "\t": "⇥", "\r": "␍"}
+_LABEL_POINTS = 7.0  # size of the labels where there are many tokens
+_LABEL_ROOM = 8.6  # points from one label to the next
+_LONGEST_LABEL = 16  # characters of text in a label
+_STRIDES = (1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 50, 64, 100, 128, 200, 256, 512, 1024)
+
+
+def require_matplotlib() -> None:
+    """Raise KvtuiError unless Matplotlib can be imported."""
+    try:
+        import matplotlib.figure  # noqa: F401 - Agg and the file formats come with it
+    except ImportError:
+        raise KvtuiError("figures need Matplotlib: pip install 'kvtui[plot]'") from None
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, sizes in inches."""
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure((width, height), layout="constrained")
+
+
+def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
+    """The caller's axes, or those of a new figure."""
+    return new_figure(width, height).subplots() if ax is None else ax
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The figure that axes belong to, also where they are in a subfigure of it."""
+    figure: Any = ax.figure
+    return figure.figure  # a figure's own ``figure`` is itself
+
+
+def heat_map(ax: Axes, weights: Array) -> AxesImage:
+    """Draw weights from 0 to 1, later keys left grey. Colours go by the square root, or small weights would all be
+    black beside one that is near 1. weights: (S, S)."""
+    import matplotlib
+    from matplotlib.colors import PowerNorm
+
+    later = np.triu(np.ones(weights.shape, dtype=bool), 1)
+    ax.set_facecolor(HIDDEN)
+    return ax.imshow(
+        np.ma.masked_where(later, weights), cmap=matplotlib.colormaps[COLOUR_MAP], norm=PowerNorm(0.5, 0, 1)
+    )
+
+
+def label_tokens(ax: Axes, tokens: Sequence[str]) -> None:
+    """Put the tokens along both axes.
+
+    Where there is no room for all, a label stands at every so many tokens with its position and the text from there
+    to the next label: read one after the other they still give the whole text.
+    """
+    box = ax.get_window_extent()
+    points = min(box.width, box.height) / figure_of(ax).dpi * 72
+    spacing = points / len(tokens)
+    stride = next((stride for stride in _STRIDES if stride * spacing >= _LABEL_ROOM), _STRIDES[-1])
+    labels = [symbols(tokens[start : start + stride]) for start in range(0, len(tokens), stride)]
+    if stride > 1:
+        labels = [f"{index * stride} {label[:_LONGEST_LABEL]}" for index, label in enumerate(labels)]
+    size = min(10.0, 0.8 * spacing) if stride == 1 else _LABEL_POINTS
+    font: dict[str, Any] = {"fontsize": size, "family": "monospace", "parse_math": False}
+    places = range(0, len(tokens), stride)
+    ax.set_xticks(places, labels, rotation=90 if stride > 1 else 0, **font)
+    ax.set_yticks(places, labels, **font)
+    ax.tick_params(length=2, pad=2)
+
+
+def symbols(tokens: Sequence[str]) -> str:
+    """Text of tokens with white space made visible, and a box for what the font lacks."""
+    text = "".join(tokens)
+    return "".join(_SYMBOLS.get(c, c) if _SYMBOLS.get(c) or ord(c) in _drawable() else "□" for c in text)
+
+
+@lru_cache(maxsize=1)
+def _drawable() -> frozenset[int]:
+    """The characters that Matplotlib's own monospaced font has."""
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(code for code in get_font(findfont("DejaVu Sans Mono")).get_charmap() if code > 32)
+
+
+def mark_prompt_on_map(ax: Axes, prompt_tokens: int, tokens: int, labelled: bool = False) -> None:
+    """Lines across a heat map where the prompt ends, if anything was generated after it."""
+    if not 0 < prompt_tokens < tokens:
+        return
+    from matplotlib.patheffects import withStroke
+
+    for draw in (ax.axhline, ax.axvline):
+        line = draw(prompt_tokens - 0.5, color="white", linewidth=0.9, linestyle=(0, (4, 2)))
+        line.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
+    if labelled:
+        ax.text(tokens - 1, prompt_tokens - 0.5, "prompt ends ", ha="right", va="bottom", fontsize=8, color="0.1")
+
+
+def mark_prompt(ax: Axes, position: int) -> None:
+    """A vertical line where the prompt ends."""
+    ax.axvline(position, color="0.4", linewidth=1.0, linestyle="-.", label=f"prompt ends at {position:,}")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the suffix names, so that no reader ever sees half of it.
+
+    The same figure gives the same bytes: no dates, no random names.
+
+    Raises:
+        KvtuiError: a suffix that names no format, or a place that cannot be written to.
+    """
+    kind = figure_format(path)
+    import matplotlib
+
+    content = io.BytesIO()
+    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with matplotlib.rc_context({"svg.hashsalt": "kvtui"}):
+        figure.savefig(content, format=kind, dpi=DOTS_PER_INCH, metadata=dates.get(kind))
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.getvalue())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+    except OSError as error:
+        raise KvtuiError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def figure_format(path: Path) -> str:
+    """The format that a file's suffix names, one of :data:`FORMATS`.
+
+    Raises:
+        KvtuiError: it names none.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise KvtuiError(f"{path}: the file's name has to end in .png, .svg or .pdf, which chooses the format")
+    return kind

@@ -1,0 +1,93 @@
+"""The program as a whole: help, default command, pipes, and what it must not import."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from calling import Kvtui, arguments, assert_refused
+
+COMMANDS = ["bench", "eval", "generate", "info", "train"]
+
+
+def test_version(kvtui: Kvtui) -> None:
+    outcome = kvtui("--version")
+    assert outcome.status == 0
+    assert outcome.out.startswith("kvtui 0.")
+
+
+def test_help_lists_dashboard_options_and_commands(kvtui: Kvtui) -> None:
+    outcome = kvtui("--help")
+    assert outcome.status == 0
+    for word in (*COMMANDS, "--pace", "--no-cache", "--temperature", "--version", "_KVTUI_COMPLETE"):
+        assert word in outcome.out
+    assert "watch" not in outcome.out.lower().split("commands:")[1]
+    assert kvtui("ROMEO:", "--help").out == outcome.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_examples(kvtui: Kvtui, command: str) -> None:
+    outcome = kvtui(command, "--help")
+    assert outcome.status == 0
+    assert f"  kvtui {command} " in outcome.out or f"  kvtui {command}\n" in outcome.out
+
+
+@pytest.mark.parametrize("args", [[], ["ROMEO:"], [""], ["--", "train"], ["--seed", "3", "ROMEO:", "--no-cache"]])
+def test_dashboard_without_a_terminal_points_to_generate(kvtui: Kvtui, args: list[str]) -> None:
+    assert_refused(kvtui(*args), "terminal", "kvtui generate")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_closed_pipe_ends_quietly(tiny_model_file: Path, options: list[str]) -> None:
+    command = arguments("generate", "ROMEO:", "-n", 100_000, "--model", tiny_model_file, *options)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert len(process.stdout.read(20)) == 20
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 0
+
+
+def test_ctrl_c_ends_generate_in_good_order(tiny_model_file: Path) -> None:
+    command = arguments("generate", "ROMEO:", "-n", 10_000_000, "--model", tiny_model_file, "--json")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        *_, last = process.stdout
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 130
+    assert json.loads(first)["event"] == "prefill"
+    assert json.loads(last)["reason"] == "cancelled"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk_is_one_line(tiny_model_file: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        command = arguments("generate", "A", "-n", 3, "--model", tiny_model_file)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "kvtui: No space left on device\n"
+
+
+def test_generate_never_imports_textual(tiny_model_file: Path) -> None:
+    code = (
+        "import sys; from kvtui.tui.cli.main import run; "
+        f"status = run(['generate', 'A', '-n', '2', '--model', {str(tiny_model_file)!r}]); "
+        "sys.exit(status or 'textual' in sys.modules or 'plotext' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("words", "expected"), [("kvtui ge", "generate"), ("kvtui generate --no", "--no-cache")])
+def test_shell_completion(kvtui: Kvtui, monkeypatch: pytest.MonkeyPatch, words: str, expected: str) -> None:
+    monkeypatch.setenv("_KVTUI_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    assert f"plain,{expected}" in kvtui().out

@@ -1,0 +1,51 @@
+"""A tiny random model that every test can afford."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kvtui.core.checkpoint import save_checkpoint
+from kvtui.core.config import ModelConfig, parameter_shapes
+from kvtui.core.tokenizer import CharTokenizer
+
+VOCABULARY = "\n !',-.:;?" + string.ascii_letters
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> ModelConfig:
+    """2 layers of 2 heads, 16 wide, context 32."""
+    return ModelConfig(
+        vocab_size=len(VOCABULARY),
+        context_length=32,
+        num_layers=2,
+        num_heads=2,
+        num_kv_heads=2,
+        head_dim=8,
+        embed_dim=16,
+        mlp_dim=64,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_parameters(tiny_config: ModelConfig) -> dict[str, np.ndarray]:
+    """Random weights, large enough that the predictions differ from position to position."""
+    rng = np.random.default_rng(0)
+    return {
+        name: np.ones(shape, np.float32) if name.endswith(".gain") else rng.normal(0, 0.3, shape).astype(np.float32)
+        for name, shape in parameter_shapes(tiny_config).items()
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_model_file(
+    tmp_path_factory: pytest.TempPathFactory, tiny_config: ModelConfig, tiny_parameters: dict[str, np.ndarray]
+) -> Path:
+    """A model file of :func:`tiny_config`, called ``tiny``. Read only: copy it to change it."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    record = {"steps": 3, "curve": [{"step": 3, "loss": 2.5, "validation_loss": 2.75}], "settings": {"seed": 5}}
+    save_checkpoint(path, tiny_config, CharTokenizer(VOCABULARY), tiny_parameters, record)
+    return path

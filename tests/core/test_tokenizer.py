@@ -1,0 +1,137 @@
+"""Characters to ids and back, exactly, and clear words about characters that the model never saw."""
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from kvtui.core.errors import KvtuiError
+from kvtui.core.tokenizer import CharTokenizer, describe_character
+
+relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+
+
+@relaxed
+@given(st.text(min_size=1))
+def test_any_text_comes_back_exactly(text):
+    tokenizer = CharTokenizer.from_text(text)
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert len(ids) == len(text)
+    assert set(ids) == set(range(tokenizer.vocab_size))
+
+
+@relaxed
+@given(st.text(min_size=1), st.data())
+def test_any_ids_come_back_exactly(text, data):
+    tokenizer = CharTokenizer.from_text(text)
+    ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1)))
+    assert tokenizer.encode(tokenizer.decode(ids)) == ids
+
+
+@relaxed
+@given(st.text(min_size=1))
+def test_the_vocabulary_is_sorted_and_its_own_tokenizer_is_the_same(text):
+    tokenizer = CharTokenizer.from_text(text)
+    assert list(tokenizer.vocabulary) == sorted(set(text))
+    assert CharTokenizer(tokenizer.vocabulary).encode(text) == tokenizer.encode(text)
+
+
+def test_ids_follow_the_order_of_the_vocabulary():
+    tokenizer = CharTokenizer(["b", "\n", "a"])
+    assert tokenizer.encode("ab\n") == [2, 0, 1]
+    assert tokenizer.decode(iter([1, 2])) == "\na"
+    assert tokenizer.encode("") == []
+    assert tokenizer.decode([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("é", "'é' (U+00E9), at line 1, column 1"),
+        ("abé", "'é' (U+00E9), at line 1, column 3"),
+        ("ab\nbaX", "'X' (U+0058), at line 2, column 3"),
+        ("\n\nX", "'X' (U+0058), at line 3, column 1"),
+        ("ab\tab", r"'\t' (U+0009), at line 1, column 3"),
+        ("a\n\x1b[0m", r"'\x1b' (U+001B), at line 2, column 1"),
+        ("b😀Xé", "'😀' (U+1F600), at line 1, column 2"),
+        ("a\udcff", r"'\udcff' (U+DCFF), at line 1, column 2"),
+    ],
+)
+def test_an_unknown_character_is_named_with_its_place(text, named):
+    with pytest.raises(KvtuiError) as caught:
+        CharTokenizer.from_text("ab\n").encode(text)
+    assert str(caught.value) == f"the model never saw the character {named}; remove or replace it"
+    assert caught.value.__suppress_context__
+
+
+@relaxed
+@given(st.text("ab\n"), st.text("ab\nX"))
+def test_the_place_of_the_first_unknown_character_is_right(before, after):
+    with pytest.raises(KvtuiError) as caught:
+        CharTokenizer.from_text("ab\n").encode(before + "X" + after)
+    lines = before.split("\n")
+    assert f"at line {len(lines)}, column {len(lines[-1]) + 1};" in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [-1, 3, 10**30])
+def test_an_id_outside_the_vocabulary_is_refused(wrong):
+    with pytest.raises(KvtuiError, match=f"^id {wrong} is outside the vocabulary of 3$"):
+        CharTokenizer.from_text("abc").decode([0, wrong])
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "reason"),
+    [
+        ([], "needs at least one character"),
+        ("", "needs at least one character"),
+        (["a", "bc"], "has to be one character"),
+        (["a", ""], "has to be one character"),
+        (["a", 1], "has to be one character"),
+        (["a", None], "has to be one character"),
+        ([["a"], "b"], "has to be one character"),
+        ([{}], "has to be one character"),
+        (["a", "b", "a"], "must not hold a character twice"),
+    ],
+)
+def test_a_vocabulary_that_is_none_is_refused(vocabulary, reason):
+    with pytest.raises(KvtuiError, match=reason):
+        CharTokenizer(vocabulary)
+
+
+def test_no_vocabulary_comes_from_an_empty_text():
+    with pytest.raises(KvtuiError, match="at least one character"):
+        CharTokenizer.from_text("")
+
+
+@pytest.mark.parametrize(("text", "start"), [("ab\n", "\n"), ("ba", "a"), ("\n", "\n"), ("\t\nx", "\n")])
+def test_an_empty_prompt_starts_from_a_newline_or_else_the_first_character(text, start):
+    tokenizer = CharTokenizer.from_text(text)
+    assert tokenizer.decode([tokenizer.start_id]) == start
+
+
+def test_split_known_keeps_the_order_and_names_each_unknown_once():
+    tokenizer = CharTokenizer.from_text("abc ")
+    assert tokenizer.split_known("aXb XYc") == ("ab c", ["X", "Y"])
+    assert tokenizer.split_known("abc") == ("abc", [])
+    assert tokenizer.split_known("YX") == ("", ["Y", "X"])
+    assert tokenizer.split_known("") == ("", [])
+
+
+@relaxed
+@given(st.text(min_size=1), st.text())
+def test_what_split_known_keeps_can_be_encoded(text, prompt):
+    tokenizer = CharTokenizer.from_text(text)
+    known, unknown = tokenizer.split_known(prompt)
+    assert tokenizer.decode(tokenizer.encode(known)) == known
+    assert len(unknown) == len(set(unknown))
+    assert set(unknown).isdisjoint(tokenizer.vocabulary)
+    assert len(known) + sum(prompt.count(character) for character in unknown) == len(prompt)
+
+
+@relaxed
+@given(st.characters())
+def test_a_described_character_can_be_seen_and_found(character):
+    described = describe_character(character)
+    assert described.endswith(f"(U+{ord(character):04X})")
+    assume(character.isprintable() and character not in "\\'")
+    assert described.startswith(f"'{character}'")

@@ -1,0 +1,273 @@
+"""The attention pane and its layout, with made-up weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from textual import events
+from textual.app import App, ComposeResult
+from textual.geometry import Offset
+
+from kvtui.core.config import ModelConfig
+from kvtui.core.events import Attention
+from kvtui.tui.attention_view import EMPTY, View, draw
+from kvtui.tui.grid import RAMPS, arrange, levels, paint, tabs, window
+from kvtui.tui.messages import AttentionWanted
+from kvtui.tui.panes.attention import AttentionPane
+
+CONFIG = ModelConfig(65, 512, 6, 4, 4, 32, 128, 512)
+TEXT = "ROMEO:\nWhat light is this?\n"
+
+
+def attention(layer: int = 0, heads: tuple[int, ...] = (0,), rows: int = 5, keys: int = 20) -> Attention:
+    """Every query of head h attends to itself and to the key h + 1 places before, 3 to 1."""
+    weights = np.zeros((len(heads), rows, keys), dtype=np.float32)
+    for number, head in enumerate(heads):
+        for row in range(rows):
+            query = keys - rows + row
+            weights[number, row, query] += 0.75
+            weights[number, row, max(query - head - 1, 0)] += 0.25
+    text = (TEXT * (keys // len(TEXT) + 1))[:keys]
+    return Attention(layer, heads, keys - rows, weights, tuple(text), 0)
+
+
+class Stage(App[None]):
+    """An app with nothing but the pane, which writes down what it asks for."""
+
+    CSS = "AttentionPane { border: round white; height: 100%; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[int, tuple[int, ...] | None, int]] = []
+
+    def compose(self) -> ComposeResult:
+        yield AttentionPane()
+
+    def on_attention_wanted(self, message: AttentionWanted) -> None:
+        self.asked.append((message.layer, message.heads, message.rows))
+
+    @property
+    def pane(self) -> AttentionPane:
+        return self.query_one(AttentionPane)
+
+    def lines(self) -> list[str]:
+        """What stands inside of the border."""
+        pane = self.pane
+        strips = pane.render_lines(pane.size.region.grow((1, 1, 1, 1)).translate((1, 1)))
+        return [strip.text[1:-1] for strip in strips[1:-1]]
+
+
+async def test_empty_pane_says_what_will_appear() -> None:
+    app = Stage()
+    async with app.run_test(size=(60, 20)) as pilot:
+        await pilot.pause()
+        assert EMPTY[0] in "\n".join(app.lines())
+
+
+async def test_one_head_shows_labels_and_weights() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 20)) as pilot:
+        app.pane.configure(CONFIG)
+        app.pane.show(attention())
+        await pilot.pause()
+        lines = app.lines()
+        assert "[L1]" in lines[0]
+        assert "[H1]" in lines[1]
+        assert lines[2].endswith("ROMEO:↵What␣light␣is".ljust(len(lines[2]) - 7))
+        newest = lines[7]
+        assert newest.startswith("s")
+        assert newest[7 + 19] == "%"  # √0.75 of the way up the ramp
+        assert newest[7 + 18] == "="
+        assert "keys    1–20 of  20" in (app.pane.border_subtitle or "")
+        assert "layer 1/6" in (app.pane.border_title or "")
+        app.pane.cycle_ramp()
+        await pilot.pause()
+        assert app.lines()[7][7 + 19] == "▓"
+
+
+async def test_what_is_wanted_follows_the_choice() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 20)) as pilot:
+        app.pane.configure(CONFIG)
+        await pilot.pause()
+        rows = app.pane.wanted.rows
+        assert rows == 15
+        assert set(app.asked) == {(0, (0,), rows)}
+        app.asked.clear()
+        app.pane.next_layer()
+        await pilot.pause()
+        app.pane.previous_head()
+        await pilot.pause()
+        assert app.asked == [(1, (0,), rows), (1, (3,), rows)]
+        app.pane.cycle_mode()
+        await pilot.pause()
+        assert app.asked[-1][:2] == (1, None)
+        assert app.asked[-1][2] < rows
+        app.pane.cycle_mode()
+        await pilot.pause()
+        assert (app.pane.mode, app.pane.head_index) == ("mean", None)
+        assert app.asked[-1] == (1, None, rows)
+        app.pane.next_head()
+        await pilot.pause()
+        assert (app.pane.mode, app.pane.head_index) == ("one", 3)
+        assert app.asked[-1] == (1, (3,), rows)
+        await pilot.resize_terminal(80, 30)
+        await pilot.pause()
+        assert app.asked[-1] == (1, (3,), rows + 10)
+
+
+async def test_choices_go_round_and_stay_in_the_model() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 20)):
+        app.pane.configure(CONFIG)
+        app.pane.previous_layer()
+        assert app.pane.layer_index == 5
+        app.pane.next_layer()
+        assert app.pane.layer_index == 0
+        app.pane.layer_index = 99
+        app.pane.head_index = 99
+        assert (app.pane.layer_index, app.pane.head_index) == (5, 3)
+        app.pane.configure(ModelConfig(65, 64, 2, 2, 2, 32, 64, 128))
+        assert (app.pane.layer_index, app.pane.head_index) == (1, 1)
+
+
+async def test_weights_of_another_layer_are_not_passed_off_as_these() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 20)) as pilot:
+        app.pane.configure(CONFIG)
+        app.pane.show(attention(layer=0))
+        app.pane.next_layer()
+        await pilot.pause()
+        assert "waiting for layer 2" in app.lines()[2]
+        app.pane.show(attention(layer=1))
+        await pilot.pause()
+        assert "%" in app.lines()[7]
+
+
+async def test_all_heads_stand_side_by_side_and_can_be_chosen() -> None:
+    app = Stage()
+    async with app.run_test(size=(82, 20)) as pilot:
+        app.pane.configure(CONFIG)
+        app.pane.mode = "all"
+        app.pane.show(attention(heads=(0, 1, 2, 3)))
+        await pilot.pause()
+        lines = app.lines()
+        assert "[H1]" in lines[2]
+        assert " H2 " in lines[2]
+        assert any(" H3 " in line and " H4 " in line for line in lines)
+        tile = next(target for target in reversed(app.pane._drawing.targets) if target.head == 3)
+        spot = (tile.start + 2, tile.y + 1)
+        await pilot.click(AttentionPane, offset=spot)
+        assert (app.pane.mode, app.pane.head_index) == ("all", 3)
+        await pilot.click(AttentionPane, offset=spot)
+        assert (app.pane.mode, app.pane.head_index) == ("one", 3)
+
+
+async def test_tabs_are_clickable_and_the_wheel_pages() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 20)) as pilot:
+        app.pane.configure(CONFIG)
+        await pilot.pause()
+        await pilot.click(AttentionPane, offset=(app.lines()[0].index("L4") + 1, 1))
+        assert app.pane.layer_index == 3
+        await pilot.click(AttentionPane, offset=(app.lines()[1].index("mean") + 2, 2))
+        assert app.pane.mode == "mean"
+        await pilot.click(AttentionPane, offset=(app.lines()[1].index("H3") + 1, 2))
+        assert (app.pane.mode, app.pane.head_index) == ("one", 2)
+        await pilot._post_mouse_events([events.MouseScrollDown], widget=AttentionPane, offset=(5, 1))
+        assert app.pane.layer_index == 4
+        await pilot._post_mouse_events([events.MouseScrollUp], widget=AttentionPane, offset=(5, 2))
+        assert app.pane.head_index == 1
+
+
+async def test_older_keys_are_scrolled_to_and_stay_in_place() -> None:
+    app = Stage()
+    async with app.run_test(size=(60, 20)) as pilot:
+        app.pane.configure(CONFIG)
+        app.pane.show(attention(keys=200))
+        await pilot.pause()
+        assert "150–200 of 200" in (app.pane.border_subtitle or "")
+        app.pane.focus()
+        await pilot.press("left")
+        assert "142–192 of 200" in (app.pane.border_subtitle or "")
+        app.pane.show(attention(keys=203))
+        assert "142–192 of 203" in (app.pane.border_subtitle or "")
+        await pilot.press("home")
+        assert "1–51 of 203" in (app.pane.border_subtitle or "")
+        await pilot.press("end")
+        assert "153–203 of 203" in (app.pane.border_subtitle or "")
+        await pilot.pause()
+        assert app.lines()[3][1:7] == "   0%‹"
+
+
+async def test_pointing_tells_the_weight() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 20)) as pilot:
+        app.pane.configure(CONFIG)
+        app.pane.show(attention())
+        await pilot.pause()
+        await pilot.hover(AttentionPane, offset=Offset(1 + 7 + 19, 1 + 7))
+        assert "query s 20 → key s 20: 0.750" in (app.pane.border_subtitle or "")
+
+
+@pytest.mark.parametrize("mode", ["one", "all", "mean"])
+async def test_any_size_is_drawn(mode: str) -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.pane.configure(CONFIG)
+        app.pane.set_reactive(AttentionPane.mode, mode)
+        for size in ((36, 8), (1, 1), (10, 3), (200, 60), (5, 30)):
+            await pilot.resize_terminal(*size)
+            app.pane.show(attention(heads=(0, 1, 2, 3), rows=60, keys=300))
+            await pilot.pause()
+            assert all(len(line) == app.pane.size.width for line in app.lines())
+
+
+async def test_the_smallest_pane_still_shows_weights() -> None:
+    app = Stage()
+    async with app.run_test(size=(36, 8)) as pilot:
+        app.pane.configure(CONFIG)
+        app.pane.show(attention(rows=60, keys=300))
+        await pilot.pause()
+        lines = app.lines()
+        assert "[L1]" in lines[0]
+        assert "[H1]" in lines[0]
+        assert all("%" in line for line in lines[2:])
+
+
+def test_wide_and_odd_characters_do_not_break_the_grid() -> None:
+    event = attention(keys=20)
+    odd = Attention(0, (0,), event.first_row, event.weights, ("漢", "\x00", "\u0301", " the", *event.keys[4:]), 0)
+    drawing = draw(View(60, 12, 6, 4, 0, 0, "one", event=odd))
+    assert "".join(text for text, _ in drawing.lines[2])[7:11] == "□␀·t"
+
+
+@given(st.integers(1, 40), st.integers(1, 200), st.integers(1, 60))
+def test_tiles_fit(count: int, width: int, height: int) -> None:
+    tiling = arrange(count, width, height)
+    assert tiling.columns * (tiling.width + 1) - 1 <= width
+    assert tiling.rows * tiling.height <= height
+
+
+@given(st.integers(1, 40), st.integers(0, 39), st.integers(8, 100))
+def test_tabs_fit_and_keep_the_selected_one(count: int, selected: int, width: int) -> None:
+    selected %= count
+    result = tabs([f"L{index + 1}" for index in range(count)], selected, width)
+    assert result[-1].end <= width
+    assert any(tab.index == selected and tab.text.startswith("[") for tab in result)
+
+
+def test_ramp_shows_small_weights_and_is_absolute() -> None:
+    weights = np.array([[0.0, 0.001, 0.005, 0.25, 1.0]], dtype=np.float32)
+    assert levels(weights, 10).tolist() == [[0, 0, 1, 4, 9]]
+    assert paint(weights, RAMPS[0])[0] == ["  .=@"]
+    assert paint(np.zeros((2, 0), dtype=np.float32), RAMPS[0])[0] == ["", ""]
+
+
+def test_window_of_keys() -> None:
+    assert window(10, 20, None) == (0, 10)
+    assert window(30, 20, None) == (10, 30)
+    assert window(30, 20, -5) == (0, 20)
+    assert window(30, 20, 25) == (10, 30)

@@ -1,0 +1,69 @@
+"""Everything that the reader can do, in one table: keys, footer, help screen and command palette all come from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing to do.
+
+    Attributes:
+        name: of the app's ``action_…`` method.
+        keys: as Textual names them, separated by commas.
+        shown: the keys as a reader would write them.
+        title: what the palette calls it.
+        help: a sentence.
+        brief: what the key line calls it, empty if it is not in there.
+    """
+
+    name: str
+    keys: str
+    shown: str
+    title: str
+    help: str
+    brief: str = ""
+
+
+# In the order of importance: a narrow key line shows the first ones.
+ACTIONS: tuple[Action, ...] = (
+    Action(
+        "toggle_cache",
+        "t",
+        "t",
+        "Toggle the KV cache",
+        "Switch the cache off or on. The text stays the same, its price changes. While typing a prompt: ctrl+t or F2.",
+        "Cache",
+    ),
+    Action("pause", "space", "Space", "Pause or resume", "Stop the clock and look, or go on.", "Pause"),
+    Action("step", "full_stop", ".", "Step", "Write one token, then pause.", "Step"),
+    Action("slower", "minus", "-", "Slower", "The next lower pace.", "-"),
+    Action("faster", "plus,equals_sign", "+", "Faster", "The next higher pace, at last unlimited.", "Pace"),
+    Action("unlimited", "u", "u", "Unlimited pace", "As fast as the model goes; again: back to the pace before."),
+    Action("previous_layer", "left_square_bracket", "[", "Previous layer", "Attention of the layer before.", "-"),
+    Action("next_layer", "right_square_bracket", "]", "Next layer", "Attention of the layer after.", "Layer"),
+    Action("previous_head", "less_than_sign", "<", "Previous head", "Attention of the head before.", "-"),
+    Action("next_head", "greater_than_sign", ">", "Next head", "Attention of the head after.", "Head"),
+    Action("heads", "h", "h", "One head, all heads, or their mean", "What the attention pane draws."),
+    Action("ramp", "g", "g", "Characters of the attention grid", "ASCII characters or shades."),
+    Action("restart", "r", "r", "Restart", "Write the same prompt again with the same seed: the same text.", "Restart"),
+    Action("restart_next", "R", "R", "Restart with the next seed", "Write the same prompt again: another text."),
+    Action("stop", "s", "s", "Stop", "End this text."),
+    Action(
+        "colour", "c", "c", "Colour of the output", "By nothing, by each token's time, or by its probability.", "Colour"
+    ),
+    Action("prompt", "p", "p", "Prompt", "Write another prompt.", "Prompt"),
+    Action("time_scale", "l", "l", "Logarithmic or linear time", "The axis of the bars of time per token."),
+    Action("time_zoom", "z", "z", "Zoom of the bars", "More tokens in a bar; after the most, automatic again."),
+    Action("theme", "d", "d", "Dark or light", "Switch the theme; the palette has more of them."),
+    Action("help", "question_mark,f1", "?", "Help", "Keys, and what each pane shows.", "Help"),
+    Action("quit", "q", "q", "Quit", "End the dashboard and the generator process. Also ctrl+q, and ctrl+c.", "Quit"),
+)
+
+# Keys that work in the prompt as well.
+ALWAYS: tuple[tuple[str, str, str], ...] = (
+    ("ctrl+t,f2", "toggle_cache", "Toggle the KV cache"),
+    ("ctrl+q", "quit", "Quit"),
+    ("ctrl+c", "interrupt", "Quit with exit status 130"),
+)

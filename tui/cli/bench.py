@@ -1,0 +1,56 @@
+"""``kvtui bench``: cached against uncached on this machine."""
+
+from __future__ import annotations
+
+import click
+
+from kvtui.core import load
+from kvtui.core.benchmark import BenchResult, benchmark
+from kvtui.tui.cli.options import Whole, model_option
+from kvtui.tui.cli.progress import counting_bar
+from kvtui.tui.cli.streams import write_json
+
+
+@click.command("bench", short_help="Cached against uncached on this machine.")
+@model_option
+@click.option("--repeats", type=Whole(1, 1000), default=9, show_default=True, help="Rounds; the medians are reported.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def bench(model: str | None, repeats: int, as_json: bool) -> None:
+    """Time one token with the cache and without it, at several context lengths.
+
+    The floor is the time to read every weight once in matrix-vector products: no step can be faster.
+
+    \b
+      kvtui bench
+      kvtui bench --repeats 3 --json
+    """
+    decoder = load(model)
+    with counting_bar("rounds") as on_progress:
+        result = benchmark(decoder, repeats=repeats, on_progress=on_progress)
+    if as_json:
+        write_json(result.to_json())
+    else:
+        _print(result)
+
+
+def _print(result: BenchResult) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="median ms per token", box=box.SIMPLE_HEAD)
+    for heading in ("context", "cached", "uncached", "ratio", "cached / floor"):
+        table.add_column(heading, justify="right")
+    for (context, cached), (_, uncached) in zip(result.cached_seconds, result.uncached_seconds, strict=True):
+        table.add_row(
+            f"{context:,}",
+            f"{cached * 1e3:.3f}",
+            f"{uncached * 1e3:.3f}",
+            f"{uncached / cached:.1f} ×",
+            f"{cached / result.floor_seconds:.2f} ×",
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(Text(f"floor {result.floor_seconds * 1e3:.3f} ms · {result.model} · {result.threads} threads"))
+    console.print(Text(result.machine))

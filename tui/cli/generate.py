@@ -1,0 +1,116 @@
+"""``kvtui generate``: text on standard output as it is made, what it cost on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from statistics import median
+
+import click
+import numpy as np
+
+from kvtui.core import events, generate, load
+from kvtui.core.tokenizer import describe_character
+from kvtui.tui.cli.options import MOST_TOKENS, Whole, model_option, sampling_options, sampling_settings
+from kvtui.tui.cli.streams import StopOnInterrupt, note, read_stdin, write, write_json
+
+
+@click.command("generate", short_help="Continue a prompt on standard output.")
+@click.argument("prompt")
+@click.option("-n", "count", type=Whole(0, MOST_TOKENS), default=200, show_default=True, help="Tokens to write.")
+@model_option
+@sampling_options
+@click.option("--policy", type=click.Choice(["full"]), default="full", show_default=True, help="What the cache keeps.")
+@click.option("--verify", is_flag=True, help="Run every token without the cache as well and compare the logits.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
+def generate_text(
+    prompt: str,
+    count: int,
+    model: str | None,
+    seed: int,
+    greedy: bool,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    no_cache: bool,
+    policy: str,
+    verify: bool,
+    as_json: bool,
+) -> None:
+    """Continue PROMPT: text on standard output, a summary on standard error. '-' reads the prompt from a pipe.
+
+    \b
+      kvtui generate "ROMEO:" -n 100 --seed 7
+      kvtui generate "ROMEO:" -n 100 --seed 7 --no-cache
+      echo "JULIET:" | kvtui generate - --greedy
+      kvtui generate "ROMEO:" --verify --json
+    """
+    sampling = sampling_settings(greedy, temperature, top_k, top_p)
+    text = read_stdin() if prompt == "-" else prompt
+    decoder = load(model)
+    if not text:
+        start = decoder.tokenizer.decode([decoder.tokenizer.start_id])
+        note(f"the prompt is empty: starting from {'a newline' if start == chr(10) else describe_character(start)}")
+    # Weights may be so large that they overflow; the sampler says so, NumPy need not warn as well.
+    with StopOnInterrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
+        stream = generate(
+            decoder,
+            text,
+            max_new_tokens=count,
+            seed=seed,
+            cache=not no_cache,
+            sampling=sampling,
+            commands=interrupt,
+            verify=verify,
+        )
+        end = _stream(stream, None if as_json else text)
+    if end.reason == "cancelled":
+        raise click.Abort
+
+
+def _stream(stream: Iterator[events.Event], prompt: str | None) -> events.End:
+    """Write the events, as text after the prompt, or as JSON if ``prompt`` is None."""
+    prefill: events.Prefill | None = None
+    last = prompt or ""
+    tokens: list[events.Token] = []
+    if prompt:
+        write(prompt)
+    for event in stream:
+        if isinstance(event, events.Prefill):
+            prefill = event
+            if event.dropped:
+                note(
+                    f"the prompt is longer than the context: its last {event.tokens:,} tokens are used, "
+                    f"{event.dropped:,} dropped"
+                )
+        if prompt is None:
+            write_json(events.to_json(event))
+        elif isinstance(event, events.Token):
+            tokens.append(event)
+            last = event.text
+            write(last)
+        if isinstance(event, events.End):
+            break
+    assert isinstance(event, events.End)
+    if prompt is not None:
+        write("" if last.endswith("\n") else "\n")
+        assert prefill is not None
+        if sys.stderr is not None:
+            sys.stderr.write(_summary(prefill, tokens, event))
+    return event
+
+
+def _summary(prefill: events.Prefill, tokens: list[events.Token], end: events.End) -> str:
+    lines = [f"prefill: {prefill.tokens:,} tokens in {prefill.seconds * 1e3:.2f} ms"]
+    if tokens:
+        lines.append(
+            f"{end.tokens:,} tokens in {end.seconds:.3f} s of model time: {end.tokens_per_second:,.0f} tokens/s, "
+            f"median {median(token.seconds for token in tokens) * 1e3:.2f} ms per token"
+        )
+    cached = tokens[-1].cached_positions if tokens else prefill.tokens if prefill.cache else 0
+    used = tokens[-1].cache_bytes if tokens else prefill.cache_bytes
+    lines.append(f"cache: {cached:,} positions, {used:,} bytes" if prefill.cache else "cache: off")
+    errors = [token.max_logit_error for token in tokens if token.max_logit_error is not None]
+    if errors:
+        lines.append(f"greatest logit difference to a run without the cache: {max(errors):.2e}")
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,196 @@
+"""The ``kvtui`` command: a dashboard by default, and the commands that need no terminal.
+
+Nothing here imports Textual until the dashboard starts, so that ``kvtui generate`` is quick in a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+from click.shell_completion import shell_complete
+
+from kvtui.core.errors import KvtuiError
+from kvtui.tui.cli.bench import bench
+from kvtui.tui.cli.evaluate import evaluate_text
+from kvtui.tui.cli.generate import generate_text
+from kvtui.tui.cli.info import info
+from kvtui.tui.cli.options import Pace, model_option, pace_value, sampling_options, sampling_settings
+from kvtui.tui.cli.streams import discard_output, note
+from kvtui.tui.cli.train import train_model
+
+WATCH = "watch"  # hidden: what runs when no command is named
+COMPLETE = "_KVTUI_COMPLETE"  # set by the shell when it wants completions
+
+
+class Commands(click.Group):
+    """A group with a default command: ``kvtui "ROMEO:"`` is ``kvtui watch "ROMEO:"``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default command in front of arguments that do not name one."""
+        named = bool(args) and (args[0] in self.commands or args[0] in ("--help", "--version"))
+        if not named and not (ctx.resilient_parsing and not args):  # completing the first word offers the commands
+            if not ctx.resilient_parsing:
+                self._refuse_late_command(ctx, args)
+            args = [WATCH, *args]
+        return super().parse_args(ctx, args)
+
+    def _refuse_late_command(self, ctx: click.Context, args: list[str]) -> None:
+        """``kvtui --seed 3 train`` is more likely a misplaced option than a prompt."""
+        if "--" in args or "--help" in args:
+            return
+        values, _, _ = self.commands[WATCH].make_parser(ctx).parse_args(list(args))
+        words = values.get("prompt")
+        first = words[0] if isinstance(words, list | tuple) and words else ""  # click's mark for "not given" is neither
+        if first in self.commands:
+            raise click.UsageError(
+                f"write options after the command: 'kvtui {first} …'; for a prompt of that word: 'kvtui … -- {first}'"
+            )
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Both ways to call it."""
+        formatter.write_usage("kvtui", "[OPTIONS] [PROMPT]")
+        formatter.write_usage("kvtui", "COMMAND [OPTIONS] [ARGUMENTS]", prefix="       ")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The dashboard's options, then the commands."""
+        watch = self.commands[WATCH]
+        records = [
+            param.get_help_record(ctx)
+            for param in watch.params + self.get_params(ctx)
+            if isinstance(param, click.Option)
+        ]
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in records if record])
+        self.format_commands(ctx, formatter)
+
+
+class Watch(click.Command):
+    """The default command, whose help is that of the whole program."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        """The help of ``kvtui`` itself."""
+        return ctx.parent.get_help() if ctx.parent else super().get_help(ctx)
+
+
+@click.group(cls=Commands, context_settings={"max_content_width": 100})
+@click.version_option(package_name="kvtui", message="kvtui %(version)s")
+def cli() -> None:
+    """Watch a transformer write: the time of every token, the KV cache and every head's attention, live.
+
+    With a PROMPT, or with nothing, the dashboard opens; press ? in it for its keys. A prompt that is also the name of
+    a command goes behind two dashes.
+
+    \b
+      kvtui "ROMEO:"
+      kvtui "First Citizen:" --no-cache --seed 3 --pace 10
+      kvtui -- train
+      kvtui generate "ROMEO:" -n 100 --seed 7
+
+    To complete commands and options with Tab in bash (zsh and fish likewise):
+
+    \b
+      eval "$(_KVTUI_COMPLETE=bash_source kvtui)"
+    """
+
+
+@cli.command(WATCH, cls=Watch, hidden=True, add_help_option=True)
+@click.argument("prompt", nargs=-1)
+@model_option
+@sampling_options
+@click.option("--pace", type=Pace(), default=25.0, show_default=True, help="Tokens a second, or 'unlimited'.")
+def watch(
+    prompt: tuple[str, ...],
+    model: str | None,
+    no_cache: bool,
+    seed: int,
+    greedy: bool,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    pace: float | str,
+) -> None:
+    """The dashboard."""
+    if len(prompt) > 1:
+        raise click.UsageError(
+            f"'{prompt[0]}' is not a command, and a prompt is one argument: put it in quotes, as in 'kvtui \"ROMEO:\"'"
+        )
+    sampling = sampling_settings(greedy, temperature, top_k, top_p)
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
+        raise KvtuiError(
+            "the dashboard needs a terminal, and standard input or output is not one: use 'kvtui generate PROMPT'"
+        )
+    from kvtui.tui.app import run_dashboard
+    from kvtui.tui.settings import DashboardSettings
+
+    run_dashboard(
+        DashboardSettings(
+            prompt=prompt[0] if prompt else "",
+            model=model,
+            cache=not no_cache,
+            seed=seed,
+            sampling=sampling,
+            pace=pace_value(pace),
+        )
+    )
+
+
+for command in (generate_text, evaluate_text, train_model, bench, info):
+    cli.add_command(command)
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 2 for bad input, 130 after Ctrl-C.
+
+    click's own ``main`` is not used: it prints a usage block with every error and gives a closed pipe status 1.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character is no reason to stop
+    instruction = os.environ.get(COMPLETE)
+    if instruction:
+        return shell_complete(cli, {}, "kvtui", COMPLETE, instruction)
+    try:
+        with cli.make_context("kvtui", list(sys.argv[1:] if args is None else args)) as context:
+            cli.invoke(context)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:  # the reader has what it wanted, as in "kvtui generate … | head"
+        discard_output()
+        return 0
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        path = where.command_path.removesuffix(f" {WATCH}") if where else "kvtui"
+        return _refuse(f"{error.format_message().rstrip('.')} (see '{path} --help')")
+    except KvtuiError as error:
+        return _refuse(str(error))
+    except MemoryError:
+        return _refuse("this needs more memory than there is: use a smaller model, context or text")
+    except OSError as error:
+        status = _refuse(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        discard_output()
+        return status
+
+
+def _refuse(message: str) -> int:
+    with contextlib.suppress(OSError):  # nobody may be listening
+        note(message)
+    return 2
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point of ``kvtui``."""
+    sys.exit(run(args))
+
+
+if __name__ == "__main__":
+    main()

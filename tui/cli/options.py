@@ -1,0 +1,159 @@
+"""What several commands share: number types that name their range, the model and the sampling options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kvtui.core.sampling import SamplingSettings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+    Kind = click.ParamType[Any]
+else:
+    Kind = click.ParamType  # generic only from click 8.4 on
+
+MOST_TOKENS = 10_000_000
+LARGEST_SEED = 2**63 - 1
+
+
+class Whole(Kind):
+    """A whole number from ``low`` to ``high``, both included."""
+
+    name = "integer"
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.high = low, high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{_short(value)} is not a whole number from {self.low:,} to {self.high:,}", param, ctx)
+        if not self.low <= number <= self.high:
+            self.fail(
+                f"{_short(value)} is out of range: it has to be a whole number from {self.low:,} to {self.high:,}",
+                param,
+                ctx,
+            )
+        return number
+
+
+class Real(Kind):
+    """A finite number from ``low`` to ``high``; ``above`` leaves out ``low`` itself, ``below`` leaves out ``high``."""
+
+    name = "number"
+
+    def __init__(self, low: float, high: float, *, above: bool = False, below: bool = False) -> None:
+        self.low, self.high, self.above, self.below = low, high, above, below
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{_short(value)} is not a number {self.range}", param, ctx)
+        inside = isfinite(number) and self.low <= number <= self.high
+        if not inside or (self.above and number == self.low) or (self.below and number == self.high):
+            self.fail(f"{_short(value)} is out of range: it has to be {self.range}", param, ctx)
+        return number
+
+    @property
+    def range(self) -> str:
+        """The range in words."""
+        low, high = _figure(self.low), _figure(self.high)
+        if not (self.above or self.below):
+            return f"from {low} to {high}"
+        return f"{'above' if self.above else 'at least'} {low} and {'below' if self.below else 'at most'} {high}"
+
+
+class Pace(Real):
+    """Tokens a second, or the word ``unlimited`` (None)."""
+
+    name = "number|unlimited"
+
+    def __init__(self) -> None:
+        super().__init__(0.01, 1e6)
+
+    def convert(  # type: ignore[override]
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        # click never converts None, so the word stays a word here; see :func:`pace_value`.
+        return "unlimited" if value == "unlimited" else super().convert(value, param, ctx)
+
+    @property
+    def range(self) -> str:
+        """The range in words."""
+        return f"{super().range} tokens a second, or 'unlimited'"
+
+
+def pace_value(pace: float | str) -> float | None:
+    """The pace as the core wants it: None for unlimited."""
+    return None if isinstance(pace, str) else pace
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:,}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def model_option(command: Command) -> Command:
+    """``--model``."""
+    return click.option(
+        "--model", metavar="M", help="A model file, a folder, or the name of a bundled model. Default: the bundled one."
+    )(command)
+
+
+def seed_option(default: int) -> Callable[[Command], Command]:
+    """``--seed``."""
+    return click.option(
+        "--seed", type=Whole(0, LARGEST_SEED), default=default, show_default=True, help="Of the random numbers."
+    )
+
+
+def sampling_options(command: Command) -> Command:
+    """``--seed --greedy --temperature --top-k --top-p --no-cache``, all that decides how a text is written."""
+    defaults = SamplingSettings()
+    for option in (
+        click.option("--no-cache", is_flag=True, help="Run the whole context for every token: slow, same text."),
+        click.option("--top-p", type=Real(0, 1, above=True), help="Likeliest tokens up to this probability together."),
+        click.option("--top-k", type=Whole(1, 1 << 24), help="Only the K likeliest tokens."),
+        click.option(
+            "--temperature",
+            type=Real(0, 100),
+            help=f"Below 1 sharper, above 1 flatter, 0 greedy.  [default: {defaults.temperature}]",
+        ),
+        click.option("--greedy", is_flag=True, help="Always the likeliest token."),
+        seed_option(0),
+    ):
+        command = option(command)
+    return command
+
+
+def sampling_settings(
+    greedy: bool, temperature: float | None, top_k: int | None, top_p: float | None
+) -> SamplingSettings:
+    """The settings that the options ask for.
+
+    Raises:
+        click.UsageError: ``--greedy`` together with an option that it would make void.
+    """
+    if greedy:
+        given = [
+            name
+            for name, value in (("--temperature", temperature), ("--top-k", top_k), ("--top-p", top_p))
+            if value is not None
+        ]
+        if given:
+            raise click.UsageError(f"--greedy and {given[0]} exclude each other: leave one out")
+        return SamplingSettings(temperature=0.0)
+    if temperature is None:
+        temperature = SamplingSettings().temperature
+    return SamplingSettings(temperature=temperature, top_k=top_k, top_p=top_p)

@@ -1,0 +1,121 @@
+"""Reading and writing as a well-behaved program does: text files, standard input and output, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from kvtui.core.commands import Command, Stop
+from kvtui.core.errors import KvtuiError
+
+LARGEST_INPUT = 1 << 26  # bytes of standard input: a prompt beyond this is a mistake, such as an endless pipe
+
+
+def one_line(message: str) -> str:
+    """The message with everything that could move the cursor made visible: paths and files may hold anything."""
+    text = " ".join(message.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def note(message: str) -> None:
+    """Tell the reader something, on standard error."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"kvtui: {one_line(message)}\n")
+        sys.stderr.flush()
+
+
+def write(text: str) -> None:
+    """Write to standard output at once, so that a pipe sees every token as it is made."""
+    if sys.stdout is not None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def write_json(value: dict[str, Any]) -> None:
+    """One JSON object, one line."""
+    write(json.dumps(value) + "\n")
+
+
+def discard_output() -> None:
+    """Send what is still buffered nowhere, so that the interpreter does not complain about it when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):
+            descriptor = stream.fileno()
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, descriptor)
+            os.close(null)
+
+
+def read_stdin() -> str:
+    """All of standard input.
+
+    Raises:
+        KvtuiError: there is none, too much, or it is not UTF-8.
+    """
+    if sys.stdin is None:
+        raise KvtuiError("the prompt is '-', but standard input is closed")
+    data = sys.stdin.buffer.read(LARGEST_INPUT + 1)
+    if len(data) > LARGEST_INPUT:
+        raise KvtuiError(f"standard input holds more than {LARGEST_INPUT:,} bytes: give a shorter prompt")
+    return _decode(data, "standard input")
+
+
+def read_text(path: Path) -> str:
+    """A text file, its line ends as newlines.
+
+    Raises:
+        KvtuiError: it is missing, a folder, unreadable, empty or not UTF-8.
+    """
+    if path.is_dir():
+        raise KvtuiError(f"{path} is a folder: give a text file")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise KvtuiError(f"there is no text file {path}") from None
+    except (OSError, ValueError) as error:
+        raise KvtuiError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    if not data:
+        raise KvtuiError(f"{path} is empty: give a file with text in it")
+    return _decode(data, str(path)).replace("\r\n", "\n")
+
+
+def _decode(data: bytes, source: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise KvtuiError(f"{source} is not UTF-8 text: byte {error.start:,} is 0x{data[error.start]:02x}") from None
+
+
+class StopOnInterrupt:
+    """While active, the first Ctrl-C asks the work to end in good order and the second ends it at once.
+
+    It is a source of commands for the generation loop: :class:`~kvtui.core.commands.Stop` once asked.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: Any = None
+
+    def __enter__(self) -> StopOnInterrupt:
+        self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def poll(self, timeout: float | None) -> Command | None:
+        """Stop, if Ctrl-C was pressed."""
+        return Stop() if self.asked else None

@@ -1,0 +1,181 @@
+"""``kvtui train``: a character model from a text, with the NumPy trainer."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from kvtui.core.config import parameter_count
+from kvtui.core.errors import KvtuiError
+from kvtui.core.training.loop import Progress, Run, TrainingSettings, new_run, resume_run, state_path, train
+from kvtui.tui.cli.options import LARGEST_SEED, Command, Kind, Real, Whole
+from kvtui.tui.cli.streams import StopOnInterrupt, note, read_text
+
+MOST_PARAMETERS = 200_000_000  # the trainer holds each one some ten times over in memory
+
+_DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(TrainingSettings)}
+_SETTINGS: tuple[tuple[str, str, Kind, str], ...] = (
+    ("--seed", "seed", Whole(0, LARGEST_SEED), "Of the random numbers."),
+    ("--context", "context_length", Whole(1, 1 << 16), "Characters that the model sees at once."),
+    ("--layers", "num_layers", Whole(1, 256), "Blocks."),
+    ("--heads", "num_heads", Whole(1, 256), "Attention heads in a block."),
+    ("--embed", "embed_dim", Whole(2, 1 << 14), "Width, a multiple of twice the heads."),
+    ("--batch", "batch_windows", Whole(1, 4096), "Windows in a step."),
+    ("--dropout", "dropout", Real(0, 1, below=True), "Share of activations left out."),
+    ("--muon-rate", "muon_rate", Real(0, 10), "Learning rate of the matrices."),
+    ("--adam-rate", "adam_rate", Real(0, 10), "Learning rate of all else."),
+    ("--weight-decay", "weight_decay", Real(0, 10), "Pull of the weights towards zero."),
+    ("--warmup", "warmup_steps", Whole(0, 1_000_000), "Steps until the full learning rate."),
+    ("--decay-from", "decay_from", Real(0, 1), "Share of the run after which the rates fall to zero."),
+    ("--clip", "clip_norm", Real(0, 1e6, above=True), "Largest norm of all gradients together."),
+    ("--validate-every", "validate_every", Whole(1, 1_000_000), "Steps between validations."),
+)
+
+
+def settings_options(command: Command) -> Command:
+    """An option for every training setting."""
+    for flag, name, kind, text in reversed(_SETTINGS):
+        option = click.option(flag, name, type=kind, default=_DEFAULT[name], show_default=True, help=text)
+        command = option(command)
+    return command
+
+
+@click.command("train", short_help="Train a character model on a text.")
+@click.argument("textfile", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The model file to write.")
+@click.option(
+    "--steps", type=Whole(1, 100_000_000), help=f"Length of the run.  [default: {_DEFAULT['steps']}, or --minutes]"
+)
+@click.option("--minutes", type=Real(0, 1e5, above=True), help="Length of the run in time.")
+@click.option("--resume", is_flag=True, help="Go on with the run that stopped at --out, with its settings.")
+@click.option("--force", is_flag=True, help="Overwrite --out.")
+@settings_options
+@click.pass_context
+def train_model(
+    ctx: click.Context,
+    /,
+    textfile: Path,
+    out: Path,
+    steps: int | None,
+    minutes: float | None,
+    resume: bool,
+    force: bool,
+    **values: Any,
+) -> None:
+    """Train a character model on TEXTFILE. The last tenth of the text is held back to validate.
+
+    --out always holds the best model so far. Ctrl-C saves, and --resume goes on exactly.
+
+    \b
+      kvtui train shakespeare.txt --out my.safetensors --minutes 60
+      kvtui train shakespeare.txt --out my.safetensors --resume
+      kvtui train notes.txt --out tiny.safetensors --steps 200 --context 64 --layers 2 --heads 2 --embed 64
+      kvtui "Dear " --model my.safetensors
+    """
+    if steps is not None and minutes is not None:
+        raise click.UsageError("--steps and --minutes exclude each other: leave one out")
+    if resume:
+        _refuse_settings(ctx)
+    _check_out(textfile, out, resume, force)
+    text = read_text(textfile)
+    if resume:
+        run = resume_run(text, state_path(out))
+    else:
+        length = _DEFAULT["steps"] if steps is None and minutes is None else steps
+        settings = TrainingSettings(steps=length, minutes=minutes, **values)
+        _check_size(settings, text)
+        run = new_run(text, settings)
+    with StopOnInterrupt() as interrupt, _reporting(run) as report:
+        train(run, text, out, report, lambda: interrupt.asked)
+    if run.done() < 1:
+        again = f"kvtui train {shlex.quote(str(textfile))} --out {shlex.quote(str(out))} --resume"
+        note(f"stopped after step {run.step:,} and saved; go on with: {again}")
+        raise click.Abort
+    note(f"wrote {out}: {run.step:,} steps, {run.seconds / 60:.1f} minutes, best validation loss {run.best:.4f} nats")
+
+
+def _refuse_settings(ctx: click.Context) -> None:
+    """A resumed run keeps its settings; an option that would silently do nothing is an error."""
+    for param in ctx.command.params:
+        free = param.name in ("textfile", "out", "resume")
+        if not free and param.name and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--resume goes on with the settings of the run: leave out {param.opts[0]}")
+
+
+def _check_out(textfile: Path, out: Path, resume: bool, force: bool) -> None:
+    """Refuse a place that cannot be written to now, not after an hour of training."""
+    folder = out.absolute().parent
+    if out.is_dir():
+        raise KvtuiError(f"--out {out} is a folder: give a file, such as {out / 'model.safetensors'}")
+    if not folder.is_dir():
+        raise KvtuiError(f"--out {out}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise KvtuiError(f"--out {out}: the folder {folder} cannot be written to")
+    if out.exists() and textfile.exists() and out.samefile(textfile):
+        raise KvtuiError(f"--out {out} is the text itself: give another file")
+    if resume or force:
+        return
+    if out.exists():
+        raise KvtuiError(f"{out} exists: add --force to overwrite it, or --resume if its run was stopped")
+    if state_path(out).exists():
+        raise KvtuiError(f"{state_path(out)} holds a stopped run: add --resume to go on, or --force to start anew")
+
+
+def _check_size(settings: TrainingSettings, text: str) -> None:
+    count = parameter_count(settings.model_config(len(set(text))))
+    if count > MOST_PARAMETERS:
+        raise KvtuiError(
+            f"these settings make a model of {count:,} parameters; the trainer takes at most {MOST_PARAMETERS:,}: "
+            "lower --embed or --layers"
+        )
+
+
+@contextmanager
+def _reporting(run: Run) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar in a terminal, a line for every validation elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True, highlight=False)
+    bar = Bar(
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    validation = run.best
+
+    def report(progress: Progress) -> None:
+        nonlocal validation
+        new = progress.validation_loss
+        validation = validation if new is None else new
+        bar.update(task, completed=progress.done, description=describe(progress, validation))
+        if new is not None and not console.is_terminal:
+            note(describe(progress, validation))
+
+    with bar:
+        task = bar.add_task("first step …", total=1.0)
+        bar.update(task, completed=run.done())
+        yield report
+
+
+def describe(progress: Progress, validation: float) -> str:
+    """A step in a line."""
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    hours, minutes = divmod(minutes, 60)
+    left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    known = f"{validation:.4f}" if validation < float("inf") else "—"
+    return (
+        f"step {progress.step:,} · {progress.tokens_per_second:,.0f} tokens/s · loss {progress.loss:.4f} · "
+        f"validation {known} · {left} left"
+    )

@@ -1,0 +1,100 @@
+"""How much of the cache is in use."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.app import RenderResult
+from textual.strip import Strip
+from textual.widget import Widget
+
+from kvtui.tui.session import Figures
+from kvtui.tui.wire import Ready
+
+_LEAST_BAR = 10
+
+
+def size_words(count: float) -> str:
+    """Bytes, short: ``4.7 MB``. Decimal units: 1 MB is a million bytes."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+class CachePane(Widget):
+    """A bar of positions in use, and their bytes."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"cache--used", "cache--free", "cache--off", "cache--label"}
+
+    def __init__(self, ready: Ready, figures: Figures, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.border_title = "Cache"
+        self._ready = ready
+        self._figures = figures
+
+    def show(self, ready: Ready, figures: Figures) -> None:
+        """Show these from the next refresh on."""
+        if (ready, figures) != (self._ready, self._figures):
+            self._ready, self._figures = ready, figures
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        """Unused, as render_line draws; given so that nothing else is drawn."""
+        return ""
+
+    def render_line(self, y: int) -> Strip:
+        """Bar and words."""
+        width = self.size.width
+        bordered = bool(self.styles.border_top[0])
+        label = "" if bordered else "Cache "
+        words = self._words(width - len(label) - _LEAST_BAR - 2)
+        room = max(width - len(label) - len(words) - 2, 0)
+        pieces = [(label, "cache--label"), *self._bar(room), (f"  {words}", "")]
+        segments = [
+            Segment(text, self.get_component_rich_style(style) if style else self.rich_style)
+            for text, style in pieces
+            if text
+        ]
+        return Strip(segments).adjust_cell_length(width, self.rich_style)
+
+    def _bar(self, room: int) -> list[tuple[str, str]]:
+        figures, capacity = self._figures, self._ready.config.context_length
+        if not figures.cache:
+            return [("╱" * room, "cache--off")]
+        used = min(round(room * figures.cached_positions / capacity), room)
+        if figures.cached_positions and not used:
+            used = min(1, room)
+        return [("█" * used, "cache--used"), ("░" * (room - used), "cache--free")]
+
+    def _words(self, room: int) -> str:
+        """The longest text that fits."""
+        figures, per_position = self._figures, self._ready.cache_bytes_per_position
+        capacity = self._ready.config.context_length
+        digits = len(str(capacity))
+        if figures.cache:
+            total = size_words(capacity * per_position)
+            choices = [
+                f"{figures.cached_positions:{digits}} of {capacity} positions",
+                f" · {size_words(figures.cache_bytes):>8} of {total}",
+                f" · {size_words(per_position)} per token",
+                self._moved(),
+            ]
+        else:
+            choices = [
+                "off: nothing is kept",
+                f" · all {figures.context:{digits}} positions are run for each token" if figures.context else "",
+                self._moved(),
+            ]
+        words = ""
+        for choice in choices:
+            if words and len(words) + len(choice) > room:
+                break
+            words += choice
+        return words
+
+    def _moved(self) -> str:
+        """How often the window has moved on since the context was full."""
+        count = self._figures.evictions
+        return f" · oldest half dropped {count} {'time' if count == 1 else 'times'}" if count else ""

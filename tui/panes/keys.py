@@ -1,0 +1,73 @@
+"""The line at the bottom: what can be pressed now, as far as there is room. Each entry can be clicked."""
+
+from __future__ import annotations
+
+from rich.style import Style
+from rich.text import Text
+from textual.app import RenderResult
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from kvtui.tui.actions import ACTIONS
+
+Entry = tuple[tuple[tuple[str, str], ...], str]  # keys with their actions, and a word for them
+
+TYPING: tuple[Entry, ...] = (
+    ((("Enter", "submit_prompt"),), "Write"),
+    ((("Esc", "leave_prompt"),), "Leave the prompt"),
+    ((("ctrl+t", "toggle_cache"),), "Cache"),
+    ((("ctrl+q", "quit"),), "Quit"),
+)
+_NOT_LEFT_OUT = ("Help", "Quit")  # others go first when it gets narrow
+
+
+def entries(paused: bool) -> list[Entry]:
+    """The key line outside the prompt. Actions whose word is ``-`` share the entry of the next one."""
+    result: list[Entry] = []
+    shared: list[tuple[str, str]] = []
+    for action in ACTIONS:
+        if action.brief:
+            shared.append((action.shown, action.name))
+        if action.brief and action.brief != "-":
+            word = "Resume" if action.brief == "Pause" and paused else action.brief
+            result.append((tuple(shared), word))
+            shared = []
+    return result
+
+
+def width_of(entry: Entry) -> int:
+    """Cells of an entry with the two spaces after it."""
+    keys, word = entry
+    return len(" ".join(key for key, _ in keys)) + 1 + len(word) + 2
+
+
+def fitting(choices: list[Entry], width: int) -> list[Entry]:
+    """The entries that fit, in order; help and quit stay."""
+    kept = list(choices)
+    while sum(map(width_of, kept)) > width + 1 and len(kept) > len(_NOT_LEFT_OUT):
+        last = max(place for place, (_, word) in enumerate(kept) if word not in _NOT_LEFT_OUT)
+        del kept[last]
+    return kept
+
+
+class KeysPane(Widget):
+    """Keys and what they do."""
+
+    COMPONENT_CLASSES = {"keys--key", "keys--word"}  # noqa: RUF012
+
+    typing: reactive[bool] = reactive(False)
+    paused: reactive[bool] = reactive(False)
+
+    def render(self) -> RenderResult:
+        """The entries that fit."""
+        choices = list(TYPING) if self.typing else entries(self.paused)
+        key_style = self.get_component_rich_style("keys--key", partial=True)
+        word_style = self.get_component_rich_style("keys--word", partial=True)
+        text = Text(" ", no_wrap=True, end="")
+        for keys, word in fitting(choices, self.size.width - 1):
+            for key, action in keys:
+                text.append(key, key_style + Style(meta={"@click": f"app.{action}"}))
+                text.append(" ")
+            text.append(word, word_style + Style(meta={"@click": f"app.{keys[-1][1]}"}))
+            text.append("  ")
+        return text

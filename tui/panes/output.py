@@ -1,0 +1,171 @@
+"""The text as it is written. It follows its end unless the reader has scrolled up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.geometry import Size
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from kvtui.core.events import Token
+from kvtui.tui.transcript import PROMPT, Transcript
+
+Colouring = Literal["nothing", "time", "probability"]
+COLOURINGS: tuple[Colouring, ...] = ("nothing", "time", "probability")
+LEVELS = 5
+_PROBABILITIES = (0.5, 0.25, 0.1, 0.02)  # a token at least this likely has level 0, 1, 2, 3; any other 4
+_LEGENDS = {
+    "nothing": ("", ()),
+    "time": ("times the fastest token: ", ("<2×", "<4×", "<8×", "<16×", "more")),
+    "probability": ("probability: ", ("≥50%", "≥25%", "≥10%", "≥2%", "less")),
+}
+
+EMPTY = (
+    "The model's text will stream in here.",
+    "",
+    "Type a prompt above and press Enter, or just press Enter to start from nothing.",
+    "",
+    "Then press t (ctrl+t while typing) to switch the KV cache off and on: the text goes on unchanged, "
+    "only the time that each token takes jumps.",
+)
+
+
+def probability_level(logprob: float) -> int:
+    """0 (likely) to 4 (a surprise) of a log-probability in nats."""
+    probability = math.exp(min(logprob, 0.0))
+    return next((level for level, least in enumerate(_PROBABILITIES) if probability >= least), LEVELS - 1)
+
+
+def time_level(seconds: float, fastest: float) -> int:
+    """0 (less than twice the fastest) to 4 (16 times and more)."""
+    return min(int(math.log2(max(seconds / fastest, 1.0))), LEVELS - 1) if fastest > 0 else 0
+
+
+class OutputPane(ScrollView, can_focus=True):
+    """The text, the prompt included, each token tinted on request by its time or its probability."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *(f"output--level-{level}" for level in range(LEVELS)),
+        "output--prompt",
+        "output--cursor",
+        "output--hint",
+    }
+
+    colouring: reactive[Colouring] = reactive[Colouring]("nothing")
+    writing: reactive[bool] = reactive(False)
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.border_title = "Output"
+        self.transcript = Transcript()
+        self._hint = Transcript()
+        self._hint.append("\n".join(EMPTY))
+        self._fastest = math.inf
+        self._following = True
+        self._began = False
+
+    # What the app calls
+
+    def start(self) -> None:
+        """Clear for a new text."""
+        self.transcript.clear()
+        self._fastest = math.inf
+        self._following = self._began = True
+        self._update()
+
+    def add_prompt(self, text: str) -> None:
+        """The text that the model goes on from."""
+        self.transcript.append(text)
+        self._update()
+
+    def add(self, tokens: Sequence[Token]) -> None:
+        """Append a batch of tokens."""
+        for token in tokens:
+            self._fastest = min(self._fastest, token.seconds)
+            self.transcript.append(
+                token.text, time_level(token.seconds, self._fastest), probability_level(token.logprob)
+            )
+        if tokens:
+            self._update()
+
+    def cycle_colouring(self) -> None:
+        """Nothing, time, probability."""
+        self.colouring = COLOURINGS[(COLOURINGS.index(self.colouring) + 1) % len(COLOURINGS)]
+
+    # Consequences
+
+    def watch_colouring(self) -> None:
+        """Show the legend of the colours."""
+        self._describe()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Wrap again."""
+        self._update()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Stop following when the reader scrolls up; follow again at the end."""
+        super().watch_scroll_y(old_value, new_value)
+        self._following = new_value >= self.max_scroll_y - 0.5
+        self._describe()
+
+    def _update(self) -> None:
+        """Bring the scrollable size up to date and go to the end if following."""
+        width = self.scrollable_content_region.width
+        if not width:
+            return
+        following = self._following
+        text = self._shown
+        text.resize(width)
+        text.wrap()
+        self.virtual_size = Size(width, len(text.lines))
+        dropped = text.take_dropped()
+        if following:
+            self.scroll_end(animate=False, immediate=True, x_axis=False)
+        elif dropped:
+            self.scroll_to(y=max(0.0, self.scroll_y - dropped), animate=False, immediate=True)
+        self._following = following
+        self.refresh()
+
+    @property
+    def _shown(self) -> Transcript:
+        return self.transcript if self._began else self._hint
+
+    def _describe(self) -> None:
+        title, names = _LEGENDS[self.colouring]
+        parts = [f"[{'b' if level > 2 else 'not b'}]{name}[/]" for level, name in enumerate(names)]
+        subtitle = title + " ".join(parts)
+        if not self._following:
+            subtitle = "scrolled up: End follows again"
+        if subtitle != self.border_subtitle:
+            self.border_subtitle = subtitle
+
+    # Drawing
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the text."""
+        number = y + int(self.scroll_offset.y)
+        width = self.scrollable_content_region.width
+        text = self._shown
+        if number >= len(text.lines):
+            return Strip.blank(width, self.rich_style)
+        colouring = 1 if self.colouring == "probability" else 0
+        segments = [Segment(piece, self._style(mark)) for piece, mark in text.line(number, colouring)]
+        if self._began and self.writing and number == len(text.lines) - 1:
+            segments.append(Segment("▌", self.get_component_rich_style("output--cursor")))
+        return Strip(segments).adjust_cell_length(width, self.rich_style)
+
+    def _style(self, mark: int) -> Style:
+        if not self._began:
+            return self.get_component_rich_style("output--hint")
+        if mark == PROMPT:
+            return self.get_component_rich_style("output--prompt")
+        if self.colouring == "nothing":
+            return self.rich_style
+        return self.get_component_rich_style(f"output--level-{mark}")

@@ -1,0 +1,141 @@
+"""The line at the top: the model, what it is doing, and the state of the cache in letters that cannot be missed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.app import RenderResult
+from textual.strip import Strip
+from textual.widget import Widget
+
+from kvtui.tui.session import Figures, pace_words
+from kvtui.tui.wire import Ready
+
+# Two lines a letter: large enough for the last row of a room.
+_LETTERS = {
+    "C": ("█▀▀", "█▄▄"),
+    "A": ("▄▀█", "█▀█"),
+    "H": ("█ █", "█▀█"),
+    "E": ("█▀▀", "██▄"),
+    "O": ("█▀█", "█▄█"),
+    "N": ("█▄ █", "█ ▀█"),
+    "F": ("█▀▀", "█▀ "),
+    " ": (" ", " "),
+}
+_PHASES = {
+    "idle": "○ ready",
+    "writing": "▶ writing",
+    "paused": "⏸ paused",
+    "ended": "■ ended",
+    "dead": "✖ restarting",
+}
+_PHASE_WIDTH = max(map(len, _PHASES.values()))
+
+Piece = tuple[str, str]
+
+
+def count_words(count: int) -> str:
+    """A number of parameters, short: ``2.7 M``."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return str(count)
+
+
+def large(word: str) -> tuple[str, str]:
+    """A word in letters of two lines."""
+    return " ".join(_LETTERS[letter][0] for letter in word), " ".join(_LETTERS[letter][1] for letter in word)
+
+
+def badge(on: bool) -> Piece:
+    """The state of the cache on one line: a solid block for on, hatching for off."""
+    return ("██ CACHE ON ██", "status--on") if on else ("╱╱ CACHE OFF ╱╱", "status--off")
+
+
+def banner(on: bool) -> tuple[Piece, Piece]:
+    """The state of the cache on two lines; off is hatched at both sides."""
+    style = "status--on" if on else "status--off"
+    first, second = large("CACHE ON" if on else "CACHE OFF")
+    return (first, style), (second, style)
+
+
+class StatusPane(Widget):
+    """Two lines with large letters where there is room, else one."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"status--on", "status--off", "status--name", "status--dim"}
+
+    def __init__(self, ready: Ready, figures: Figures, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._ready = ready
+        self._figures = figures
+
+    def show(self, ready: Ready, figures: Figures) -> None:
+        """Show these from the next refresh on."""
+        if (ready, figures) != (self._ready, self._figures):
+            self._ready, self._figures = ready, figures
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        """Unused, as render_line draws; given so that nothing else is drawn."""
+        return ""
+
+    def render_line(self, y: int) -> Strip:
+        """The model at the left, the cache at the right."""
+        width = self.size.width
+        if self.size.height == 1:
+            right = badge(self._figures.cache)
+            left = self._fit(self._brief(), width - len(right[0]) - 1)
+        else:
+            right = banner(self._figures.cache)[min(y, 1)]
+            left = self._fit(self._model() if y == 0 else self._run(), width - len(right[0]) - 3)
+        used = sum(len(text) for text, _ in left)
+        pieces = [*left, (" " * (width - used - len(right[0])), ""), right]
+        segments = [
+            Segment(text, self.get_component_rich_style(style) if style else self.rich_style)
+            for text, style in pieces
+            if text
+        ]
+        return Strip(segments).adjust_cell_length(width, self.rich_style)
+
+    def _model(self) -> list[Piece]:
+        config = self._ready.config
+        return [
+            ("kvtui ", "status--dim"),
+            (f" {self._ready.name}", "status--name"),
+            (f" · {count_words(self._ready.parameters)} parameters", ""),
+            (f" · {config.num_layers} layers × {config.num_heads} heads", ""),
+            (f" · context {config.context_length}", ""),
+        ]
+
+    def _run(self) -> list[Piece]:
+        figures = self._figures
+        return [
+            (f"{_PHASES[figures.phase]:{_PHASE_WIDTH}}", "status--name"),
+            (f" · {pace_words(figures.pace):9}", ""),
+            (f" · seed {figures.seed}", ""),
+            (f" · {figures.written:7,} tokens written", ""),
+        ]
+
+    def _brief(self) -> list[Piece]:
+        figures = self._figures
+        return [
+            (f"{_PHASES[figures.phase]:{_PHASE_WIDTH}}", "status--name"),
+            (f" {pace_words(figures.pace):9}", ""),
+            (f" seed {figures.seed}", ""),
+            (f" · {self._ready.name}", "status--dim"),
+            (f" {count_words(self._ready.parameters)} parameters", "status--dim"),
+            (f" {self._ready.config.num_layers} × {self._ready.config.num_heads} heads", "status--dim"),
+        ]
+
+    @staticmethod
+    def _fit(pieces: list[Piece], room: int) -> list[Piece]:
+        """As many whole pieces as there is room for."""
+        kept: list[Piece] = [(" ", "")]
+        room -= 1
+        for text, style in pieces:
+            if len(text) > room:
+                break
+            kept.append((text, style))
+            room -= len(text)
+        return kept

@@ -1,0 +1,223 @@
+"""What each token cost: bars of model time, cached and uncached told apart, and the figures of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.app import RenderResult
+from textual.binding import Binding, BindingType
+from textual.geometry import Region
+from textual.reactive import reactive
+from textual.strip import Strip
+from textual.widget import Widget
+
+from kvtui.core.events import Token
+from kvtui.tui.bars import band, bars, figure, runs, scale_for
+from kvtui.tui.timings import Columns, Figures, Kind, TimingHistory
+
+_GUTTER = 8  # cells of the axis: "  50 ms│"
+_WIDE = 116  # from here on all figures fit one line
+_LARGEST_ZOOM = 64
+
+EMPTY = (
+    "One bar per token will stand here: how long the model took for it.",
+    "Write a prompt and press Enter; then press t to switch the cache and watch the bars jump.",
+)
+
+
+class TimingPane(Widget, can_focus=True):
+    """Bars of model time per token, newest on the right, and what the cache saves at this length, measured."""
+
+    ALLOW_SELECT = False  # a drawing, not text: a drag selects nothing
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "timing--cached",
+        "timing--uncached",
+        "timing--refill",
+        "timing--axis",
+        "timing--figure",
+        "timing--saving",
+        "timing--hint",
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l", "toggle_scale", "Log/linear", tooltip="Logarithmic or linear time axis"),
+        Binding("z", "zoom(2)", "Zoom", tooltip="More tokens in a column; after the last, automatic again"),
+    ]
+
+    logarithmic: reactive[bool] = reactive(True)
+    zoom: reactive[int] = reactive(0)  # tokens in a column; 0: as many as the pace asks for
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.border_title = "Time per token"
+        self.history = TimingHistory()
+        self._batch = 1.0  # tokens in a call of add, smoothed
+        self._automatic = 1
+        self._lines: list[Strip] = []
+        self._subtitle = ""
+
+    def render(self) -> RenderResult:
+        """Unused, as render_line draws; given so that nothing else is drawn."""
+        return ""
+
+    def start(self) -> None:
+        """Clear for a new generation."""
+        self.history.clear()
+        self._batch, self._automatic = 1.0, 1
+        self.refresh()
+
+    def add(self, tokens: Sequence[Token]) -> None:
+        """Append a batch, in time proportional to it. Drawing waits for the next refresh."""
+        if not tokens:
+            return
+        self.history.add(tokens)
+        self._batch += 0.2 * (len(tokens) - self._batch)
+        # Two columns a redraw can still be followed by eye. Shrinking waits, so that the graph does not flap.
+        while self._automatic < min(self._batch / 2, _LARGEST_ZOOM):
+            self._automatic *= 2
+        while self._automatic > 1 and self._batch < self._automatic / 4:
+            self._automatic //= 2
+        self.refresh()
+
+    @property
+    def tokens_per_column(self) -> int:
+        """Tokens that share a column now."""
+        return self.zoom or self._automatic
+
+    def action_toggle_scale(self) -> None:
+        """Logarithmic or linear axis."""
+        self.logarithmic = not self.logarithmic
+
+    def action_zoom(self, factor: int) -> None:
+        """More tokens in a column; past the most, back to automatic."""
+        wider = self.tokens_per_column * factor
+        self.zoom = wider if wider <= _LARGEST_ZOOM else 0
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Zoom out."""
+        self.zoom = min(self.tokens_per_column * 2, _LARGEST_ZOOM)
+        event.stop()
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Zoom in."""
+        self.zoom = max(self.tokens_per_column // 2, 1)
+        event.stop()
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw everything once a refresh; render_line hands it out."""
+        self._lines = self._draw(self.size.width, self.size.height)
+        return super().render_lines(crop)
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the content."""
+        if y < len(self._lines):
+            return self._lines[y]
+        return Strip.blank(self.size.width, self.rich_style)
+
+    def _draw(self, width: int, height: int) -> list[Strip]:
+        if not len(self.history):
+            self.border_subtitle = self._subtitle = ""
+            return [self._line([(text, "timing--hint")], width) for text in EMPTY]
+        figures = self._figure_lines(width, height)
+        rows = height - len(figures) - 1
+        graph = self._graph_lines(width, rows) if rows > 0 else []
+        return [*graph, *figures]
+
+    def _graph_lines(self, width: int, rows: int) -> list[Strip]:
+        room = max(width - _GUTTER, 1)
+        columns = self.history.columns(room, self.tokens_per_column)
+        scale = scale_for(columns.milliseconds, self.logarithmic)
+        self._describe(columns)
+        left = room - len(columns.kinds)
+        cells = bars(columns, scale, rows)
+        stretches = runs(columns.kinds)
+        lines = [self._bar_line(cells[row], columns, stretches, left, scale.label(row, rows)) for row in range(rows)]
+        text, kinds = band(columns, left)
+        pieces = [(text[start:end], _STYLES[Kind(int(kinds[start]))]) for start, end in runs(kinds)]
+        lines.append(self._line([(" " * _GUTTER, ""), *pieces], width))
+        return lines
+
+    def _bar_line(
+        self, cells: npt.NDArray[np.str_], columns: Columns, stretches: list[tuple[int, int]], left: int, label: str
+    ) -> Strip:
+        axis = f"{label:>4} ms│" if label else " " * (_GUTTER - 1) + "│"
+        pieces = [(axis, "timing--axis"), (" " * left, "")]
+        for start, end in stretches:
+            pieces.append(("".join(cells[start:end].tolist()), _STYLES[Kind(int(columns.kinds[start]))]))
+        return self._line(pieces, left + _GUTTER + len(columns.kinds))
+
+    def _describe(self, columns: Columns) -> None:
+        scale = "log scale" if self.logarithmic else "linear scale"
+        per = self.tokens_per_column
+        share = "column = 1 token" if per == 1 else f"column = {per:2} tokens"
+        subtitle = f"█ cached  ⣿ uncached · {scale} · {share} · max {figure(float(columns.milliseconds.max()))} ms"
+        if self._subtitle != subtitle:
+            self.border_subtitle = self._subtitle = subtitle
+
+    def _figure_lines(self, width: int, height: int) -> list[Strip]:
+        figures = self.history.figures()
+        if figures is None:
+            return []
+        if width >= _WIDE:
+            pieces = [*_now(figures, False), ("   ", ""), *self._saving(False)]
+            return [self._line(pieces, width)]
+        if height >= 5:
+            return [self._line(_now(figures, False), width), self._line(self._saving(False), width)]
+        return [self._line([*_now(figures, True), ("  ", ""), *self._saving(True)], width)]
+
+    def _saving(self, brief: bool) -> list[tuple[str, str]]:
+        """What the cache saves, or what to press to find out."""
+        comparison = self.history.comparison()
+        if comparison is None:
+            return [(self._missing(brief), "timing--hint")]
+        times = f"{comparison.times:5.1f} ×"
+        uncached = f"{figure(comparison.uncached)} ms"
+        if brief:
+            at = "here" if comparison.here else f"≈{(comparison.first + comparison.last) // 2:3}"
+            pieces = [(f"uncached {at} ", "timing--axis"), (uncached, "timing--figure")]
+            return [*pieces, (f" saves{times}", "timing--saving")]
+        where = "at this length" if comparison.here else f"at {f'{comparison.first}–{comparison.last}':11}"
+        return [
+            (f"uncached {where} ", "timing--axis"),
+            (uncached, "timing--figure"),
+            ("  the cache saves", "timing--saving"),
+            (times, "timing--saving"),
+        ]
+
+    def _missing(self, brief: bool) -> str:
+        history = self.history
+        if not history.measured(cached=False):
+            return "press t: off, to compare" if brief else "press t: run without the cache to measure what it saves"
+        if not history.measured(cached=True):
+            return "press t: on, to compare" if brief else "press t: run with the cache to measure what it saves"
+        return "press t: compare here" if brief else "press t: measure the other way at this length too"
+
+    def _line(self, pieces: Sequence[tuple[str, str]], width: int) -> Strip:
+        """A strip of exactly ``width`` cells out of texts and the component classes that colour them."""
+        segments = [Segment(text, self._style(name)) for text, name in pieces if text]
+        return Strip(segments).adjust_cell_length(width, self.rich_style)
+
+    def _style(self, name: str) -> Style:
+        return self.get_component_rich_style(name) if name else self.rich_style
+
+
+_STYLES = {Kind.CACHED: "timing--cached", Kind.UNCACHED: "timing--uncached", Kind.REFILL: "timing--refill"}
+
+
+def _now(figures: Figures, brief: bool) -> list[tuple[str, str]]:
+    """Last, median, 95th percentile and speed, each of fixed width."""
+    speed = figures.tokens_per_second
+    rate = "     –" if math.isnan(speed) else f"{speed:6,.0f}"
+    names = ("", " med", " p95") if brief else ("now ", "  median ", "  p95 ")
+    unit = "" if brief else " ms"
+    pieces: list[tuple[str, str]] = []
+    for name, value in zip(names, (figures.last, figures.median, figures.p95), strict=True):
+        pieces += [(name, "timing--axis"), (figure(value) + unit, "timing--figure")]
+    pieces[1] = (figure(figures.last) + " ms", "timing--figure")
+    return [*pieces, ("" if brief else "  ", ""), (f"{rate} tok/s", "timing--figure")]

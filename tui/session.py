@@ -1,0 +1,239 @@
+"""What the dashboard knows of the generation, and what it can tell it to do. Nothing of Textual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from kvtui.core import commands as ask
+from kvtui.core.events import Attention, End, Evict, Prefill, State, Token
+from kvtui.tui.link import Link
+from kvtui.tui.settings import DashboardSettings
+from kvtui.tui.wire import Batch, Ended, Notice, Ready, Refused, Report, RunSettings, Start
+
+Phase = Literal["idle", "writing", "paused", "ended", "dead"]
+Severity = Literal["information", "warning", "error"]
+
+PACES: tuple[float | None, ...] = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, None)
+
+
+def slower(pace: float | None) -> float | None:
+    """The next pace down the scale, in tokens a second; None is unlimited."""
+    below = [step for step in PACES if step is not None and (pace is None or step < pace)]
+    return below[-1] if below else pace
+
+
+def faster(pace: float | None) -> float | None:
+    """The next pace up the scale."""
+    if pace is None:
+        return None
+    return next((step for step in PACES if step is None or step > pace), None)
+
+
+def pace_words(pace: float | None) -> str:
+    """A pace as the screen shows it."""
+    return "unlimited" if pace is None else f"{pace:g} tok/s"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the status line and the cache bar show. Sizes in bytes, lengths in positions."""
+
+    phase: Phase = "idle"
+    cache: bool = True
+    seed: int = 0
+    pace: float | None = 25.0
+    written: int = 0
+    context: int = 0
+    cached_positions: int = 0
+    cache_bytes: int = 0
+    evictions: int = 0
+
+
+@dataclass
+class Update:
+    """What has happened since the last look."""
+
+    prefill: Prefill | None = None
+    tokens: list[Token] = field(default_factory=list)
+    attention: Attention | None = None
+    ready: Ready | None = None
+    notices: list[tuple[str, Severity]] = field(default_factory=list)
+
+    def note(self, message: str, severity: Severity = "information") -> None:
+        """Something for the reader."""
+        self.notices.append((message, severity))
+
+
+class Session:
+    """Follows the runs of one generator process.
+
+    What the reader has asked for is shown at once, and corrected by the process's answers when all have come.
+
+    Args:
+        link: the process.
+        ready: its model.
+        settings: how runs begin.
+    """
+
+    def __init__(self, link: Link, ready: Ready, settings: DashboardSettings) -> None:
+        self.ready = ready
+        self.prompt: str | None = None
+        self.run = 0
+        self.figures = Figures(cache=settings.cache, seed=settings.seed, pace=settings.pace)
+        self._link = link
+        self._sampling = settings.sampling
+        self._unanswered = 0
+        self._alive = True
+
+    @property
+    def running(self) -> bool:
+        """Whether a text is being written, paused or not."""
+        return self.figures.phase in ("writing", "paused")
+
+    # What the reader can do
+
+    def start(self, prompt: str, seed: int | None = None) -> bool:
+        """Write a new text; False if there is no process to do it."""
+        if not self._alive:
+            return False
+        self.prompt = prompt
+        self.run += 1
+        self._unanswered = 0
+        now = self.figures
+        self.figures = Figures("writing", now.cache, now.seed if seed is None else seed, now.pace)
+        self._link.send(
+            Start(self.run, prompt, RunSettings(now.cache, self.figures.seed, self._sampling, self.figures.pace))
+        )
+        return True
+
+    def restart(self, next_seed: bool = False) -> bool:
+        """Write the same prompt again; False if there was none."""
+        if self.prompt is None:
+            return False
+        return self.start(self.prompt, self.figures.seed + next_seed)
+
+    def toggle_cache(self) -> None:
+        """Cache on or off, for this text or the next."""
+        self._tell(ask.SetCache(not self.figures.cache), cache=not self.figures.cache)
+
+    def pause(self) -> None:
+        """Wait before the next token."""
+        self._tell(ask.Pause(), phase="paused")
+
+    def resume(self) -> None:
+        """Go on."""
+        self._tell(ask.Resume(), phase="writing")
+
+    def step(self) -> None:
+        """Write one token and pause."""
+        self._tell(ask.Step(), phase="paused")
+
+    def set_pace(self, pace: float | None) -> None:
+        """Tokens a second, None for unlimited; for this text and the next."""
+        self._tell(ask.SetPace(pace), pace=pace)
+
+    def stop(self) -> None:
+        """End this text."""
+        if self.running:
+            self._link.send(ask.Stop())
+
+    def show_attention(self, wanted: ask.ShowAttention) -> None:
+        """Ask for weights."""
+        if self._alive and self.figures.context:
+            self._link.send(wanted)
+
+    def revive(self) -> None:
+        """Start another process after one that would not."""
+        self._link.restart()
+
+    def _tell(self, command: ask.Command, **changes: object) -> None:
+        if self.running:
+            self._unanswered += 1
+            self._link.send(command)
+        self.figures = replace(self.figures, **changes)  # type: ignore[arg-type]
+
+    # What the process tells
+
+    def collect(self) -> Update:
+        """Take in all reports that have come."""
+        update = Update()
+        for report in self._link.drain():
+            self._take(report, update)
+        return update
+
+    def _take(self, report: Report, update: Update) -> None:
+        match report:
+            case Batch(run, events) if run == self.run:
+                for event in events:
+                    self._event(event, update)
+                self._count(update)
+            case Notice(run, message, fatal) if run == self.run:
+                update.note(message, "error" if fatal else "warning")
+                if fatal:
+                    self._set_phase("ended")
+            case Ready():
+                self._alive, self.ready, update.ready = True, report, report
+                self._set_phase("idle")
+                update.note("The generator process is ready again: press r to write the same text, or p for a prompt.")
+            case Refused(message):
+                update.note(f"The model could not be loaded again: {message}", "error")
+            case Ended(reason):
+                self._lost(reason, update)
+
+    def _lost(self, reason: str, update: Update) -> None:
+        """The process has died: start another, but only once in a row."""
+        self._unanswered = 0
+        self.run += 1  # whatever still comes is of a process that is gone
+        was_alive, self._alive = self._alive, False
+        self.figures = replace(self.figures, phase="dead", context=0, cached_positions=0, cache_bytes=0)
+        if was_alive:
+            update.note(f"The generator process died ({reason}). A new one is being started.", "error")
+            self._link.restart()
+        else:
+            update.note(f"The generator process died again ({reason}). Press r to try once more, q to quit.", "error")
+
+    def _event(self, event: object, update: Update) -> None:
+        match event:
+            case Token():
+                update.tokens.append(event)
+            case Attention():
+                update.attention = event
+            case Prefill():
+                update.prefill = event
+                self.figures = replace(
+                    self.figures,
+                    context=event.tokens,
+                    cached_positions=event.tokens if event.cache else 0,
+                    cache_bytes=event.cache_bytes,
+                )
+                if event.dropped:
+                    update.note(
+                        f"the prompt is longer than the context: its last {event.tokens:,} tokens are used, "
+                        f"{event.dropped:,} dropped",
+                        "warning",
+                    )
+            case Evict():
+                self.figures = replace(self.figures, evictions=self.figures.evictions + 1)
+            case State(cache, paused, pace):
+                self._unanswered = max(0, self._unanswered - 1)
+                if not self._unanswered:
+                    phase: Phase = "paused" if paused else "writing"
+                    self.figures = replace(self.figures, cache=cache, phase=phase, pace=pace)
+            case End():
+                self._set_phase("ended")
+
+    def _count(self, update: Update) -> None:
+        """Take the figures of the newest token."""
+        if update.tokens:
+            last = update.tokens[-1]
+            self.figures = replace(
+                self.figures,
+                written=last.step + 1,
+                context=last.context,
+                cached_positions=last.cached_positions,
+                cache_bytes=last.cache_bytes,
+            )
+
+    def _set_phase(self, phase: Phase) -> None:
+        self.figures = replace(self.figures, phase=phase)

@@ -1,0 +1,28 @@
+"""What the command line says to the dashboard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kvtui.core.sampling import SamplingSettings
+
+
+@dataclass(frozen=True)
+class DashboardSettings:
+    """How to open the dashboard.
+
+    Attributes:
+        prompt: written on at once; empty or None opens with the prompt focused.
+        model: a file, a folder or the name of a bundled model; None for the bundled one.
+        cache: whether the cache is on.
+        seed: of the sampler.
+        sampling: how to choose tokens.
+        pace: tokens a second, None for unlimited.
+    """
+
+    prompt: str | None = None
+    model: str | None = None
+    cache: bool = True
+    seed: int = 0
+    sampling: SamplingSettings = SamplingSettings()  # noqa: RUF009 - frozen
+    pace: float | None = 25.0

@@ -1,0 +1,125 @@
+"""A growing text, wrapped to a width, with a mark for every character. No terminal in here."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from rich.cells import cell_len
+
+from kvtui.tui.labels import symbol
+
+LIMIT = 60_000  # characters kept; older ones are let go
+_SLACK = 10_000  # let go at a time, so that wrapping everything again is rare
+PROMPT = 255  # the mark of characters that the reader wrote
+
+
+@lru_cache(maxsize=4096)
+def _visible(character: str) -> str:
+    """The character as it is drawn: control characters as pictures, everything else itself."""
+    return character if character == "\n" or character.isprintable() else symbol(character)
+
+
+@lru_cache(maxsize=4096)
+def _width(character: str) -> int:
+    return cell_len(character)
+
+
+class Transcript:
+    """Text as lines of at most ``width`` cells, broken after spaces where there are any.
+
+    Attributes:
+        lines: start and end of each line as places in the text kept; a newline belongs to no line.
+        dropped: lines that have been let go since the last :meth:`take_dropped`.
+    """
+
+    def __init__(self, width: int = 80) -> None:
+        self.lines: list[tuple[int, int]] = [(0, 0)]
+        self._width = max(width, 2)
+        self._characters: list[str] = []
+        self._marks = (bytearray(), bytearray())
+        self._dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._characters)
+
+    @property
+    def text(self) -> str:
+        """All characters that are kept."""
+        return "".join(self._characters)
+
+    def clear(self) -> None:
+        """Begin again."""
+        self._characters.clear()
+        for marks in self._marks:
+            marks.clear()
+        self.lines = [(0, 0)]
+        self._dropped = 0
+
+    def resize(self, width: int) -> None:
+        """Wrap everything to another width."""
+        if max(width, 2) != self._width:
+            self._width = max(width, 2)
+            self._wrap_from(0)
+
+    def append(self, text: str, first: int = PROMPT, second: int = PROMPT) -> None:
+        """Add characters without wrapping them yet. They carry two marks, one for each way of colouring."""
+        for character in text:
+            self._characters.append(_visible(character))
+            self._marks[0].append(first)
+            self._marks[1].append(second)
+
+    def wrap(self) -> None:
+        """Bring ``lines`` up to date, in time proportional to what is new, and let go what is too old."""
+        self._wrap_from(len(self.lines) - 1)
+        if len(self._characters) > LIMIT + _SLACK:
+            self._let_go()
+
+    def take_dropped(self) -> int:
+        """Lines let go since the last call."""
+        dropped, self._dropped = self._dropped, 0
+        return dropped
+
+    def line(self, number: int, colouring: int) -> list[tuple[str, int]]:
+        """Pieces of a line with the mark that all their characters share."""
+        start, end = self.lines[number]
+        marks = self._marks[colouring]
+        pieces: list[tuple[str, int]] = []
+        first = start
+        for place in range(start, end):
+            if place + 1 == end or marks[place + 1] != marks[first]:
+                pieces.append(("".join(self._characters[first : place + 1]), marks[first]))
+                first = place + 1
+        return pieces
+
+    def _let_go(self) -> None:
+        """Drop whole lines from the front."""
+        excess = len(self._characters) - LIMIT
+        count = next((number for number, (start, _) in enumerate(self.lines) if start >= excess), len(self.lines) - 1)
+        start = self.lines[count][0]
+        del self._characters[:start]
+        for marks in self._marks:
+            del marks[:start]
+        self._dropped += count
+        self._wrap_from(0)
+
+    def _wrap_from(self, number: int) -> None:
+        """Wrap again from the start of a line on."""
+        start = self.lines[number][0] if number else 0
+        del self.lines[number:]
+        width, cells, space = self._width, 0, -1
+        place, characters = start, self._characters
+        while place < len(characters):
+            character = characters[place]
+            if character == "\n":
+                self.lines.append((start, place))
+                start, cells, space = place + 1, 0, -1
+            else:
+                cells += 1 if character < "\x7f" else _width(character)
+                if cells > width and not (character == " " and cells == width + 1):
+                    stop = space + 1 if space >= start else max(place, start + 1)
+                    self.lines.append((start, stop))
+                    place, start, cells, space = stop - 1, stop, 0, -1
+                elif character == " ":
+                    space = place
+            place += 1
+        self.lines.append((start, len(characters)))

@@ -1,0 +1,123 @@
+"""What the dashboard and the generator process say to each other, and how it goes through a pipe. Nothing of Textual.
+
+The dashboard sends requests: :class:`Start`, the commands of :mod:`kvtui.core.commands`, :class:`Shutdown`.
+The process answers with reports: :class:`Ready` once, then a :class:`Batch` of events about every 30 ms.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from kvtui.core.commands import Command
+from kvtui.core.config import ModelConfig
+from kvtui.core.events import Event
+from kvtui.core.sampling import SamplingSettings
+
+_LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How to write one text. ``pace`` in tokens a second, None for unlimited."""
+
+    cache: bool = True
+    seed: int = 0
+    sampling: SamplingSettings = SamplingSettings()  # noqa: RUF009 - frozen
+    pace: float | None = 25.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """Write a new text, ending the one before. ``run`` numbers it: batches carry it, so that late ones are told."""
+
+    run: int
+    prompt: str
+    settings: RunSettings
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """End the process."""
+
+
+Request = Start | Shutdown | Command
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model is loaded. ``cache_bytes_per_position`` counts keys and values of all layers."""
+
+    name: str
+    config: ModelConfig
+    parameters: int
+    cache_bytes_per_position: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The model could not be loaded; ``message`` is one line for the reader."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that the reader should know about run number ``run``; ``fatal`` if it ended the run."""
+
+    run: int
+    message: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events of run number ``run``, in order."""
+
+    run: int
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The process is gone. Made by the dashboard's end of the pipe; ``reason`` is one line."""
+
+    reason: str
+
+
+Report = Ready | Refused | Notice | Batch | Ended
+
+
+def write_frame(stream: BinaryIO, value: Request | Report) -> None:
+    """Send a value: its length, then its pickle. Both ends are processes of the same program.
+
+    Raises:
+        OSError: the other end is gone.
+    """
+    data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    frame = memoryview(_LENGTH.pack(len(data)) + data)
+    while frame:  # an unbuffered pipe may take only a part
+        frame = frame[stream.write(frame) :]
+    stream.flush()
+
+
+def read_frame(stream: BinaryIO) -> Any:
+    """Receive a value, waiting for it.
+
+    Raises:
+        EOFError: the other end is gone.
+    """
+    (length,) = _LENGTH.unpack(_read_exactly(stream, _LENGTH.size))
+    return pickle.loads(_read_exactly(stream, length))
+
+
+def _read_exactly(stream: BinaryIO, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = stream.read(size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
