@@ -1,7 +1,6 @@
 """What the figures of :mod:`kvtui.core.figures` share: Matplotlib on demand, token labels, marks, files.
 
-The colour map, cividis, rises evenly in lightness, so that it survives a greyscale printer and colour blindness
-(Nuñez, Anderton & Renslow 2018).
+The colour map, viridis, rises evenly in lightness, so that it survives a greyscale printer and colour blindness.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "svg", "pdf")
 DOTS_PER_INCH = 150
-COLOUR_MAP = "cividis"
+COLOUR_MAP = "viridis"
 HIDDEN = "0.93"  # grey of what the causal mask hides
 CACHED = {"color": "#00509e", "marker": "o", "linestyle": "-"}
 UNCACHED = {"color": "#c1440e", "marker": "s", "linestyle": "--"}
@@ -66,24 +65,36 @@ def figure_of(ax: Axes) -> Figure:
     return figure.figure  # a figure's own ``figure`` is itself
 
 
-def heat_map(ax: Axes, weights: Array) -> AxesImage:
-    """Draw weights from 0 to 1, later keys left grey. Colours go by the square root, or small weights would all be
-    black beside one that is near 1. weights: (S, S)."""
+def heat_map(ax: Axes, weights: Array, largest: float = 1.0, pool: int = 1) -> AxesImage:
+    """Draw weights from 0 to ``largest``, later keys left grey. Colours go by the square root, or small weights would
+    all be dark beside one that is near 1. With ``pool`` a cell is the greatest of so many rows and columns, for maps
+    with more tokens than points on the page. weights: (S, S)."""
     import matplotlib
     from matplotlib.colors import PowerNorm
 
-    later = np.triu(np.ones(weights.shape, dtype=bool), 1)
+    cells = -(-len(weights) // pool)
+    padded = np.pad(weights, (0, cells * pool - len(weights)))
+    shown = padded.reshape(cells, pool, cells, pool).max(axis=(1, 3))
     ax.set_facecolor(HIDDEN)
-    return ax.imshow(
-        np.ma.masked_where(later, weights), cmap=matplotlib.colormaps[COLOUR_MAP], norm=PowerNorm(0.5, 0, 1)
+    edge = cells * pool - 0.5
+    image = ax.imshow(
+        np.ma.masked_where(np.triu(np.ones(shown.shape, dtype=bool), 1), shown),
+        cmap=matplotlib.colormaps[COLOUR_MAP],
+        norm=PowerNorm(0.5, 0, largest),
+        extent=(-0.5, edge, edge, -0.5),  # coordinates stay those of the tokens
     )
+    ax.set(xlim=(-0.5, len(weights) - 0.5), ylim=(len(weights) - 0.5, -0.5))
+    return image
 
 
-def label_tokens(ax: Axes, tokens: Sequence[str]) -> None:
+def label_tokens(ax: Axes, tokens: Sequence[str]) -> bool:
     """Put the tokens along both axes.
 
     Where there is no room for all, a label stands at every so many tokens with its position and the text from there
     to the next label: read one after the other they still give the whole text.
+
+    Returns:
+        Whether there was no room for all.
     """
     box = ax.get_window_extent()
     points = min(box.width, box.height) / figure_of(ax).dpi * 72
@@ -98,6 +109,7 @@ def label_tokens(ax: Axes, tokens: Sequence[str]) -> None:
     ax.set_xticks(places, labels, rotation=90 if stride > 1 else 0, **font)
     ax.set_yticks(places, labels, **font)
     ax.tick_params(length=2, pad=2)
+    return stride > 1
 
 
 def symbols(tokens: Sequence[str]) -> str:
@@ -115,16 +127,28 @@ def _drawable() -> frozenset[int]:
 
 
 def mark_prompt_on_map(ax: Axes, prompt_tokens: int, tokens: int, labelled: bool = False) -> None:
-    """Lines across a heat map where the prompt ends, if anything was generated after it."""
+    """Lines through a heat map where the prompt ends, if anything was generated after it.
+
+    White dashes on black: seen on every colour of the map.
+    """
     if not 0 < prompt_tokens < tokens:
         return
-    from matplotlib.patheffects import withStroke
-
-    for draw in (ax.axhline, ax.axvline):
-        line = draw(prompt_tokens - 0.5, color="white", linewidth=0.9, linestyle=(0, (4, 2)))
-        line.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
+    edge = prompt_tokens - 0.5
+    width = 2.0 if labelled else 1.2
+    corner = ([-0.5, edge, edge], [edge, edge, tokens - 0.5])
+    ax.plot(*corner, color="black", linewidth=width)
+    ax.plot(*corner, color="white", linewidth=0.6 * width, linestyle=(0, (4, 2)))
     if labelled:
-        ax.text(tokens - 1, prompt_tokens - 0.5, "prompt ends ", ha="right", va="bottom", fontsize=8, color="0.1")
+        ax.annotate(
+            "prompt ends",
+            (edge, edge),
+            (12, 4),
+            textcoords="offset points",
+            fontsize=8,
+            color="0.1",
+            arrowprops={"arrowstyle": "-", "color": "0.1", "linewidth": 0.8},
+            va="bottom",
+        )
 
 
 def mark_prompt(ax: Axes, position: int) -> None:

@@ -7,6 +7,7 @@ single plot take ``ax=`` to draw into a figure of yours.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +48,7 @@ __all__ = [
 
 Timing = Sequence[tuple[int, float]]
 WEIGHT_SCALE = "(colours by square root)"
+GRID_CELLS = 128  # rows and columns of a small heat map at most
 
 
 def attention_head(maps: AttentionMaps, layer: int, head: int, ax: Axes | None = None) -> Figure:
@@ -66,8 +68,10 @@ def attention_rollout(maps: AttentionMaps, ax: Axes | None = None) -> Figure:
     Raises:
         KvtuiError: Matplotlib is missing.
     """
-    layers = f"attention rollout over {maps.weights.shape[0]} layers"
-    return _square(maps, rollout(maps.weights), layers, "share of the input token", ax)
+    shares = rollout(maps.weights)
+    largest = float(np.quantile(shares[np.tril_indices(len(shares))], 0.99))  # the first rows have few keys to share
+    what = f"attention rollout over {maps.weights.shape[0]} layers"
+    return _square(maps, shares, what, "share of the input token", ax, largest)
 
 
 def attention_grid(
@@ -88,12 +92,13 @@ def attention_grid(
         maps.check_head(head)
     side = min(4.0, max(1.2, 11.0 / max(len(layers), len(heads))))  # inches of one heat map
     figure = new_figure(side * len(heads) + 1.6, side * len(layers) + 1.2)
+    pool = -(-len(maps.tokens) // GRID_CELLS)
     grid = figure.subplots(len(layers), len(heads), squeeze=False)
     image = None
     for row, layer in enumerate(layers):
         for column, head in enumerate(heads):
             ax = grid[row, column]
-            image = heat_map(ax, maps.weights[layer, head])
+            image = heat_map(ax, maps.weights[layer, head], pool=pool)
             mark_prompt_on_map(ax, maps.prompt_tokens, len(maps.tokens))
             ax.set_xticks([])
             ax.set_yticks([])
@@ -102,10 +107,10 @@ def attention_grid(
             if column == 0:
                 ax.set_ylabel(f"layer {layer}", fontsize=9)
     assert image is not None
-    figure.colorbar(
-        image, ax=grid, shrink=min(1.0, 4.0 / (side * len(layers))), aspect=30, label=f"attention weight {WEIGHT_SCALE}"
-    )
-    figure.suptitle(f"{_what(maps)}: every map with {len(maps.tokens)} queries (rows) × keys (columns)", fontsize=10)
+    bar = figure.colorbar(image, ax=grid, shrink=min(1.0, 4.0 / (side * len(layers))), aspect=30)
+    bar.set_label(f"attention weight\n{WEIGHT_SCALE}", fontsize=8)
+    cells = f", a cell the greatest of {pool} × {pool} weights" if pool > 1 else ""
+    figure.suptitle(f"{_what(maps)}: queries in rows, keys in columns{cells}", fontsize=10)
     return figure
 
 
@@ -139,7 +144,7 @@ def cache_growth(config: ModelConfig, events: Iterable[Event], itemsize: int = 4
     unit, name = (2**20, "MiB") if allocated >= 2**21 else (2**10, "KiB")
     formula = (
         f"formula: 2 · {config.num_layers} layers · {config.num_kv_heads} key/value heads · {config.head_dim} "
-        f"· {itemsize} bytes\n= {a_position:,} bytes for each position in the context"
+        f"numbers · {itemsize} bytes\n= {a_position:,} bytes for each position in the context"
     )
     ax.axhline(
         allocated / unit, color="0.35", linestyle=":", label=f"allocated for {config.context_length:,} positions"
@@ -189,13 +194,14 @@ def time_per_token(
             _draw_times(ax, name, times, style, degree)
     if floor_seconds:
         ax.axhline(floor_seconds * 1e3, color="0.35", linestyle=":", label="floor: every weight read once")
-    _mark_speed_up(ax, dict(cached), dict(uncached))
+    _mark_speed_up(ax, cached, uncached)
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set_ylim(top=4 * ax.get_ylim()[1])  # room for the legend
     ax.set_xlabel("context (positions, n)")
     ax.set_ylabel("model time per token (ms)")
     ax.set_title("What a token costs with the KV cache and without" + (f"\n{caption}" if caption else ""), fontsize=10)
@@ -204,17 +210,21 @@ def time_per_token(
     return figure_of(ax)
 
 
-def _square(maps: AttentionMaps, weights: Array, what: str, label: str, ax: Axes | None) -> Figure:
-    """One large heat map with its tokens along both axes. weights: (S, S)."""
+def _square(
+    maps: AttentionMaps, weights: Array, what: str, label: str, ax: Axes | None, largest: float = 1.0
+) -> Figure:
+    """One large heat map with its tokens along both axes. weights: (S, S); what is above ``largest`` looks like it."""
     ax = axes_or_new(ax, 8.2, 7.2)
-    image = heat_map(ax, weights)
-    label_tokens(ax, maps.tokens)
+    image = heat_map(ax, weights, largest)
+    extent = " (position, and the text from there)" if label_tokens(ax, maps.tokens) else ""
     mark_prompt_on_map(ax, maps.prompt_tokens, len(maps.tokens), labelled=True)
-    ax.set_xlabel("key: the token attended to (position, text)")
-    ax.set_ylabel("query: the token attending (position, text)")
+    ax.set_xlabel(f"key: the token attended to{extent}")
+    ax.set_ylabel(f"query: the token attending{extent}")
     ax.set_title(f"{_what(maps)}: {what}", fontsize=10)
     figure = figure_of(ax)
-    figure.colorbar(image, ax=ax, shrink=0.8, label=f"{label} {WEIGHT_SCALE}")
+    figure.colorbar(
+        image, ax=ax, shrink=0.8, extend="max" if largest < 1 else "neither", label=f"{label} {WEIGHT_SCALE}"
+    )
     return figure
 
 
@@ -237,14 +247,14 @@ def _draw_times(ax: Axes, name: str, times: Timing, style: dict[str, Any], degre
     ax.plot([], [], label=f"{name}: fitted {growth}", markersize=6, **style)  # the legend's marker and line together
 
 
-def _mark_speed_up(ax: Axes, cached: dict[int, float], uncached: dict[int, float]) -> None:
+def _mark_speed_up(ax: Axes, cached: Timing, uncached: Timing) -> None:
     """An arrow between the two at the longest context that both have, with the ratio beside it."""
-    both = sorted(set(cached) & set(uncached))
+    both = {context for context, _ in cached} & {context for context, _ in uncached}
     if not both:
         return
-    context = both[-1]
-    low, high = cached[context] * 1e3, uncached[context] * 1e3
-    if low <= 0 or high <= 1.2 * low:
+    context = max(both)
+    low, high = (1e3 * _around(times, context) for times in (cached, uncached))
+    if high <= 1.2 * low:
         return
     ax.annotate("", (context, high / 1.12), (context, low * 1.12), arrowprops={"arrowstyle": "<->", "color": "0.2"})
     ax.annotate(
@@ -256,3 +266,8 @@ def _mark_speed_up(ax: Axes, cached: dict[int, float], uncached: dict[int, float
         va="center",
         fontsize=9,
     )
+
+
+def _around(times: Timing, context: int) -> float:
+    """Median seconds at contexts up to a tenth shorter: of one median, or of many single tokens."""
+    return median(seconds for other, seconds in times if 0.9 * context < other <= context)

@@ -21,9 +21,6 @@ class AttentionWanted(Message):
     heads: tuple[int, ...] | None
     rows: int
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
     def can_replace(self, message: Message) -> bool:
         """Only the newest wish counts."""
         return isinstance(message, AttentionWanted)
@@ -35,13 +32,7 @@ class PromptSubmitted(Message):
 
     text: str
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
 
 @dataclass
 class PromptLeft(Message):
     """The reader pressed Esc in the prompt: keys are actions again."""
-
-    def __post_init__(self) -> None:
-        super().__init__()

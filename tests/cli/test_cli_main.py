@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -39,6 +40,22 @@ def test_every_command_explains_itself_with_examples(kvtui: Kvtui, command: str)
 @pytest.mark.parametrize("args", [[], ["ROMEO:"], [""], ["--", "train"], ["--seed", "3", "ROMEO:", "--no-cache"]])
 def test_dashboard_without_a_terminal_points_to_generate(kvtui: Kvtui, args: list[str]) -> None:
     assert_refused(kvtui(*args), "terminal", "kvtui generate")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_dashboard_in_a_terminal_refuses_a_missing_model_before_it_draws(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    command = arguments("A", "--model", tmp_path / "no.safetensors")
+    try:
+        done = subprocess.run(
+            command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert done.returncode == 2
+    assert done.stderr.startswith("kvtui: there is no model")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])

@@ -127,9 +127,9 @@ def watch(
     from kvtui.tui.app import run_dashboard
     from kvtui.tui.settings import DashboardSettings
 
-    run_dashboard(
+    status = run_dashboard(
         DashboardSettings(
-            prompt=prompt[0] if prompt else "",
+            prompt=prompt[0] if prompt else None,
             model=model,
             cache=not no_cache,
             seed=seed,
@@ -137,6 +137,7 @@ def watch(
             pace=pace_value(pace),
         )
     )
+    raise click.exceptions.Exit(status)
 
 
 for command in (generate_text, evaluate_text, train_model, bench, info):

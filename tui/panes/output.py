@@ -21,11 +21,19 @@ Colouring = Literal["nothing", "time", "probability"]
 COLOURINGS: tuple[Colouring, ...] = ("nothing", "time", "probability")
 LEVELS = 5
 _PROBABILITIES = (0.5, 0.25, 0.1, 0.02)  # a token at least this likely has level 0, 1, 2, 3; any other 4
-_LEGENDS = {
+_LEGENDS: dict[Colouring, tuple[str, tuple[str, ...]]] = {
     "nothing": ("", ()),
-    "time": ("times the fastest token: ", ("<2×", "<4×", "<8×", "<16×", "more")),
-    "probability": ("probability: ", ("≥50%", "≥25%", "≥10%", "≥2%", "less")),
+    "time": ("× the fastest ", ("<2", "<4", "<8", "<16", "≥16")),
+    "probability": ("probability ", ("≥50%", "≥25%", "≥10%", "≥2%", "<2%")),
 }
+# The colours of the levels in the legend, as the style sheet has them in the text.
+_COLOURS = (
+    "$foreground",
+    "$text-success on $success-muted",
+    "$text-primary on $primary-muted",
+    "b $text-warning on $warning-muted",
+    "b u $text-error on $error-muted",
+)
 
 EMPTY = (
     "The model's text will stream in here.",
@@ -139,8 +147,7 @@ class OutputPane(ScrollView, can_focus=True):
 
     def _describe(self) -> None:
         title, names = _LEGENDS[self.colouring]
-        parts = [f"[{'b' if level > 2 else 'not b'}]{name}[/]" for level, name in enumerate(names)]
-        subtitle = title + " ".join(parts)
+        subtitle = title + " ".join(f"[{colours}]{name}[/]" for colours, name in zip(_COLOURS, names, strict=False))
         if not self._following:
             subtitle = "scrolled up: End follows again"
         if subtitle != self.border_subtitle:

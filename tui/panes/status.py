@@ -50,20 +50,27 @@ def large(word: str) -> tuple[str, str]:
 
 def badge(on: bool) -> Piece:
     """The state of the cache on one line: a solid block for on, hatching for off."""
-    return ("██ CACHE ON ██", "status--on") if on else ("╱╱ CACHE OFF ╱╱", "status--off")
+    return (" CACHE ON ", "status--badge-on") if on else ("╱╱ CACHE OFF ╱╱", "status--off")
 
 
 def banner(on: bool) -> tuple[Piece, Piece]:
     """The state of the cache on two lines; off is hatched at both sides."""
     style = "status--on" if on else "status--off"
     first, second = large("CACHE ON" if on else "CACHE OFF")
-    return (first, style), (second, style)
+    side = "" if on else "╱╱"
+    return (f"{side} {first} {side}", style), (f"{side} {second} {side}", style)
 
 
 class StatusPane(Widget):
     """Two lines with large letters where there is room, else one."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"status--on", "status--off", "status--name", "status--dim"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "status--on",
+        "status--badge-on",
+        "status--off",
+        "status--name",
+        "status--dim",
+    }
 
     def __init__(self, ready: Ready, figures: Figures, *, id: str | None = None) -> None:
         super().__init__(id=id)
