@@ -3,11 +3,11 @@
     pip install . torch transformers
     python benchmarks/against_transformers.py [--rounds 15]
 
-The peer is a bare loop over ``GPT2LMHeadModel`` with random weights in the bundled model's shape: with its DynamicCache
-one token at a time, and without a cache over the whole context, both under ``torch.inference_mode()``. Each library runs
-in a process of its own, so that neither's idle threads spin while the other is timed, and they are asked in turns. A
-round times every line once (the median of a burst of calls, after one that is not counted); the table shows medians of
-the rounds, and medians of the ratios within a round.
+The peer is a bare loop over ``GPT2LMHeadModel`` with random weights in the bundled model's shape: with its
+DynamicCache one token at a time, and without a cache over the whole context, without gradients. Each library runs in a
+process of its own, so that neither's idle threads spin while the other is timed, and they are asked in turns. A round
+times every line once (the median of a burst of calls, after one that is not counted); the table shows medians of the
+rounds, and medians of the ratios within a round.
 
 The floor is one matrix-vector product for every weight matrix that a step reads. Step and floor are timed call by call
 in turns, each with weights of its own, so that both read them at the same distance from the processor; the second
@@ -164,10 +164,8 @@ def main() -> None:
 
     print(f"{ours.about}, {theirs.about}")
     print(f"floor, hot: {ours.median('floor') * 1e3:.3f} ms; medians of {options.rounds} rounds, times in ms\n")
-    print(
-        "| positions | cached | ÷ floor | ÷ floor, hot | transformers | ÷ kvtui | uncached | transformers | kvtui ÷ theirs |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| positions | cached | ÷ floor | hot | transformers | ÷ kvtui | uncached | transformers | kvtui ÷ theirs |")
+    print("|---" * 9 + "|")
     for context in CONTEXTS:
         cached, uncached = f"cached {context}", f"uncached {context}"
         print(

@@ -34,6 +34,7 @@ UNCACHED = {"color": "#c1440e", "marker": "s", "linestyle": "--"}
 _SYMBOLS = {"\n": "↵", " ": "␣", "\t": "⇥", "\r": "␍"}
 _LABEL_POINTS = 7.0  # size of the labels where there are many tokens
 _LABEL_ROOM = 8.6  # points from one label to the next
+_CHARACTER_ROOM = 7.5  # the same where every label is a single token
 _LONGEST_LABEL = 16  # characters of text in a label
 _STRIDES = (1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 50, 64, 100, 128, 200, 256, 512, 1024)
 
@@ -100,6 +101,7 @@ def label_tokens(ax: Axes, tokens: Sequence[str]) -> bool:
     points = min(box.width, box.height) / figure_of(ax).dpi * 72
     spacing = points / len(tokens)
     stride = next((stride for stride in _STRIDES if stride * spacing >= _LABEL_ROOM), _STRIDES[-1])
+    stride = 1 if spacing >= _CHARACTER_ROOM else stride
     labels = [symbols(tokens[start : start + stride]) for start in range(0, len(tokens), stride)]
     if stride > 1:
         labels = [f"{index * stride} {label[:_LONGEST_LABEL]}" for index, label in enumerate(labels)]

@@ -141,7 +141,7 @@ def cache_growth(config: ModelConfig, events: Iterable[Event], itemsize: int = 4
     ax = axes_or_new(ax, 7.5, 4.8)
     a_position = config.cache_bytes_per_token(itemsize)
     allocated = a_position * config.context_length
-    unit, name = (2**20, "MiB") if allocated >= 2**21 else (2**10, "KiB")
+    unit, name = (1e6, "MB") if allocated >= 1e6 else (1e3, "kB")
     formula = (
         f"formula: 2 · {config.num_layers} layers · {config.num_kv_heads} key/value heads · {config.head_dim} "
         f"numbers · {itemsize} bytes\n= {a_position:,} bytes for each position in the context"

@@ -54,7 +54,10 @@ class Sampler:
         """Draw one token. (V,) -> its id, and its log-probability in nats under the model at temperature 1."""
         draw = self._rng.random()
         wide = logits.astype(np.float64)
-        wide -= wide.max()
+        largest = float(wide.max())
+        if not isfinite(largest):
+            raise KvtuiError("the model's logits are not finite: its weights are damaged, or far too large")
+        wide -= largest
         if self.settings.temperature == 0:
             token = int(wide.argmax())
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from kvtui.core.errors import KvtuiError
@@ -25,6 +26,10 @@ class CharTokenizer:
         self.vocabulary = tuple(vocabulary)
         if any(not isinstance(character, str) or len(character) != 1 for character in self.vocabulary):
             raise KvtuiError("every entry of a character vocabulary has to be one character")
+        for character in self.vocabulary:
+            # A model writes to the terminal: one from elsewhere must not be able to move the cursor.
+            if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r":
+                raise KvtuiError(f"the control character {describe_character(character)} cannot be in a vocabulary")
         self._ids = {character: index for index, character in enumerate(self.vocabulary)}
         if len(self._ids) != len(self.vocabulary):
             raise KvtuiError("a character vocabulary must not hold a character twice")

@@ -34,7 +34,7 @@ from kvtui.tui.wire import Ready
 TICK_SECONDS = 1 / 12
 ATTENTION_SECONDS = 0.1  # at most ten requests a second
 ATTENTION_PATIENCE = 1.0  # a request that was not answered for so long is lost
-LEAST_WIDTH, LEAST_HEIGHT = 60, 20
+LEAST_WIDTH, LEAST_HEIGHT = 64, 20
 NOTICE_SECONDS = 8.0
 INTERRUPTED = 130
 
@@ -125,8 +125,7 @@ class KvtuiApp(App[None]):
         self._main.set_class(small, "-too-small")
         if small:
             self._main.query_one("#too-small", Static).update(
-                f"kvtui needs {LEAST_WIDTH} × {LEAST_HEIGHT} cells; this terminal has "
-                f"{event.size.width} × {event.size.height}: make it larger, or q to quit"
+                f"kvtui needs {LEAST_WIDTH} × {LEAST_HEIGHT} cells; here are {event.size.width} × {event.size.height}"
             )
 
     # What the generator process tells

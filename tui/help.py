@@ -22,7 +22,7 @@ PANES: tuple[tuple[str, str], ...] = (
     ),
     (
         "Prompt",
-        "What the model goes on from. Enter starts, Esc leaves, up and down bring earlier prompts back, ctrl+j puts in "
+        "What the model goes on from. Enter starts, Esc leaves, up and down bring earlier prompts back, ctrl+n puts in "
         "a line break, shown as ↵. Characters that the model never saw are dropped, with a notice.",
     ),
     (
@@ -54,13 +54,16 @@ def keys_table() -> Table:
     """Every action with its key."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
-    table.add_column(no_wrap=True)
     table.add_column(ratio=1)
     for action in ACTIONS:
-        table.add_row(action.shown, action.title, action.help)
-    table.add_row("ctrl+p", "Command palette", "Every action by name, and more themes.")
-    table.add_row("Tab", "Next pane", "Panes scroll with the arrow keys and with the wheel.")
+        table.add_row(action.shown, _described(action.title, action.help))
+    table.add_row("ctrl+p", _described("Command palette", "Every action by name, and more themes."))
+    table.add_row("Tab", _described("Next pane", "Panes scroll with the arrow keys and with the wheel."))
     return table
+
+
+def _described(title: str, sentence: str) -> Text:
+    return Text.assemble((title, "bold"), f". {sentence}")
 
 
 def panes_text() -> Text:
@@ -84,8 +87,8 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll(id="help") as scroll:
             scroll.border_title = "Help"
             scroll.border_subtitle = "Esc closes · arrow keys scroll"
-            yield Static(keys_table(), id="help-keys")
             yield Static(panes_text(), id="help-panes")
+            yield Static(keys_table(), id="help-keys")
 
     def on_click(self) -> None:
         """Nothing: clicks do not reach the panes below."""

@@ -122,7 +122,7 @@ def test_arrays_that_are_views_come_back_too(tmp_path):
 
 
 @relaxed
-@given(text=st.text(min_size=1, max_size=30))
+@given(text=st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30))
 def test_any_vocabulary_comes_back(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any-vocabulary.safetensors"
     tokenizer = CharTokenizer.from_text(text)

@@ -9,7 +9,7 @@ from kvtui.core.sampling import Sampler
 LOGITS = np.log(np.array([0.1, 0.4, 0.05, 0.3, 0.15], np.float32))
 
 
-def frequencies(settings: SamplingSettings, draws: int = 20_000) -> np.ndarray:
+def frequencies(settings: SamplingSettings, draws: int = 5_000) -> np.ndarray:
     sampler = Sampler(settings, 1)
     counts = np.bincount([sampler.sample(LOGITS)[0] for _ in range(draws)], minlength=5)
     return counts / draws
@@ -35,7 +35,7 @@ def test_greedy_takes_the_likeliest():
 )
 def test_frequencies(settings, expected):
     found = frequencies(settings)
-    np.testing.assert_allclose(found, expected, atol=0.012)
+    np.testing.assert_allclose(found, expected, atol=0.025)
     assert not found[np.asarray(expected) == 0].any()
 
 

@@ -9,9 +9,12 @@ from kvtui.core.tokenizer import CharTokenizer, describe_character
 
 relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
+# Any characters but those that a vocabulary refuses.
+TEXT = st.text(st.one_of(st.characters(exclude_categories=["Cc", "Cs"]), st.sampled_from("\t\n\r")), min_size=1)
+
 
 @relaxed
-@given(st.text(min_size=1))
+@given(TEXT)
 def test_any_text_comes_back_exactly(text):
     tokenizer = CharTokenizer.from_text(text)
     ids = tokenizer.encode(text)
@@ -21,7 +24,7 @@ def test_any_text_comes_back_exactly(text):
 
 
 @relaxed
-@given(st.text(min_size=1), st.data())
+@given(TEXT, st.data())
 def test_any_ids_come_back_exactly(text, data):
     tokenizer = CharTokenizer.from_text(text)
     ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1)))
@@ -29,7 +32,7 @@ def test_any_ids_come_back_exactly(text, data):
 
 
 @relaxed
-@given(st.text(min_size=1))
+@given(TEXT)
 def test_the_vocabulary_is_sorted_and_its_own_tokenizer_is_the_same(text):
     tokenizer = CharTokenizer.from_text(text)
     assert list(tokenizer.vocabulary) == sorted(set(text))
@@ -118,7 +121,7 @@ def test_split_known_keeps_the_order_and_names_each_unknown_once():
 
 
 @relaxed
-@given(st.text(min_size=1), st.text())
+@given(TEXT, st.text())
 def test_what_split_known_keeps_can_be_encoded(text, prompt):
     tokenizer = CharTokenizer.from_text(text)
     known, unknown = tokenizer.split_known(prompt)
@@ -135,3 +138,9 @@ def test_a_described_character_can_be_seen_and_found(character):
     assert described.endswith(f"(U+{ord(character):04X})")
     assume(character.isprintable() and character not in "\\'")
     assert described.startswith(f"'{character}'")
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\x00", "\x9b", "\x07", "\ud800"])
+def test_control_characters_cannot_be_in_a_vocabulary(character):
+    with pytest.raises(KvtuiError, match=rf"control character .*U\+{ord(character):04X}"):
+        CharTokenizer(["a", character])

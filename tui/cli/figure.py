@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -33,12 +33,8 @@ class Kinds(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or say which there are."""
         if args and args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
-            _refuse_kind(args[0], self)
+            raise click.UsageError(f"there is no figure '{args[0][:40]}': there are {', '.join(self.commands)}", ctx)
         return super().resolve_command(ctx, args)
-
-
-def _refuse_kind(word: str, group: click.Group) -> NoReturn:
-    raise click.UsageError(f"there is no figure '{word[:40]}': there are {', '.join(sorted(group.commands))}")
 
 
 @click.group("figure", cls=Kinds, no_args_is_help=False, short_help="Attention, growth and timing as pictures.")

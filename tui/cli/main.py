@@ -17,6 +17,7 @@ from click.shell_completion import shell_complete
 from kvtui.core.errors import KvtuiError
 from kvtui.tui.cli.bench import bench
 from kvtui.tui.cli.evaluate import evaluate_text
+from kvtui.tui.cli.figure import figure
 from kvtui.tui.cli.generate import generate_text
 from kvtui.tui.cli.info import info
 from kvtui.tui.cli.options import Pace, model_option, pace_value, sampling_options, sampling_settings
@@ -140,7 +141,7 @@ def watch(
     raise click.exceptions.Exit(status)
 
 
-for command in (generate_text, evaluate_text, train_model, bench, info):
+for command in (generate_text, evaluate_text, train_model, bench, figure, info):
     cli.add_command(command)
 
 

@@ -36,12 +36,10 @@ _COLOURS = (
 )
 
 EMPTY = (
-    "The model's text will stream in here.",
+    "The text will stream in here.",
+    "Type a prompt and press Enter, or Enter alone to start from nothing.",
     "",
-    "Type a prompt above and press Enter, or just press Enter to start from nothing.",
-    "",
-    "Then press t (ctrl+t while typing) to switch the KV cache off and on: the text goes on unchanged, "
-    "only the time that each token takes jumps.",
+    "Then t (ctrl+t while typing) switches the KV cache off and on: same text, another price.",
 )
 
 
@@ -135,7 +133,7 @@ class OutputPane(ScrollView, can_focus=True):
         self.virtual_size = Size(width, len(text.lines))
         dropped = text.take_dropped()
         if following:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+            self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
         elif dropped:
             self.scroll_to(y=max(0.0, self.scroll_y - dropped), animate=False, immediate=True)
         self._following = following

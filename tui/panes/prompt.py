@@ -23,7 +23,8 @@ class PromptInput(Input):
         Binding("up", "older", "Older prompt", show=False),
         Binding("down", "newer", "Newer prompt", show=False),
         Binding("escape", "leave", "Leave the prompt", show=False),
-        Binding("ctrl+j,alt+enter", "line_break", "Line break", show=False),
+        Binding("ctrl+n", "line_break", "Line break", show=False),
+        Binding("ctrl+j", "submit", "Write", show=False),  # what Enter sends before the terminal is ours
     ]
 
     def __init__(self, value: str) -> None:
@@ -88,7 +89,7 @@ class PromptPane(Horizontal):
     def __init__(self, value: str, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.border_title = "Prompt"
-        self.border_subtitle = "Enter writes · Esc leaves · ↑ ↓ earlier prompts · ctrl+j line break"
+        self.border_subtitle = "Enter writes · Esc leaves · ↑ ↓ earlier prompts · ctrl+n line break"
         self._value = value
 
     def compose(self) -> ComposeResult:

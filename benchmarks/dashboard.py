@@ -1,0 +1,149 @@
+"""Does the dashboard disturb what it measures? Generation speed with and without it, and how fast it answers a key.
+
+    python benchmarks/dashboard.py [--rounds 5] [--seconds 6]
+
+In turns: the generator process alone, its events read and thrown away ("headless"), and the whole dashboard at
+unlimited pace in a pseudo-terminal of 120 × 36 whose output is read as a terminal would. Tokens a second are those that
+were written in the given seconds of wall time, after one second to warm up. A key is sent into the app every 50 ms;
+its time is from being queued, as the terminal's reader does it, to the app's handler for it being run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import pty
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+from pathlib import Path
+from time import perf_counter, sleep
+
+from textual import events
+
+from kvtui.core.benchmark import machine
+from kvtui.core.events import Token
+from kvtui.tui.app import KvtuiApp
+from kvtui.tui.link import WorkerLink
+from kvtui.tui.settings import DashboardSettings
+from kvtui.tui.wire import Batch, RunSettings, Start
+
+WARM_UP_SECONDS = 1.0
+KEY_SECONDS = 0.05
+UNUSED_KEY = "f12"
+
+
+def headless(seconds: float) -> float:
+    """Tokens a second without an app."""
+    link = WorkerLink()
+    link.start()
+    link.wait_ready()
+    link.send(Start(1, "ROMEO:", RunSettings(pace=None)))
+    count = 0
+    started = perf_counter() + WARM_UP_SECONDS
+    while (now := perf_counter()) < started + seconds:
+        for report in link.drain():
+            if isinstance(report, Batch) and now >= started:
+                count += sum(isinstance(event, Token) for event in report.events)
+        sleep(0.01)
+    link.close()
+    return count / seconds
+
+
+class MeasuredApp(KvtuiApp):
+    """The dashboard, sending itself keys."""
+
+    def __init__(self, link: WorkerLink, seconds: float) -> None:
+        super().__init__(link, link.wait_ready(), DashboardSettings(prompt="ROMEO:", pace=None))
+        self.seconds = seconds
+        self.sent = 0.0
+        self.answers: list[float] = []
+        self.written = 0
+        self.rate = 0.0
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.set_timer(WARM_UP_SECONDS, self.begin)
+
+    def begin(self) -> None:
+        self.written, self.answers = self.session.figures.written, []
+        self.started = perf_counter()
+        self.set_interval(KEY_SECONDS, self.press)
+        self.set_timer(self.seconds, self.finish)
+
+    def press(self) -> None:
+        self.sent = perf_counter()
+        self.post_message(events.Key(UNUSED_KEY, None))
+
+    def key_f12(self) -> None:
+        self.answers.append(perf_counter() - self.sent)
+
+    def finish(self) -> None:
+        self.rate = (self.session.figures.written - self.written) / (perf_counter() - self.started)
+        self.exit()
+
+
+def inside(seconds: float, out: Path) -> None:
+    """What runs in the pseudo-terminal."""
+    link = WorkerLink()
+    link.start()
+    app = MeasuredApp(link, seconds)
+    app.run()
+    link.close()
+    out.write_text(json.dumps({"rate": app.rate, "answers": app.answers}))
+
+
+def in_terminal(seconds: float) -> tuple[float, list[float]]:
+    """Tokens a second with the app, and seconds until each key was answered."""
+    out = Path(tempfile.mkdtemp()) / "result.json"
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
+    command = [sys.executable, __file__, "--inside", str(out), "--seconds", str(seconds)]
+    environment = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    process = subprocess.Popen(
+        command, stdin=child, stdout=child, stderr=child, env=environment, start_new_session=True
+    )
+    os.close(child)
+    try:
+        while os.read(parent, 1 << 16):
+            pass
+    except OSError:  # the end of a pseudo-terminal
+        pass
+    process.wait()
+    os.close(parent)
+    result = json.loads(out.read_text())
+    return result["rate"], result["answers"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.inside:
+        inside(options.seconds, options.inside)
+        return
+    ratios, answers = [], []
+    print(machine())
+    for _ in range(options.rounds):
+        alone = headless(options.seconds)
+        watched, times = in_terminal(options.seconds)
+        ratios.append(watched / alone)
+        answers += times
+        print(f"headless {alone:7,.0f} tokens/s   with the dashboard {watched:7,.0f} tokens/s   {watched / alone:6.1%}")
+    answers.sort()
+    late = answers[int(len(answers) * 0.95)]
+    print(f"median {statistics.median(ratios):.1%} of headless speed")
+    print(
+        f"{len(answers)} keys answered in {statistics.median(answers) * 1e3:.1f} ms (median), {late * 1e3:.1f} ms (p95)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Makes the screenshots in docs/images from the running dashboard: ``python docs/screenshots.py``.
+
+The app is the real one, with its generator process and the bundled model; only the terminal is Textual's headless one.
+The times in the pictures are measured while this runs, so run it on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from kvtui.tui.app import KvtuiApp
+from kvtui.tui.link import WorkerLink
+from kvtui.tui.settings import DashboardSettings
+
+IMAGES = Path(__file__).parent / "images"
+PATIENCE = 120.0  # seconds
+
+# After so many tokens, press these keys.
+Plan = tuple[tuple[int, str], ...]
+TOGGLED: Plan = ((140, "t"), (230, "t"), (320, "space"))
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture: its file name, the terminal's size, the keys to press, and what the app is called in its title."""
+
+    name: str
+    columns: int
+    rows: int
+    plan: Plan
+    caption: str = "kvtui"
+
+
+SHOTS = (
+    Shot("watch", 120, 36, TOGGLED),
+    Shot("light", 120, 36, (*TOGGLED, (0, "d"))),
+    Shot("heads", 150, 44, (*TOGGLED, (0, "h"))),
+    Shot("small", 80, 24, TOGGLED),
+    Shot("help", 100, 40, (*TOGGLED, (0, "question_mark"))),
+)
+
+
+async def shoot(shot: Shot) -> str:
+    """Run the app through the plan and return its picture as SVG."""
+    link = WorkerLink()
+    try:
+        link.start()
+        app = KvtuiApp(link, link.wait_ready(), DashboardSettings(prompt="ROMEO:", seed=7, pace=25.0))
+        async with app.run_test(size=(shot.columns, shot.rows)) as pilot:
+            for tokens, key in shot.plan:
+                await _until(lambda tokens=tokens: app.session.figures.written >= tokens)
+                await pilot.press(key)
+            await asyncio.sleep(1.0)  # the attention of the last token, and all that is drawn late
+            await pilot.pause()
+            return app.export_screenshot(title=shot.caption)
+    finally:
+        link.close()
+
+
+async def _until(happened: Callable[[], bool]) -> None:
+    deadline = monotonic() + PATIENCE
+    while not happened():
+        if monotonic() > deadline:
+            raise TimeoutError("the dashboard did not get that far")
+        await asyncio.sleep(0.02)
+
+
+def main() -> None:
+    """All pictures, or those that are named: ``python docs/screenshots.py watch small``."""
+    wanted = set(sys.argv[1:])
+    unknown = wanted - {shot.name for shot in SHOTS}
+    if unknown:
+        sys.exit(f"there is no screenshot {', '.join(sorted(unknown))}: there are {', '.join(s.name for s in SHOTS)}")
+    IMAGES.mkdir(exist_ok=True)
+    for shot in SHOTS:
+        if not wanted or shot.name in wanted:
+            path = IMAGES / f"{shot.name}.svg"
+            path.write_text(asyncio.run(shoot(shot)), encoding="utf-8")
+            sys.stderr.write(f"wrote {path}\n")
+
+
+if __name__ == "__main__":
+    main()

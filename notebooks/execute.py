@@ -1,0 +1,64 @@
+"""Runs demo.ipynb from top to bottom and stores its outputs: ``python notebooks/execute.py [--to FILE]``.
+
+Needs ``pip install 'kvtui[notebook]'``. Exit status 1 if a cell fails or the result is too large to be looked at in a
+browser, and then nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+NOTEBOOK = Path(__file__).with_name("demo.ipynb")
+LARGEST = 1_500_000  # bytes
+CELL_SECONDS = 600  # a cell that takes longer hangs; on a quiet machine the whole takes well under two minutes
+
+
+def execute(source: Path, target: Path) -> str | None:
+    """Run ``source`` in a new kernel and write it with its outputs to ``target``; what went wrong, or None."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    notebook = nbformat.read(source, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(source.parent)}},
+    )
+    try:
+        client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        return str(error)
+    nbformat.validate(notebook)
+    text = nbformat.writes(notebook)
+    if len(text.encode()) > LARGEST:
+        return f"the notebook with its outputs has {len(text.encode()):,} bytes; at most {LARGEST:,} are wanted"
+    target.write_text(text + "\n", encoding="utf-8")
+    return None
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Run demo.ipynb from top to bottom and store its outputs.")
+    parser.add_argument("--to", type=Path, default=NOTEBOOK, metavar="FILE", help="where to, by default in place")
+    arguments = parser.parse_args()
+    started = time.perf_counter()
+    try:
+        problem = execute(NOTEBOOK, arguments.to)
+    except ImportError:
+        sys.stderr.write("this needs nbclient and Jupyter: pip install 'kvtui[notebook]'\n")
+        return 2
+    if problem:
+        sys.stderr.write(problem + "\n")
+        return 1
+    sys.stderr.write(f"ran {NOTEBOOK.name} in {time.perf_counter() - started:.1f} s and wrote {arguments.to}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

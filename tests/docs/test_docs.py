@@ -1,0 +1,161 @@
+"""The documentation: links lead somewhere, code blocks run, tables agree with the code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import runpy
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from kvtui.core import commands, events, load
+from kvtui.core.operations import multiply_adds
+from kvtui.tui.cli.main import cli, run
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+NOTEBOOK = ROOT / "notebooks" / "demo.ipynb"
+FENCE = re.compile(
+    r"^(?P<mark><!-- not run: [^>]+ -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of code, and the reason for not running it."""
+
+    language: str
+    code: str
+    skipped: bool
+
+
+def blocks(text: str) -> list[Block]:
+    return [Block(match["language"], match["code"], match["mark"] is not None) for match in FENCE.finditer(text)]
+
+
+def prose(path: Path) -> str:
+    """The Markdown of a document or of the notebook, without code."""
+    if path.suffix == ".ipynb":
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return FENCE.sub("", path.read_text(encoding="utf-8"))
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub makes of headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, NOTEBOOK], ids=lambda path: path.name)
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    missing = []
+    for match in LINK.finditer(prose(path)):
+        target, _, anchor = match["target"].partition("#")
+        if target.startswith(("http:", "https:", "mailto:")):
+            continue
+        file = (path.parent / target).resolve() if target else path
+        if not file.is_relative_to(ROOT) or not file.exists() or (anchor and anchor not in anchors(file)):
+            missing.append(match["target"])
+    assert not missing
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a document run one after the other, as a reader would paste them."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": path.stem}
+    for block in blocks(path.read_text(encoding="utf-8")):
+        if block.language == "python" and not block.skipped:
+            exec(compile(block.code, str(path), "exec"), names)
+
+
+def shell_lines(path: Path) -> Iterator[list[str]]:
+    """The ``kvtui`` commands of a document that end by themselves, as lists of words."""
+    for block in blocks(path.read_text(encoding="utf-8")):
+        if block.language not in ("sh", "console") or block.skipped:
+            continue
+        for line in block.code.splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if words[:1] == ["kvtui"] and words[1:2] and words[1] in cli.commands:
+                yield words[1:]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_run(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In an empty folder with one text, called as in the documentation."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("The quick brown fox jumps over the lazy dog.\n" * 40)
+    for words in shell_lines(path):
+        if words[0] == "figure":
+            pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install 'kvtui[plot]'")
+        assert run(words) == 0, f"kvtui {shlex.join(words)}: {capsys.readouterr().err}"
+        capsys.readouterr()
+
+
+def sections(text: str, level: int) -> dict[str, str]:
+    """Heading -> what stands below it, up to the next heading of this level or above."""
+    parts = re.split(rf"^#{{2,{level}}} (.+)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+KINDS = [*get_args(events.Event), events.Parts, *get_args(commands.Command)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_events_and_commands_are_documented_field_by_field(kind: type) -> None:
+    section = sections((ROOT / "docs" / "events.md").read_text(encoding="utf-8"), 3)[kind.__name__]
+    documented = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert documented == [field.name for field in fields(kind)]
+
+
+def test_no_event_is_documented_that_does_not_exist() -> None:
+    text = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^### (\w+)$", text, re.MULTILINE)) == {kind.__name__ for kind in KINDS}
+
+
+def table(mark: str) -> list[list[str]]:
+    """The rows of the table in docs/cache.md that a comment marks."""
+    text = (ROOT / "docs" / "cache.md").read_text(encoding="utf-8")
+    lines = text.split(f"<!-- checked: {mark} -->\n")[1].split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_counted_operations_are_those_of_the_bundled_model() -> None:
+    config = load().config
+    rows = table("operations")
+    assert len(rows) == 5
+    for row in rows:
+        context, cached, uncached = (int(cell.replace(",", "")) for cell in row[:3])
+        assert cached == multiply_adds(config, 1, context).total
+        assert uncached == multiply_adds(config, context, context).total
+        assert row[3] == f"{uncached / cached:.1f}"
+
+
+def test_counted_parts_are_those_of_the_bundled_model() -> None:
+    config = load().config
+    cached, uncached = multiply_adds(config, 1, 512), multiply_adds(config, 512, 512)
+    for row, name in zip(table("parts"), ("projections", "attention", "mlp", "logits"), strict=True):
+        assert row[2:] == [f"{getattr(cached, name):,}", f"{getattr(uncached, name):,}"]
+
+
+def test_screenshots_come_from_the_running_app() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "screenshots.py"))
+    picture = asyncio.run(script["shoot"](script["Shot"]("test", 80, 24, ((4, "t"), (8, "t"), (12, "space")))))
+    assert picture.startswith("<svg")
+    assert "ROMEO:" in picture
+
+
+def test_every_picture_is_made_by_a_script() -> None:
+    shots = {f"{shot.name}.svg" for shot in runpy.run_path(str(ROOT / "docs" / "screenshots.py"))["SHOTS"]}
+    figures = set(runpy.run_path(str(ROOT / "docs" / "figures.py"))["FIGURES"])
+    assert {path.name for path in (ROOT / "docs" / "images").iterdir()} <= shots | figures

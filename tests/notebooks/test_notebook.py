@@ -1,0 +1,42 @@
+"""The notebook runs from top to bottom in a new kernel, and is stored as a reader without one can use it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOK = ROOT / "notebooks" / "demo.ipynb"
+
+
+def cells(path: Path) -> list[dict[str, Any]]:
+    """The cells that hold code."""
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in found if cell["cell_type"] == "code"]
+
+
+def test_it_executes(tmp_path: Path) -> None:
+    for module in ("nbclient", "nbformat", "ipykernel", "matplotlib"):
+        pytest.importorskip(module, reason="needs Jupyter: pip install 'kvtui[notebook]'")
+    target = tmp_path / "demo.ipynb"
+    command = [sys.executable, str(ROOT / "notebooks" / "execute.py"), "--to", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(cell["execution_count"] == place for place, cell in enumerate(cells(target), 1))
+
+
+def test_it_is_stored_with_outputs_and_small() -> None:
+    assert NOTEBOOK.stat().st_size < 1_500_000
+    stored = cells(NOTEBOOK)
+    assert [cell["execution_count"] for cell in stored] == list(range(1, len(stored) + 1))
+    assert sum("image/png" in output.get("data", {}) for cell in stored for output in cell["outputs"]) >= 8
+    assert not any(output["output_type"] == "error" for cell in stored for output in cell["outputs"])
+
+
+def test_it_names_no_place_of_the_machine_that_ran_it() -> None:
+    assert str(ROOT) not in NOTEBOOK.read_text(encoding="utf-8")
