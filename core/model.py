@@ -36,6 +36,8 @@ class Model:
         name: what the screen calls it.
         training: how it came about, empty if unknown.
         path: the file it came from.
+
+    One model serves one text at a time: the buffers of :meth:`decode` are its own, so it is not for two threads at once.
     """
 
     def __init__(

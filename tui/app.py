@@ -50,6 +50,7 @@ class KvtuiApp(App[None]):
 
     TITLE = "kvtui"
     CSS_PATH = "kvtui.tcss"
+    AUTO_FOCUS = None  # on_mount decides: keys pressed early must not end up in a prompt that is running
     ENABLE_COMMAND_PALETTE = True
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall"), (50, "-very-tall")]  # noqa: RUF012

@@ -22,7 +22,7 @@ from kvtui.core.events import Token
 from kvtui.tui.bars import band, bars, figure, runs, scale_for
 from kvtui.tui.timings import Columns, Figures, Kind, TimingHistory
 
-_GUTTER = 8  # cells of the axis: "  50 ms│"
+_GUTTER = 9  # cells of the axis: "   50 ms│"
 _WIDE = 116  # from here on all figures fit one line
 _LARGEST_ZOOM = 64
 
@@ -146,7 +146,7 @@ class TimingPane(Widget, can_focus=True):
     def _bar_line(
         self, cells: npt.NDArray[np.str_], columns: Columns, stretches: list[tuple[int, int]], left: int, label: str
     ) -> Strip:
-        axis = f"{label:>4} ms│" if label else " " * (_GUTTER - 1) + "│"
+        axis = f"{label:>5} ms│" if label else " " * (_GUTTER - 1) + "│"
         pieces = [(axis, "timing--axis"), (" " * left, "")]
         for start, end in stretches:
             pieces.append(("".join(cells[start:end].tolist()), _STYLES[Kind(int(columns.kinds[start]))]))
@@ -176,17 +176,17 @@ class TimingPane(Widget, can_focus=True):
         comparison = self.history.comparison()
         if comparison is None:
             return [(self._missing(brief), "timing--hint")]
-        times = f"{comparison.times:5.1f} ×"
+        times = f"{comparison.times:.1f} ×".ljust(7)
         uncached = f"{figure(comparison.uncached)} ms"
         if brief:
             at = "here" if comparison.here else f"≈{(comparison.first + comparison.last) // 2:3}"
             pieces = [(f"uncached {at} ", "timing--axis"), (uncached, "timing--figure")]
-            return [*pieces, (f" saves{times}", "timing--saving")]
+            return [*pieces, (f" saves {times}", "timing--saving")]
         where = "at this length" if comparison.here else f"at {f'{comparison.first}–{comparison.last}':11}"
         return [
             (f"uncached {where} ", "timing--axis"),
             (uncached, "timing--figure"),
-            ("  the cache saves", "timing--saving"),
+            ("  the cache saves ", "timing--saving"),
             (times, "timing--saving"),
         ]
 
