@@ -37,7 +37,7 @@ class Model:
         training: how it came about, empty if unknown.
         path: the file it came from.
 
-    One model serves one text at a time: the buffers of :meth:`decode` are its own, so it is not for two threads at once.
+    One model serves one text at a time: :meth:`decode` works in buffers of its own, so two threads must not share it.
     """
 
     def __init__(
