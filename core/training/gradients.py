@@ -247,7 +247,8 @@ def window_loss(ids: IntArray, targets: IntArray, run: Pass, scale: float | None
     Returns:
         The summed loss in nats.
     """
-    x, embedding_backward = embedding(ids, run)  # (T, E)
+    embedded, embedding_backward = embedding(ids, run)  # (T, E)
+    x, embedding_drop_backward = drop(embedded, run)
     backwards: list[Backward] = []
     for layer in range(run.config.num_layers):
         block = f"blocks.{layer}"
@@ -267,7 +268,7 @@ def window_loss(ids: IntArray, targets: IntArray, run: Pass, scale: float | None
     dx = final_norm_backward(output_backward(dlogits))
     for backward in reversed(backwards):
         dx += backward(dx)  # the gradient takes both ways round the residual
-    embedding_backward(dx)
+    embedding_backward(embedding_drop_backward(dx))
     return loss
 
 
