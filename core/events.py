@@ -6,12 +6,15 @@ Times are seconds of model time (DESIGN: measured around the model's step alone)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
+
+import numpy as np
 
 from kvtui.core.layers import Array
 
 EndReason = Literal["length", "stop", "cancelled"]
+Cut = Literal["top-k", "top-p", "greedy"]
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,93 @@ class Attention:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A token that could have been chosen.
+
+    Attributes:
+        rank: 0 for the likeliest.
+        id: the token, ``text`` as characters.
+        probability: under the model itself (temperature 1, nothing cut off), 0 to 1.
+        sampled: the chance that it had with the sampling settings, 0 to 1.
+        cut_by: what left it no chance: ``top-k``, ``top-p``, or ``greedy`` at temperature 0; None if it had one.
+        chosen: whether it is the token that was written.
+    """
+
+    rank: int
+    id: int
+    text: str
+    probability: float
+    sampled: float
+    cut_by: Cut | None
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class LensLayer:
+    """What the model would predict if it ended after a layer (the logit lens, nostalgebraist 2020).
+
+    Attributes:
+        id: the likeliest token, ``text`` as characters.
+        probability: of it, 0 to 1.
+        chosen_probability: of the token that was written, 0 to 1.
+    """
+
+    id: int
+    text: str
+    probability: float
+    chosen_probability: float
+
+
+@dataclass(frozen=True)
+class WithoutHeads:
+    """The prediction of the model without some heads: what they add to the residual is zero at every position.
+
+    Attributes:
+        heads: (layer, head) pairs that are off.
+        kl: KL(whole ‖ without) in nats: how much worse the prediction is for what the whole model would write.
+        candidates: as those of the whole model.
+        continuation: what would follow if the likeliest token is always taken; empty if it was not asked for.
+        continuation_with: the same from the whole model.
+    """
+
+    heads: tuple[tuple[int, int], ...]
+    kl: float
+    candidates: tuple[Candidate, ...]
+    continuation: str
+    continuation_with: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """How a token came about, told on request.
+
+    The model is run over the text before the token once more, with a cache of its own and all of its heads.
+
+    Attributes:
+        position: of the token in the whole text.
+        id: the token, ``text`` as characters.
+        written: False for a token of the prompt, which was given and not chosen.
+        context: positions that the prediction could attend to.
+        candidates: the likeliest tokens, the one that was written among them.
+        lens: the prediction as it leaves the embedding, and after each layer.
+        entropy: (layers, heads) entropy of the attention weights of the position before the token, in nats.
+        without: the prediction without the heads that were named, None if none were.
+        seconds: what this answer took. It is no part of any token's time.
+    """
+
+    position: int
+    id: int
+    text: str
+    written: bool
+    context: int
+    candidates: tuple[Candidate, ...]
+    lens: tuple[LensLayer, ...]
+    entropy: Array
+    without: WithoutHeads | None
+    seconds: float
+
+
+@dataclass(frozen=True)
 class End:
     """Generation is over. ``seconds`` is the model time of all tokens, without the prefill."""
 
@@ -148,9 +238,16 @@ def to_json(event: Event) -> dict[str, Any]:
         value = getattr(event, entry.name)
         if value is None and entry.name in ("parts", "max_logit_error"):
             continue
-        if isinstance(value, Parts):
-            value = {part.name: getattr(value, part.name) for part in fields(value)}
-        elif entry.name == "weights":
-            value = value.tolist()
-        values[entry.name] = value
+        values[entry.name] = _plain(value)
     return values
+
+
+def _plain(value: Any) -> Any:
+    """A field's value as JSON values."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    if is_dataclass(value):
+        return {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
+    return value

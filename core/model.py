@@ -6,7 +6,8 @@ H heads, G key/value heads, D head_dim, M mlp_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from kvtui.core.checkpoint import load_checkpoint
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
-from kvtui.core.observe import AttentionRecord, Stopwatch
+from kvtui.core.observe import AttentionRecord, ResidualRecord, Stopwatch
 from kvtui.core.step import DecodeStep
 from kvtui.core.tokenizer import CharTokenizer
+
+Head = tuple[int, int]  # layer and head, both counted from 0
 
 BUNDLED = "shakespeare"
 _MODELS = Path(__file__).parent / "models"
@@ -72,6 +75,7 @@ class Model:
         cache: KVCache | None = None,
         *,
         record: AttentionRecord | None = None,
+        residuals: ResidualRecord | None = None,
         stopwatch: Stopwatch | None = None,
     ) -> Array:
         """Logits of T new positions.
@@ -83,6 +87,7 @@ class Model:
             ids: (T,) at least one.
             cache: where to read earlier keys and values, and to store the new ones.
             record: where to note queries and keys for :meth:`AttentionRecord.weights`.
+            residuals: where to note the residual of the newest position, for the logit lens.
             stopwatch: where to note the time of each part.
 
         Returns:
@@ -102,6 +107,8 @@ class Model:
             cache.check_room(len(ids))
 
         x = self._embed(ids, start)  # (T, E)
+        if residuals is not None:
+            residuals.write(x)
         if stopwatch:
             stopwatch.mark("embedding")
         for layer in range(self.config.num_layers):
@@ -109,11 +116,13 @@ class Model:
                 layer, self._norm(f"blocks.{layer}.attention_norm", x), start, cache, record, stopwatch
             )
             x = x + self._mlp(layer, self._norm(f"blocks.{layer}.mlp_norm", x))
+            if residuals is not None:
+                residuals.write(x)
             if stopwatch:
                 stopwatch.mark("mlp")
         if cache is not None:
             cache.advance(len(ids))
-        logits = self._output(self._norm("final_norm", x))  # (T, V)
+        logits = self.unembed(x)  # (T, V)
         if stopwatch:
             stopwatch.mark("output")
         return logits
@@ -143,6 +152,37 @@ class Model:
         if self._step is None:
             self._step = DecodeStep(self.config, self.parameters, self.rotation)
         return self._step
+
+    def unembed(self, residual: Array) -> Array:
+        """Final norm and output projection: a residual as logits. (T, E) -> (T, V)."""
+        return self._output(self._norm("final_norm", residual))
+
+    def without_heads(self, heads: Collection[Head]) -> Model:
+        """This model with some heads switched off: what they would add to the residual is zero, at every position.
+
+        The rows of the attention's output projection that read a head are zero; every other parameter is shared.
+
+        Args:
+            heads: (layer, head) pairs, both counted from 0.
+
+        Raises:
+            KvtuiError: there is no such layer or head.
+        """
+        for layer, head in heads:
+            if not (0 <= layer < self.config.num_layers and 0 <= head < self.config.num_heads):
+                raise KvtuiError(
+                    f"there is no head {head} in layer {layer}: the model has layers 0 to {self.config.num_layers - 1} "
+                    f"with heads 0 to {self.config.num_heads - 1}"
+                )
+        changed = {layer for layer, _ in heads}
+        model = copy(self)
+        model.parameters = dict(self.parameters)
+        for layer in changed:
+            name = f"blocks.{layer}.attention.output.weight"
+            model.parameters[name] = weight = self.parameters[name].copy()  # (H·D, E)
+            weight.reshape(self.config.num_heads, -1, weight.shape[1])[[h for at, h in heads if at == layer]] = 0.0
+        model._step = self._step.with_blocks(model.parameters, changed) if self._step is not None else None
+        return model
 
     def _check_ids(self, ids: Sequence[int] | IntArray) -> IntArray:
         array = np.asarray(ids)

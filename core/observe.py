@@ -1,6 +1,7 @@
-"""Instruments that a forward pass can carry: a stopwatch, and a record from which attention weights are worked out.
+"""Instruments that a forward pass can carry: a stopwatch, a record from which attention weights are worked out, and a
+record of the residual.
 
-Both are optional and off by default. Neither changes a number that the model computes.
+All are optional and off by default. None changes a number that the model computes.
 """
 
 from __future__ import annotations
@@ -69,3 +70,18 @@ class AttentionRecord:
             rows[:, row : row + weights.shape[1], : weights.shape[2]] = weights
             row += weights.shape[1]
         return rows
+
+
+class ResidualRecord:
+    """The residual of the newest position: as it leaves the embedding, then as it leaves each block."""
+
+    def __init__(self) -> None:
+        self._rows: list[Array] = []
+
+    def write(self, residual: Array) -> None:
+        """Note the last row of (T, E)."""
+        self._rows.append(residual[-1].copy())
+
+    def stacked(self) -> Array:
+        """(layers + 1, E), the embedding first."""
+        return np.stack(self._rows)

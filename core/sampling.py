@@ -8,7 +8,7 @@ from math import isfinite
 import numpy as np
 
 from kvtui.core.errors import KvtuiError
-from kvtui.core.layers import Array
+from kvtui.core.layers import Array, IntArray
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,25 @@ class Sampler:
     def _probabilities(self, logits: Array) -> Array:
         """What the settings leave of the distribution, not normalised. (V,) -> (V,)."""
         weights = np.exp(logits / self.settings.temperature)
-        top_k, top_p = self.settings.top_k, self.settings.top_p
-        if top_k is None and top_p is None:
+        if self.settings.top_k is None and self.settings.top_p is None:
             return weights
-        order = np.argsort(-weights, kind="stable")[:top_k]
-        if top_p is not None:
-            cumulative = np.cumsum(weights[order])
-            order = order[: int(np.searchsorted(cumulative, top_p * cumulative[-1])) + 1]
+        order = survivors(weights, self.settings)
         kept = np.zeros_like(weights)
         kept[order] = weights[order]
         return kept
+
+
+def survivors(weights: Array, settings: SamplingSettings) -> IntArray:
+    """The tokens that top-k, and then top-p, leave to draw from, likeliest first.
+
+    Args:
+        weights: (V,) probabilities after the temperature, normalised or not.
+
+    Returns:
+        (n,) ids.
+    """
+    order = np.argsort(-weights, kind="stable")[: settings.top_k]
+    if settings.top_p is not None:
+        cumulative = np.cumsum(weights[order])
+        order = order[: int(np.searchsorted(cumulative, settings.top_p * cumulative[-1])) + 1]
+    return order

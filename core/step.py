@@ -14,6 +14,8 @@ Letters in shape comments are those of :mod:`kvtui.core.layers`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from copy import copy
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -55,8 +57,23 @@ class DecodeStep:
         self._blocks = [self._fold_block(f"blocks.{layer}") for layer in range(config.num_layers)]
         logits = parameters["token_embedding"].T if config.tied_output else parameters["output.weight"]
         self._logits, self._logits_bias = self._reader("final_norm", logits, parameters.get("output.bias"))
+        self._allocate()
 
-        dtype = parameters["token_embedding"].dtype
+    def with_blocks(self, parameters: dict[str, Array], changed: Collection[int]) -> DecodeStep:
+        """The same step with other parameters in the layers of ``changed``: only those are folded anew."""
+        step = copy(self)
+        step._parameters = parameters
+        step._blocks = [
+            step._fold_block(f"blocks.{layer}") if layer in changed else block
+            for layer, block in enumerate(self._blocks)
+        ]
+        step._allocate()
+        return step
+
+    def _allocate(self) -> None:
+        """The buffers, which no two steps may share."""
+        config, rotation = self._config, self._rotation
+        dtype = self._embedding.dtype
         heads, kv_heads, head_dim = config.num_heads, config.num_kv_heads, config.head_dim
         self._x = np.empty(config.embed_dim, dtype)  # the residual
         self._normed = np.empty(config.embed_dim, dtype)
