@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+Shade = Literal["value", "key", "read"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,22 @@ class ShowAttention:
     last_row: int | None = None
 
 
-Command = SetCache | Pause | Resume | Step | SetPace | Stop | ShowAttention
+@dataclass(frozen=True)
+class ShowCache:
+    """Ask for what is in the cache: one number a key/value head and position of the layers from ``first_layer`` up to,
+    not including, ``last_layer`` (None: all after it).
+
+    ``shade`` says which: the norm of the value, of the key, or how much the newest query reads of it. ``length`` asks
+    for the cache as it was with so many positions, None as it is.
+    """
+
+    shade: Shade = "value"
+    first_layer: int = 0
+    last_layer: int | None = None
+    length: int | None = None
+
+
+Command = SetCache | Pause | Resume | Step | SetPace | Stop | ShowAttention | ShowCache
 
 
 class CommandSource(Protocol):

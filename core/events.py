@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from kvtui.core.commands import Shade
 from kvtui.core.layers import Array
 
 EndReason = Literal["length", "stop", "cancelled"]
@@ -219,6 +220,27 @@ class Inspection:
 
 
 @dataclass(frozen=True)
+class CacheContents:
+    """What is in the cache, sent on request (see :class:`kvtui.core.commands.ShowCache`).
+
+    Attributes:
+        shade: what the numbers are: ``value`` or ``key`` norms, or the weight with which each was ``read``.
+        first_layer: counted from 0.
+        shades: (layers, key/value heads, positions) float32.
+        position: place in the whole text of the first position.
+        written: positions that the newest step wrote: the last so many.
+        process_bytes: memory of the process as the system measures it; None where it does not tell.
+    """
+
+    shade: Shade
+    first_layer: int
+    shades: Array
+    position: int
+    written: int
+    process_bytes: int | None
+
+
+@dataclass(frozen=True)
 class End:
     """Generation is over. ``seconds`` is the model time of all tokens, without the prefill."""
 
@@ -228,7 +250,7 @@ class End:
     tokens_per_second: float
 
 
-Event = Prefill | Token | Evict | State | Attention | End
+Event = Prefill | Token | Evict | State | Attention | CacheContents | End
 
 
 def to_json(event: Event) -> dict[str, Any]:

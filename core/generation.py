@@ -10,8 +10,10 @@ import numpy as np
 
 from kvtui.core import commands as ask
 from kvtui.core import events
+from kvtui.core.cache_contents import cache_contents
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array
+from kvtui.core.memory import resident_bytes
 from kvtui.core.model import Model
 from kvtui.core.observe import AttentionRecord, Stopwatch
 from kvtui.core.sampling import Sampler, SamplingSettings
@@ -51,6 +53,7 @@ class Generation:
         self.dropped = max(0, len(ids) - model.config.context_length)
         self.window = ids[self.dropped :]  # what the model sees: the newest tokens, at most its context
         self.written = 0
+        self.computed = 0  # positions that the newest step has run
         self.seconds = 0.0
         self._max_new_tokens = max_new_tokens
         self._sampler = Sampler(sampling or SamplingSettings(), seed)
@@ -84,6 +87,10 @@ class Generation:
         rate = self.written / self.seconds if self.seconds else 0.0
         yield events.End("cancelled" if self._cancelled else "length", self.written, self.seconds, rate)
 
+    def answer(self, question: ask.ShowAttention | ask.ShowCache) -> events.Event:
+        """What was asked for; after the end of the run as well."""
+        return self.attention(question) if isinstance(question, ask.ShowAttention) else self.cache_contents(question)
+
     def attention(self, wanted: ask.ShowAttention) -> events.Attention:
         """Attention weights of rows of the window; answers after the end of the run as well.
 
@@ -107,8 +114,19 @@ class Generation:
         keys = tuple(self.model.tokenizer.decode([token]) for token in self.window[:last])
         return events.Attention(wanted.layer, heads, first, weights, keys, self.dropped)
 
+    def cache_contents(self, wanted: ask.ShowCache) -> events.CacheContents:
+        """What is in the cache; answers after the end of the run as well.
+
+        Raises:
+            KvtuiError: no such layers, or ``read`` is asked for when not observing.
+        """
+        shades = cache_contents(self.cache, self._record, wanted)
+        written = min(self.computed, self.cache.length)
+        return events.CacheContents(wanted.shade, wanted.first_layer, shades, self.dropped, written, resident_bytes())
+
     def _prefill(self) -> events.Prefill:
         started = perf_counter_ns()
+        self.computed = len(self.window)
         self._logits = self._run_window()
         seconds = (perf_counter_ns() - started) / 1e9
         text = self.model.tokenizer.decode(self.window)
@@ -134,7 +152,7 @@ class Generation:
         if self._stopwatch:
             self._stopwatch.mark("sampling")
         self.window.append(token)
-        computed = len(self.window) - self.cache.length
+        self.computed = len(self.window) - self.cache.length
         self._logits = self._run_window()
         seconds = (perf_counter_ns() - started) / 1e9
         event = events.Token(
@@ -146,7 +164,7 @@ class Generation:
             seconds=seconds,
             cache=self.cache_on,
             context=len(self.window),
-            computed=computed,
+            computed=self.computed,
             cached_positions=self.cache.length,
             cache_bytes=self.cache.bytes_used,
             parts=self._stopwatch.parts() if self._stopwatch else None,
@@ -190,8 +208,8 @@ class Generation:
 
     def _carry_out(self, command: ask.Command) -> Iterator[events.Event]:
         match command:
-            case ask.ShowAttention():
-                yield self.attention(command)
+            case ask.ShowAttention() | ask.ShowCache():
+                yield self.answer(command)
                 return
             case ask.SetCache(on):
                 if not on:

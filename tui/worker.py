@@ -139,9 +139,9 @@ class Worker:
             following: Request | None = None
             if isinstance(request, Start):
                 following = self._write(request)
-            elif isinstance(request, ask.ShowAttention) and self._generation is not None:
+            elif self._generation is not None and isinstance(request, ask.ShowAttention | ask.ShowCache):
                 with contextlib.suppress(KvtuiError):  # rows of a text that is not there any more
-                    self._outbox.add(self._generation.attention(request))
+                    self._outbox.add(self._generation.answer(request))
                 self._outbox.flush()
             request = following
 
