@@ -6,17 +6,18 @@ two things: reading every weight once, which nothing here can help, and about a 
 * vectors instead of one-row matrices, and buffers allocated once, as in llama2.c's ``RunState``;
 * query, key and value weights side by side, one product for the three;
 * whatever is constant is folded into the weights once: a norm's gain and bias into the projection that reads it, the
-  mean that LayerNorm takes away into the projections that write to the residual, 1/√D into the query, GELU's 1/2 into
-  the projection after it.
+  mean that LayerNorm takes away into the projections that write to the residual, 1/√D into the query, GELU's factors
+  into the projections around it;
+* the folded weights of all blocks stand in one piece of memory, each matrix on a cache line of its own.
 
 Letters in shape comments are those of :mod:`kvtui.core.layers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
@@ -28,6 +29,11 @@ from kvtui.core.cache import KVCache
 from kvtui.core.config import ModelConfig
 from kvtui.core.layers import Array
 from kvtui.core.observe import AttentionRecord, Stopwatch
+
+_CACHE_LINE = 64  # bytes
+# GELU's argument √(2/π) (x + 0.044715 x³) is s³ + LINEAR s for s = CUBE_ROOT x: one factor less to multiply with.
+_CUBE_ROOT = (layers.GELU_SCALE * layers.GELU_CUBIC) ** (1 / 3)
+_LINEAR = layers.GELU_SCALE / _CUBE_ROOT
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class DecodeStep:
         self._blocks = [self._fold_block(f"blocks.{layer}") for layer in range(config.num_layers)]
         logits = parameters["token_embedding"].T if config.tied_output else parameters["output.weight"]
         self._logits, self._logits_bias = self._reader("final_norm", logits, parameters.get("output.bias"))
+        self._pack()
         self._allocate()
 
     def with_blocks(self, parameters: dict[str, Array], changed: Collection[int]) -> DecodeStep:
@@ -87,10 +94,12 @@ class DecodeStep:
         self._scores = np.empty(heads * config.context_length, dtype)
         self._largest = np.empty((*self._query.shape[:2], 1), dtype)
         self._total = np.empty_like(self._largest)
+        self._ones = np.ones(config.context_length, dtype)
         self._mixed = np.empty_like(self._query)
         self._mixed_flat = self._mixed.reshape(-1)
         self._hidden = np.empty(self._blocks[0].up.shape[1], dtype)
         self._inner = np.empty(config.mlp_dim, dtype)
+        self._linear = np.full(config.mlp_dim, _LINEAR, dtype)  # faster to read than a number is to convert
         self._out = np.empty(config.vocab_size, dtype)
 
     def __call__(
@@ -101,6 +110,7 @@ class DecodeStep:
         position, seen = cache.length, cache.length + 1
         keys, values = cache.keys[:, :, :seen].swapaxes(2, 3), cache.values[:, :, :seen]  # (layers, G, D, S), (…, S, D)
         scores = self._scores[: self._config.num_heads * seen].reshape(*self._query.shape[:2], seen)  # (G, H/G, S)
+        rotation = self._rotation[position]
         x[:] = self._embedding[token]
         if self._positions is not None:
             x += self._positions[position]
@@ -113,7 +123,7 @@ class DecodeStep:
             if block.qkv_bias is not None:
                 self._qkv += block.qkv_bias
             if self._pairs is not None:
-                self._pairs *= self._rotation[position]  # turns queries and keys, a pair being one complex number
+                self._pairs *= rotation  # turns queries and keys, a pair being one complex number
             cache.keys[layer, :, position] = self._key
             cache.values[layer, :, position] = self._value
             if stopwatch:
@@ -158,23 +168,22 @@ class DecodeStep:
         np.maximum.reduce(scores, axis=2, out=self._largest, keepdims=True)
         np.subtract(scores, self._largest, out=scores)
         np.exp(scores, out=scores)
-        np.add.reduce(scores, axis=2, out=self._total, keepdims=True)
+        np.dot(scores, self._ones[: scores.shape[2]], out=self._total[..., 0])  # sums, in half the time of add.reduce
         np.matmul(scores, values, out=self._mixed)
         np.divide(self._mixed, self._total, out=self._mixed)  # fewer divisions than on the scores
 
     def _activate(self, hidden: Array) -> Array:
-        """GELU without its factor 1/2, which is in ``down``; or SwiGLU. (M,) or (2M,) -> (M,)."""
+        """GELU but for its outer factors, which are in ``up`` and ``down``; or SwiGLU. (M,) or (2M,) -> (M,)."""
         inner = self._inner
         if self._config.mlp == "swiglu":
             up, gate = hidden[: len(inner)], hidden[len(inner) :]
             return np.multiply(layers.silu(gate), up, out=inner)
         np.multiply(hidden, hidden, out=inner)
-        np.multiply(inner, layers.GELU_SCALE * layers.GELU_CUBIC, out=inner)
-        np.add(inner, layers.GELU_SCALE, out=inner)
+        np.add(inner, self._linear, out=inner)
         np.multiply(inner, hidden, out=inner)
         np.tanh(inner, out=inner)
-        np.add(inner, 1.0, out=inner)
-        return np.multiply(inner, hidden, out=inner)
+        np.multiply(inner, hidden, out=inner)
+        return np.add(inner, hidden, out=inner)  # s (tanh u + 1)
 
     def _note(self, record: AttentionRecord, layer: int, position: int) -> None:
         query = self._query.reshape(self._config.num_heads, 1, -1) * self._config.head_dim**0.5
@@ -200,7 +209,10 @@ class DecodeStep:
         swiglu = self._config.mlp == "swiglu"
         ups = ("mlp.up", "mlp.gate") if swiglu else ("mlp.up",)
         up, up_bias = self._reader(f"{block}.mlp_norm", side_by_side("weight", ups), side_by_side("bias", ups))
-        down = self._parameters[f"{block}.mlp.down.weight"] * (1.0 if swiglu else 0.5)
+        down = self._parameters[f"{block}.mlp.down.weight"]
+        if not swiglu:
+            up, down = up * _CUBE_ROOT, down * (0.5 / _CUBE_ROOT)
+            up_bias = None if up_bias is None else up_bias * _CUBE_ROOT
         return _Block(
             qkv,
             qkv_bias,
@@ -211,6 +223,15 @@ class DecodeStep:
             self._writer(down),
             self._writer(take(f"{block}.mlp.down.bias")),
         )
+
+    def _pack(self) -> None:
+        """Move the matrices into one piece of memory in the order of reading: fewer pages, and aligned loads."""
+        matrices = [matrix for block in self._blocks for matrix in (block.qkv, block.output, block.up, block.down)]
+        *packed, self._logits = _packed([*matrices, self._logits])
+        self._blocks = [
+            replace(block, qkv=packed[at], output=packed[at + 1], up=packed[at + 2], down=packed[at + 3])
+            for at, block in zip(range(0, len(packed), 4), self._blocks, strict=True)
+        ]
 
     def _reader(self, norm: str, weight: Array | None, bias: Array | None) -> tuple[Array, Array | None]:
         """A projection that reads a norm's output, with the norm's gain and bias folded in."""
@@ -225,3 +246,17 @@ class DecodeStep:
         if weight is None or not self._centred:
             return weight
         return weight - weight.mean(axis=-1, keepdims=True)
+
+
+def _packed(arrays: Sequence[Array]) -> list[Array]:
+    """Copies of the arrays one behind the other in one allocation, each from the start of a cache line."""
+    sizes = [-(-array.nbytes // _CACHE_LINE) * _CACHE_LINE for array in arrays]
+    memory = np.empty(sum(sizes) + _CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % _CACHE_LINE
+    copies: list[Array] = []
+    for array, size in zip(arrays, sizes, strict=True):
+        moved = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+        moved[...] = array
+        copies.append(moved)
+        start += size
+    return copies
