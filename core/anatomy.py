@@ -12,6 +12,7 @@ from time import perf_counter
 
 import numpy as np
 
+from kvtui.core.divergence import kl_divergence, log_softmax
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Candidate, Cut, Inspection, LensLayer, WithoutHeads
 from kvtui.core.layers import Array, IntArray
@@ -21,23 +22,6 @@ from kvtui.core.sampling import SamplingSettings, survivors
 from kvtui.core.tokenizer import CharTokenizer
 
 CANDIDATES = 10
-
-
-def log_softmax(logits: Array) -> Array:
-    """Log-probabilities over the last axis, in float64. Same shape."""
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
-    wide -= np.log(np.exp(wide).sum(axis=-1, keepdims=True))
-    return wide
-
-
-def kl_divergence(logits: Array, other: Array) -> float:
-    """KL(p ‖ q) in nats of the distributions that two rows of logits stand for. (V,), (V,).
-
-    What it costs, in nats a token, to predict with ``other`` what follows the distribution of ``logits``.
-    """
-    log_p, log_q = log_softmax(logits), log_softmax(other)
-    return float(max(0.0, np.sum(np.exp(log_p) * (log_p - log_q))))
 
 
 def entropy(weights: Array) -> Array:

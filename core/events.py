@@ -250,26 +250,109 @@ class End:
     tokens_per_second: float
 
 
-Event = Prefill | Token | Evict | State | Attention | CacheContents | End
+@dataclass(frozen=True)
+class RaceEstimate:
+    """What a race would take, from a few timed steps and counted operations; sent when it is too long not to ask.
+
+    Attributes:
+        tokens: to be written in each lane.
+        seconds: model time of each lane, its prefill included.
+        moves: times that the window would move, as the race is longer than the context.
+    """
+
+    tokens: int
+    seconds: tuple[float, ...]
+    moves: int
+
+
+@dataclass(frozen=True)
+class RacePrefill:
+    """A lane of a race has run the prompt.
+
+    Attributes:
+        lane: counted from 0; the others are compared with lane 0.
+        label: what to call it.
+        prefill: as of a text alone.
+        tokens: to be written in each lane, None for no end.
+        kl: divergence of its next-token distribution from lane 0's, in nats.
+        max_logit_difference: greatest difference between its logits and lane 0's.
+        multiply_adds: counted, of this pass.
+    """
+
+    lane: int
+    label: str
+    prefill: Prefill
+    tokens: int | None
+    kl: float
+    max_logit_difference: float
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class RaceToken:
+    """A lane of a race has written a token. Lane 0 goes first, and all write token n before any writes n + 1.
+
+    Attributes:
+        lane: counted from 0.
+        token: as of a text alone.
+        agrees: whether what this lane's own sampler drew is lane 0's token, be it written or not.
+        kl: divergence of its next-token distribution from lane 0's, in nats; None where the texts have parted.
+        max_logit_difference: greatest difference between its logits and lane 0's; None where the texts have parted.
+        multiply_adds: counted, of this token.
+        evicted: positions that were dropped before it, as the context was full.
+    """
+
+    lane: int
+    token: Token
+    agrees: bool
+    kl: float | None
+    max_logit_difference: float | None
+    multiply_adds: int
+    evicted: int = 0
+
+
+@dataclass(frozen=True)
+class RaceEnd:
+    """A race is over. The tuples hold a value a lane.
+
+    Attributes:
+        reason: ``length`` or ``cancelled``.
+        tokens: written in each lane.
+        seconds: model time of the tokens, without the prefill.
+        prefill_seconds: model time of the prompt.
+        agreed: tokens that were lane 0's too.
+        kl_mean: mean divergence from lane 0 where the texts had not parted, in nats a token.
+        max_logit_difference: the greatest there was.
+        multiply_adds: counted, of all tokens and the prompt.
+    """
+
+    reason: EndReason
+    tokens: int
+    seconds: tuple[float, ...]
+    prefill_seconds: tuple[float, ...]
+    agreed: tuple[int, ...]
+    kl_mean: tuple[float, ...]
+    max_logit_difference: tuple[float, ...]
+    multiply_adds: tuple[int, ...]
+
+
+RaceEvent = RaceEstimate | RacePrefill | RaceToken | RaceEnd
+Event = Prefill | Token | Evict | State | Attention | CacheContents | End | RaceEvent
+_OPTIONAL = ("parts", "max_logit_error")  # left out of JSON where not asked for
 
 
 def to_json(event: Event) -> dict[str, Any]:
     """An event as JSON values, ``event`` naming its kind. Fields that were not asked for are left out."""
-    values: dict[str, Any] = {"event": type(event).__name__.lower()}
-    for entry in fields(event):
-        value = getattr(event, entry.name)
-        if value is None and entry.name in ("parts", "max_logit_error"):
-            continue
-        values[entry.name] = _plain(value)
-    return values
+    return {"event": type(event).__name__.lower(), **_plain(event)}
 
 
 def _plain(value: Any) -> Any:
-    """A field's value as JSON values."""
+    """A value as JSON has them: dataclasses as objects, arrays and tuples as lists."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, tuple):
         return [_plain(entry) for entry in value]
     if is_dataclass(value):
-        return {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
+        named = ((entry.name, getattr(value, entry.name)) for entry in fields(value))
+        return {name: _plain(part) for name, part in named if part is not None or name not in _OPTIONAL}
     return value

@@ -23,7 +23,13 @@ class Generation:
     """One text being written.
 
     :meth:`run` yields the events. Between two tokens it obeys the commands that ``commands`` holds. The arguments are
-    those of :func:`generate`.
+    those of :func:`generate`. Whoever wants to set the steps himself, as a race does, calls :meth:`prefill` once and
+    then :meth:`write` for each token.
+
+    Attributes:
+        window: ids that the model sees: the newest tokens, at most its context.
+        dropped: tokens of the text before them.
+        logits: (V,) what the model expects after them.
     """
 
     def __init__(
@@ -51,7 +57,8 @@ class Generation:
         self.paused = paused
         ids = model.tokenizer.encode(prompt) or [model.tokenizer.start_id]
         self.dropped = max(0, len(ids) - model.config.context_length)
-        self.window = ids[self.dropped :]  # what the model sees: the newest tokens, at most its context
+        self.window = ids[self.dropped :]
+        self.logits: Array = np.empty(0)
         self.written = 0
         self.computed = 0  # positions that the newest step has run
         self.seconds = 0.0
@@ -61,7 +68,6 @@ class Generation:
         self._record = AttentionRecord(model.config, model.dtype) if observe else None
         self._stopwatch = Stopwatch() if parts else None
         self._verify = verify
-        self._logits: Array = np.empty(0)
         self._steps_allowed = 0
         self._cancelled = False
         self._due = 0.0
@@ -75,15 +81,13 @@ class Generation:
 
     def run(self) -> Iterator[events.Event]:
         """Prefill, then a token after the other until the length is reached or someone says stop."""
-        yield self._prefill()
+        yield self.prefill()
         self._due = time.perf_counter()
         while self._max_new_tokens is None or self.written < self._max_new_tokens:
             yield from self._obey()
             if self._cancelled:
                 break
-            if len(self.window) == self.model.config.context_length:
-                yield self._evict()
-            yield self._next_token()
+            yield from self.write()
         rate = self.written / self.seconds if self.seconds else 0.0
         yield events.End("cancelled" if self._cancelled else "length", self.written, self.seconds, rate)
 
@@ -124,13 +128,21 @@ class Generation:
         written = min(self.computed, self.cache.length)
         return events.CacheContents(wanted.shade, wanted.first_layer, shades, self.dropped, written, resident_bytes())
 
-    def _prefill(self) -> events.Prefill:
+    def prefill(self) -> events.Prefill:
+        """Run the prompt."""
         started = perf_counter_ns()
         self.computed = len(self.window)
-        self._logits = self._run_window()
+        logits = self._run_window()
         seconds = (perf_counter_ns() - started) / 1e9
+        self.logits = logits.copy()
         text = self.model.tokenizer.decode(self.window)
         return events.Prefill(len(self.window), seconds, self.cache_on, self.cache.bytes_used, text, self.dropped)
+
+    def write(self, token: int | None = None) -> Iterator[events.Evict | events.Token]:
+        """One more token: sampled, or the one that is given. An ``evict`` first where the context is full."""
+        if len(self.window) == self.model.config.context_length:
+            yield self._evict()
+        yield self._next_token(token)
 
     def _run_window(self) -> Array:
         """Run what the cache does not hold yet: one token, or the whole window when the cache is off or was emptied.
@@ -144,17 +156,18 @@ class Generation:
         cache = self.cache if self.cache_on else None
         return self.model.forward(missing, cache, record=self._record, stopwatch=self._stopwatch)[-1]
 
-    def _next_token(self) -> events.Token:
+    def _next_token(self, given: int | None) -> events.Token:
         if self._stopwatch:
             self._stopwatch.start()
         started = perf_counter_ns()
-        token, logprob = self._sampler.sample(self._logits)
+        token, logprob = self._sampler.sample(self.logits, given)
         if self._stopwatch:
             self._stopwatch.mark("sampling")
         self.window.append(token)
         self.computed = len(self.window) - self.cache.length
-        self._logits = self._run_window()
+        logits = self._run_window()
         seconds = (perf_counter_ns() - started) / 1e9
+        self.logits = logits.copy()  # they may lie in a buffer of the model's, which its next step overwrites
         event = events.Token(
             step=self.written,
             position=self.position,
@@ -175,7 +188,7 @@ class Generation:
         return event
 
     def _logit_error(self) -> float:
-        return float(np.abs(self.model.forward(self.window)[-1] - self._logits).max())
+        return float(np.abs(self.model.forward(self.window)[-1] - self.logits).max())
 
     def _evict(self) -> events.Evict:
         """Drop the oldest half of the window. The next step runs the rest again, at its new positions."""

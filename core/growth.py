@@ -1,8 +1,8 @@
-"""How a time grows with the context: a polynomial without negative terms, fitted to what was measured."""
+"""How a time grows with the context: terms without negative coefficients, fitted to what was measured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -51,16 +51,57 @@ def fit_growth(times: Sequence[tuple[int, float]], degree: int) -> Growth:
         raise KvtuiError("a growth can be fitted only to times above 0")
     contexts, seconds = _thin(np.array(times, dtype=np.float64))
     powers = np.vander(contexts, degree + 1, increasing=True)  # (points, degree + 1)
-    best, least = np.zeros(degree + 1), np.inf
-    for count in range(1, min(degree + 1, len(set(contexts))) + 1):
-        for terms in combinations(range(degree + 1), count):
-            columns = powers[:, terms] / seconds[:, None]
-            found = np.linalg.lstsq(columns, np.ones(len(seconds)), rcond=None)[0]
-            error = float(np.square(columns @ found - 1.0).sum())
+    return Growth(tuple(_fit(powers, seconds)))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """seconds(n) = fixed + per_operation · operations(n): its shape is that of counted operations.
+
+    Attributes:
+        fixed: seconds that do not depend on the context: Python, and what the count leaves out.
+        per_operation: seconds a multiply-add.
+        operations: multiply-adds at a context.
+    """
+
+    fixed: float
+    per_operation: float
+    operations: Callable[[int], int]
+
+    def seconds(self, context: int) -> float:
+        """The predicted time at a context."""
+        return self.fixed + self.per_operation * self.operations(context)
+
+
+def fit_operations(times: Sequence[tuple[int, float]], operations: Callable[[int], int]) -> Prediction:
+    """Fit a fixed time and a rate, both at least 0, to (context, seconds), as :func:`fit_growth` does.
+
+    Raises:
+        KvtuiError: no times, or times that are not above 0.
+    """
+    if not times or min(seconds for _, seconds in times) <= 0:
+        raise KvtuiError("a growth can be fitted only to times above 0")
+    contexts, seconds = _thin(np.array(times, dtype=np.float64))
+    counts = np.array([operations(int(context)) for context in contexts], dtype=np.float64)
+    scale = counts.max()  # both columns of about the same size, as least squares wants them
+    fixed, rate = _fit(np.stack([np.ones_like(counts), counts / scale], axis=1), seconds)
+    return Prediction(fixed, rate / scale, operations)
+
+
+def _fit(columns: NDArray[np.float64], seconds: NDArray[np.float64]) -> list[float]:
+    """Coefficients of (points, terms) columns, each at least 0, with the least sum of squared relative errors."""
+    relative = columns / seconds[:, None]
+    most = min(relative.shape[1], len(np.unique(columns, axis=0)))  # no more terms than different points
+    best, least = np.zeros(relative.shape[1]), np.inf
+    for count in range(1, most + 1):
+        for terms in combinations(range(relative.shape[1]), count):
+            chosen = relative[:, terms]
+            found = np.linalg.lstsq(chosen, np.ones(len(seconds)), rcond=None)[0]
+            error = float(np.square(chosen @ found - 1.0).sum())
             if (found >= 0).all() and error < least * (1 - 1e-9):
-                best, least = np.zeros(degree + 1), error
+                best, least = np.zeros(relative.shape[1]), error
                 best[list(terms)] = found
-    return Growth(tuple(float(value) for value in best))
+    return [float(value) for value in best]
 
 
 def _thin(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -50,15 +50,20 @@ class Sampler:
         self.settings = settings
         self._rng = np.random.default_rng(seed)
 
-    def sample(self, logits: Array) -> tuple[int, float]:
-        """Draw one token. (V,) -> its id, and its log-probability in nats under the model at temperature 1."""
+    def sample(self, logits: Array, given: int | None = None) -> tuple[int, float]:
+        """Draw one token. (V,) -> its id, and its log-probability in nats under the model at temperature 1.
+
+        With ``given`` that token is taken whatever was drawn, and the draw is used up all the same.
+        """
         draw = self._rng.random()
         wide = logits.astype(np.float64)
         largest = float(wide.max())
         if not isfinite(largest):
             raise KvtuiError("the model's logits are not finite: its weights are damaged, or far too large")
         wide -= largest
-        if self.settings.temperature == 0:
+        if given is not None:
+            token = given
+        elif self.settings.temperature == 0:
             token = int(wide.argmax())
         else:
             cumulative = np.cumsum(self._probabilities(wide))

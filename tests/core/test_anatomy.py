@@ -10,7 +10,8 @@ import pytest
 from test_model import OPTIONS, build, reference_logits
 
 from kvtui.core import KvtuiError, Model, SamplingSettings
-from kvtui.core.anatomy import CANDIDATES, Follower, Inspector, candidates, entropy, kl_divergence, logit_lens
+from kvtui.core.anatomy import CANDIDATES, Follower, Inspector, candidates, entropy, logit_lens
+from kvtui.core.divergence import kl_divergence
 from kvtui.core.events import Candidate, Inspection
 from kvtui.core.observe import ResidualRecord
 from kvtui.core.sampling import Sampler

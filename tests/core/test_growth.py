@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvtui.core import KvtuiError
-from kvtui.core.growth import Growth, fit_growth
+from kvtui.core.growth import Growth, fit_growth, fit_operations
 
 CONTEXTS = (16, 32, 64, 128, 256, 512)
 
@@ -47,3 +47,15 @@ def test_nothing_to_fit(times: list[tuple[int, float]]) -> None:
 def test_words() -> None:
     assert str(Growth((0.0, 4.2e-7))) == "420 ns·n"
     assert str(Growth((0.0,))) == "0 s"
+
+
+def test_counted_operations_give_the_shape() -> None:
+    def operations(context: int) -> int:
+        return 1000 * context + context * context
+
+    prediction = fit_operations([(n, 2e-3 + 3e-9 * operations(n)) for n in CONTEXTS], operations)
+    assert (prediction.fixed, prediction.per_operation) == (pytest.approx(2e-3), pytest.approx(3e-9))
+    assert prediction.seconds(100) == pytest.approx(2e-3 + 3e-9 * 110_000)
+    assert fit_operations([(5, 1.0), (5, 1.0)], operations).seconds(5) == pytest.approx(1.0)
+    with pytest.raises(KvtuiError, match="above 0"):
+        fit_operations([], operations)

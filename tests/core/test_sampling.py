@@ -80,3 +80,13 @@ def test_numbers_out_of_range_are_refused(values, words):
 def test_negative_seed_is_refused():
     with pytest.raises(KvtuiError, match="seed"):
         Sampler(SamplingSettings(), -1)
+
+
+def test_a_given_token_is_taken_and_uses_up_its_draw():
+    logits = np.random.default_rng(1).normal(size=20).astype(np.float32)
+    free, told = Sampler(SamplingSettings(), 5), Sampler(SamplingSettings(), 5)
+    first = free.sample(logits)
+    token, logprob = told.sample(logits, given=(first[0] + 1) % 20)
+    assert token == (first[0] + 1) % 20
+    assert logprob == pytest.approx(float(logits[token] - np.log(np.exp(logits).sum())), rel=1e-5)
+    assert free.sample(logits) == told.sample(logits)
