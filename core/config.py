@@ -21,9 +21,17 @@ _LARGEST_OF = {"num_layers": 1 << 12, "context_length": 1 << 17}
 class ModelConfig:
     """Sizes and choices of one decoder-only transformer.
 
-    The four choices are independent of each other: ``norm`` (LayerNorm, or RMSNorm of Zhang & Sennrich 2019),
-    ``position`` (learned as in GPT-2, or rotary as in Su et al. 2021), ``mlp`` (GELU, or SwiGLU of Shazeer 2020)
-    and ``num_kv_heads`` (equal to ``num_heads``, or fewer: grouped-query attention, Ainslie et al. 2023).
+    The choices are independent of each other: ``norm`` (LayerNorm, or RMSNorm of Zhang & Sennrich 2019),
+    ``position`` (learned as in GPT-2, or rotary as in Su et al. 2021), ``mlp`` (GELU, or SwiGLU of Shazeer 2020),
+    ``num_kv_heads`` (equal to ``num_heads``, or fewer: grouped-query attention, Ainslie et al. 2023), and
+
+    * ``bias``: every projection inside the blocks has one, and every LayerNorm; ``qkv_bias``: only those of queries,
+      keys and values have one (Qwen2);
+    * ``query_key_norm``: RMSNorm over each head's query and key before they are rotated (Qwen3);
+    * ``sliding_window``: a position attends to itself and to those before it, this many together, None for all
+      (Mistral, Jiang et al. 2023, sec. 2);
+    * ``rotary_divisors``: what each pair's frequency is divided by, empty for nothing, to stretch a model over a longer
+      context (Llama 3; see :func:`kvtui.core.layers.llama3_divisors`).
 
     Raises:
         KvtuiError: a size or a combination that no decoder can have, with the reason.
@@ -42,11 +50,15 @@ class ModelConfig:
     mlp: Mlp = "gelu"
     tied_output: bool = False
     bias: bool = False
+    qkv_bias: bool = False
+    query_key_norm: bool = False
     norm_epsilon: float = 1e-5
     rotary_base: float = 10_000.0
+    rotary_divisors: tuple[float, ...] = ()
+    sliding_window: int | None = None
 
     def __post_init__(self) -> None:
-        for name in _SIZES:
+        for name in (*_SIZES, *(["sliding_window"] if self.sliding_window is not None else [])):
             value, largest = getattr(self, name), _LARGEST_OF.get(name, _LARGEST)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
                 raise KvtuiError(f"{name} is {value!r}; it has to be a whole number from 1 to {largest:,}")
@@ -55,13 +67,20 @@ class ModelConfig:
                 raise KvtuiError(
                     f"{name} is {getattr(self, name)!r}; it has to be one of {', '.join(get_args(choices))}"
                 )
-        for name in ("tied_output", "bias"):
+        for name in ("tied_output", "bias", "qkv_bias", "query_key_norm"):
             if not isinstance(getattr(self, name), bool):
                 raise KvtuiError(f"{name} is {getattr(self, name)!r}; it has to be true or false")
         for name in ("norm_epsilon", "rotary_base"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 1e-30 <= value <= 1e12:
+            if not _is_positive(value):
                 raise KvtuiError(f"{name} is {value!r}; it has to be a number from 1e-30 to 1e12")
+        divisors = self.rotary_divisors
+        if not isinstance(divisors, tuple) or not all(_is_positive(value) for value in divisors):
+            raise KvtuiError("rotary_divisors has to be a list of numbers from 1e-30 to 1e12")
+        if divisors and len(divisors) != self.head_dim // 2:
+            raise KvtuiError(
+                f"rotary_divisors has {len(divisors)} numbers; a head of {self.head_dim} has {self.head_dim // 2} pairs"
+            )
         if self.num_heads % self.num_kv_heads:
             raise KvtuiError(
                 f"{self.num_heads} heads cannot share {self.num_kv_heads} key/value heads evenly; "
@@ -86,7 +105,7 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The config as plain JSON values."""
-        return asdict(self)
+        return asdict(self) | {"rotary_divisors": list(self.rotary_divisors)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
@@ -100,7 +119,12 @@ class ModelConfig:
         missing = sorted(set(_SIZES) - set(values))
         if unknown or missing:
             raise KvtuiError(f"model config: unknown fields {unknown}, missing fields {missing}")
-        return cls(**values)
+        divisors = values.get("rotary_divisors")
+        return cls(**values | ({"rotary_divisors": tuple(divisors)} if isinstance(divisors, list) else {}))
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 1e-30 <= value <= 1e12
 
 
 _SIZES = (
@@ -130,17 +154,21 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         if config.bias and config.norm == "layer":
             shapes[f"{name}.bias"] = (width,)
 
-    def linear(name: str, inputs: int, outputs: int) -> None:
+    def linear(name: str, inputs: int, outputs: int, bias: bool = config.bias) -> None:
         shapes[f"{name}.weight"] = (inputs, outputs)
-        if config.bias:
+        if bias:
             shapes[f"{name}.bias"] = (outputs,)
 
     for layer in range(config.num_layers):
         block = f"blocks.{layer}"
         norm(f"{block}.attention_norm")
-        linear(f"{block}.attention.query", width, config.query_dim)
-        linear(f"{block}.attention.key", width, config.kv_dim)
-        linear(f"{block}.attention.value", width, config.kv_dim)
+        qkv_bias = config.bias or config.qkv_bias
+        linear(f"{block}.attention.query", width, config.query_dim, qkv_bias)
+        linear(f"{block}.attention.key", width, config.kv_dim, qkv_bias)
+        linear(f"{block}.attention.value", width, config.kv_dim, qkv_bias)
+        if config.query_key_norm:
+            shapes[f"{block}.attention.query_norm.gain"] = (config.head_dim,)
+            shapes[f"{block}.attention.key_norm.gain"] = (config.head_dim,)
         linear(f"{block}.attention.output", config.query_dim, width)
         norm(f"{block}.mlp_norm")
         if config.mlp == "swiglu":

@@ -6,7 +6,7 @@ D head_dim, M mlp_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,12 +64,39 @@ def softmax(scores: Array) -> Array:
     return scores
 
 
-def rotary_table(context_length: int, head_dim: int, base: float, dtype: Any = np.float32) -> NDArray[Any]:
+def rotary_frequencies(head_dim: int, base: float) -> NDArray[np.float64]:
+    """base^(-2j/D) for each pair j = 0 .. D/2-1 of a head, in radians a position (Su et al. 2021, eq. 15). (D/2,)."""
+    return base ** (-np.arange(0, head_dim, 2) / head_dim)
+
+
+def llama3_divisors(
+    frequencies: NDArray[np.float64], factor: float, low: float, high: float, original_context: float
+) -> NDArray[np.float64]:
+    """What Llama 3.1 divides each rotary frequency by to reach a longer context. (D/2,) -> (D/2,).
+
+    Pairs that turn fewer than ``low`` times in the original context are slowed down by ``factor``, those that turn more
+    than ``high`` times are left alone, and between the two it changes smoothly (``apply_scaling`` in llama-models).
+    """
+    turns = frequencies * original_context / (2 * np.pi)  # (D/2,)
+    kept = np.clip((turns - low) / (high - low), 0.0, 1.0)
+    return 1.0 / ((1.0 - kept) / factor + kept)
+
+
+def rotary_table(
+    context_length: int, head_dim: int, base: float, dtype: Any = np.float32, divisors: Sequence[float] = ()
+) -> NDArray[Any]:
     """exp(i · position · frequency) for every position and pair of a head. (context_length, D/2), complex.
 
-    Frequencies are base^(-2j/D), j = 0 .. D/2-1 (Su et al. 2021, eq. 15; pairs (2j, 2j+1) as in that paper).
+    Args:
+        context_length: positions.
+        head_dim: D; the pairs of a head are (2j, 2j+1), as in Su et al. 2021.
+        base: of the frequencies.
+        dtype: of the numbers that will be turned.
+        divisors: (D/2,) what the frequencies are divided by, empty for nothing.
     """
-    frequencies = base ** (-np.arange(0, head_dim, 2) / head_dim)  # (D/2,)
+    frequencies = rotary_frequencies(head_dim, base)  # (D/2,)
+    if len(divisors):
+        frequencies = frequencies / np.asarray(divisors)
     angles = np.outer(np.arange(context_length), frequencies)  # (context, D/2)
     return np.exp(1j * angles).astype(np.result_type(dtype, np.complex64))
 
@@ -93,6 +120,7 @@ def causal_attention(
     value: Array,
     on_weights: Callable[[int, Array], None] | None = None,
     block: int = QUERY_BLOCK,
+    window: int | None = None,
 ) -> Array:
     """softmax(QKᵀ/√D)V with each query blind to later keys (Vaswani et al. 2017, eq. 1).
 
@@ -104,6 +132,7 @@ def causal_attention(
         value: (G, S, D).
         on_weights: called with (first row, weights (H, rows, keys)) of each block of query rows.
         block: query rows to score at a time.
+        window: keys that a query sees at most, its own and those just before it; None for all.
 
     Returns:
         (T, H·D), heads side by side.
@@ -123,6 +152,8 @@ def causal_attention(
         scores = buffer[: num_heads * rows * seen].reshape(num_kv_heads, group, rows, seen)
         np.matmul(grouped[:, :, first:last], key[:, None, :seen].swapaxes(-1, -2), out=scores)
         scores[..., seen - rows :] += hidden[:rows, :rows]
+        if window is not None:
+            scores[..., np.tri(rows, seen, past + first - window, dtype=bool)] = -np.inf  # row r is at past + first + r
         scores -= scores.max(axis=-1, keepdims=True)
         np.exp(scores, out=scores)
         total = scores.sum(axis=-1, keepdims=True)  # (G, H/G, rows, 1)

@@ -62,7 +62,9 @@ class Model:
         self.training = training or {}
         self.path = path
         self.dtype = parameters["token_embedding"].dtype
-        self.rotation = layers.rotary_table(config.context_length, config.head_dim, config.rotary_base, self.dtype)
+        self.rotation = layers.rotary_table(
+            config.context_length, config.head_dim, config.rotary_base, self.dtype, config.rotary_divisors
+        )
         self._step: DecodeStep | None = None
 
     def new_cache(self) -> KVCache:
@@ -222,6 +224,8 @@ class Model:
         query = self._split(self._linear(f"{block}.query", x))  # (T, H, D)
         key = self._split(self._linear(f"{block}.key", x))  # (T, G, D)
         value = self._split(self._linear(f"{block}.value", x))  # (T, G, D)
+        if self.config.query_key_norm:
+            query, key = self._head_norm(f"{block}.query_norm", query), self._head_norm(f"{block}.key_norm", key)
         if self.config.position == "rotary":
             rotation = self.rotation[start : start + len(x)]
             query, key = layers.rotate(query, rotation), layers.rotate(key, rotation)
@@ -231,7 +235,7 @@ class Model:
         if record is not None:
             record.write(layer, start, query, key)
         keys, values = (key, value) if cache is None else cache.write(layer, key, value)  # (G, S, D)
-        mixed = layers.causal_attention(query, keys, values)  # (T, H·D)
+        mixed = layers.causal_attention(query, keys, values, window=self.config.sliding_window)  # (T, H·D)
         y = self._linear(f"{block}.output", mixed)
         if stopwatch:
             stopwatch.mark("attention")
@@ -239,6 +243,9 @@ class Model:
 
     def _split(self, x: Array) -> Array:  # (T, heads·D) -> (T, heads, D)
         return x.reshape(len(x), -1, self.config.head_dim)
+
+    def _head_norm(self, name: str, heads: Array) -> Array:  # (T, heads, D) -> (T, heads, D)
+        return layers.rms_norm(heads, self.parameters[f"{name}.gain"], self.config.norm_epsilon)
 
     def _mlp(self, layer: int, x: Array) -> Array:  # (T, E) -> (T, E)
         block = f"blocks.{layer}.mlp"

@@ -48,6 +48,7 @@ class AttentionRecord:
     """
 
     def __init__(self, config: ModelConfig, dtype: Any = np.float32) -> None:
+        self._window = config.sliding_window
         self._queries = np.zeros((config.num_layers, config.num_heads, config.context_length, config.head_dim), dtype)
         self._keys = np.zeros((config.num_layers, config.num_kv_heads, config.context_length, config.head_dim), dtype)
 
@@ -62,7 +63,11 @@ class AttentionRecord:
         collected: list[Array] = []
         keys = self._keys[layer, :, :last]
         layers.causal_attention(
-            self._queries[layer, :, first:last], keys, keys, lambda _, weights: collected.append(weights)
+            self._queries[layer, :, first:last],
+            keys,
+            keys,
+            lambda _, weights: collected.append(weights),
+            window=self._window,
         )
         rows = np.zeros((self._queries.shape[1], last - first, last), np.float32)
         row = 0

@@ -42,6 +42,7 @@ class _Block:
 
     qkv: Array  # (E, (H + 2G)·D)
     qkv_bias: Array | None
+    head_gain: Array | None  # (H + G, D), of the norm on queries and keys
     output: Array  # (H·D, E)
     output_bias: Array | None
     up: Array  # (E, M), or (E, 2M) with the gate beside it
@@ -87,7 +88,8 @@ class DecodeStep:
         self._added = np.empty(config.embed_dim, dtype)
         self._qkv = np.empty((heads + 2 * kv_heads) * head_dim, dtype)
         by_head = self._qkv.reshape(-1, head_dim)  # views of the same memory: (H + 2G, D)
-        self._pairs = by_head[: heads + kv_heads].view(rotation.dtype) if config.position == "rotary" else None
+        self._turned = by_head[: heads + kv_heads]  # queries and keys: (H + G, D)
+        self._pairs = self._turned.view(rotation.dtype) if config.position == "rotary" else None
         self._query = by_head[:heads].reshape(kv_heads, -1, head_dim)  # (G, H/G, D)
         self._key = by_head[heads : heads + kv_heads]  # (G, D)
         self._value = by_head[heads + kv_heads :]  # (G, D)
@@ -108,8 +110,11 @@ class DecodeStep:
         """Run one token at position ``cache.length`` and append it to the cache. Returns the logits, (V,)."""
         x, normed, added = self._x, self._normed, self._added
         position, seen = cache.length, cache.length + 1
-        keys, values = cache.keys[:, :, :seen].swapaxes(2, 3), cache.values[:, :, :seen]  # (layers, G, D, S), (…, S, D)
-        scores = self._scores[: self._config.num_heads * seen].reshape(*self._query.shape[:2], seen)  # (G, H/G, S)
+        first = max(0, seen - (self._config.sliding_window or seen))  # the oldest position in sight
+        keys = cache.keys[:, :, first:seen].swapaxes(2, 3)  # (layers, G, D, S)
+        values = cache.values[:, :, first:seen]  # (layers, G, S, D)
+        sight = seen - first
+        scores = self._scores[: self._config.num_heads * sight].reshape(*self._query.shape[:2], sight)  # (G, H/G, S)
         rotation = self._rotation[position]
         x[:] = self._embedding[token]
         if self._positions is not None:
@@ -122,6 +127,9 @@ class DecodeStep:
             np.dot(normed, block.qkv, out=self._qkv)
             if block.qkv_bias is not None:
                 self._qkv += block.qkv_bias
+            if block.head_gain is not None:
+                mean_square = np.vecdot(self._turned, self._turned)[:, None] / self._turned.shape[1]  # (H + G, 1)
+                self._turned *= block.head_gain / np.sqrt(mean_square + self._config.norm_epsilon)
             if self._pairs is not None:
                 self._pairs *= rotation  # turns queries and keys, a pair being one complex number
             cache.keys[layer, :, position] = self._key
@@ -190,8 +198,14 @@ class DecodeStep:
         record.write(layer, position, query, self._key[:, None])
 
     def _fold_block(self, block: str) -> _Block:
-        take = self._parameters.get
-        scale = self._config.head_dim**-0.5
+        config, take = self._config, self._parameters.get
+        scale = config.head_dim**-0.5
+        head_gain = None
+        if config.query_key_norm:  # the norm would undo a factor in the projection: it goes into the gain
+            query_gain, key_gain = take(f"{block}.attention.query_norm.gain"), take(f"{block}.attention.key_norm.gain")
+            assert query_gain is not None
+            head_gain = np.array([query_gain * scale] * config.num_heads + [key_gain] * config.num_kv_heads)
+            scale = 1.0
 
         def side_by_side(kind: str, names: tuple[str, ...]) -> Array | None:
             arrays = [take(f"{block}.{name}.{kind}") for name in names]
@@ -206,7 +220,7 @@ class DecodeStep:
         qkv, qkv_bias = self._reader(
             f"{block}.attention_norm", side_by_side("weight", inputs), side_by_side("bias", inputs)
         )
-        swiglu = self._config.mlp == "swiglu"
+        swiglu = config.mlp == "swiglu"
         ups = ("mlp.up", "mlp.gate") if swiglu else ("mlp.up",)
         up, up_bias = self._reader(f"{block}.mlp_norm", side_by_side("weight", ups), side_by_side("bias", ups))
         down = self._parameters[f"{block}.mlp.down.weight"]
@@ -216,6 +230,7 @@ class DecodeStep:
         return _Block(
             qkv,
             qkv_bias,
+            head_gain,
             self._writer(self._parameters[f"{block}.attention.output.weight"]),
             self._writer(take(f"{block}.attention.output.bias")),
             up,

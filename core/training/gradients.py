@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from kvtui.core import layers
 from kvtui.core.config import ModelConfig
+from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
 
 Parameters = dict[str, Array]
@@ -38,6 +39,10 @@ class Pass:
     rotation: NDArray[Any]
     dropout: float
     rng: np.random.Generator | None
+
+    def __post_init__(self) -> None:
+        if self.config.query_key_norm or self.config.sliding_window is not None:
+            raise KvtuiError("models with a query/key norm or a sliding window cannot be trained here, only run")
 
 
 def linear(x: Array, name: str, run: Pass) -> tuple[Array, Backward]:

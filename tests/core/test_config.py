@@ -52,7 +52,7 @@ def test_a_choice_has_to_be_one_of_its_names(name, choices, value):
         ModelConfig(**GOOD, **{name: value})
 
 
-@pytest.mark.parametrize("name", ["tied_output", "bias"])
+@pytest.mark.parametrize("name", ["tied_output", "bias", "qkv_bias", "query_key_norm"])
 @pytest.mark.parametrize("value", [0, 1, None, "true", [], 1.0])
 def test_a_switch_has_to_be_true_or_false(name, value):
     with pytest.raises(KvtuiError, match=f"^{name} is .*; it has to be true or false$"):
@@ -76,6 +76,28 @@ def test_rotary_positions_need_an_even_head():
     with pytest.raises(KvtuiError, match="head_dim is 5; rotary positions turn pairs, so it has to be even"):
         ModelConfig(**GOOD | {"head_dim": 5}, position="rotary")
     assert ModelConfig(**GOOD | {"head_dim": 5}, position="learned").head_dim == 5
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, "8"])
+def test_a_sliding_window_has_to_be_a_size(value):
+    with pytest.raises(KvtuiError, match=r"^sliding_window is .*; it has to be a whole number from 1 to"):
+        ModelConfig(**GOOD, sliding_window=value)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ((1.0, 2.0), "rotary_divisors has 2 numbers; a head of 6 has 3 pairs"),
+        ((1.0, 0.0, 2.0), "has to be a list of numbers from 1e-30 to 1e12"),
+        ((1.0, math.nan, 2.0), "has to be a list of numbers"),
+        ((1.0, True, 2.0), "has to be a list of numbers"),
+        ("abc", "has to be a list of numbers"),
+        ({"a": 1}, "has to be a list of numbers"),
+    ],
+)
+def test_rotary_divisors_have_to_be_one_positive_number_a_pair(value, words):
+    with pytest.raises(KvtuiError, match=words):
+        ModelConfig(**GOOD, rotary_divisors=value)
 
 
 def test_the_message_is_one_line():
@@ -110,6 +132,14 @@ def test_from_dict_names_unknown_fields():
 
 def test_from_dict_leaves_the_choices_at_their_defaults():
     assert ModelConfig.from_dict(GOOD) == ModelConfig(**GOOD)
+
+
+def test_later_options_come_back_from_json_and_may_be_missing_from_it():
+    options = {"qkv_bias": True, "query_key_norm": True, "sliding_window": 7, "rotary_divisors": (1.0, 2.0, 8.0)}
+    config = ModelConfig(**GOOD, **options)
+    assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    values = {key: value for key, value in ModelConfig(**GOOD).to_dict().items() if key not in options}
+    assert ModelConfig.from_dict(values) == ModelConfig(**GOOD)
 
 
 def independent_count(config: ModelConfig) -> int:
@@ -156,6 +186,14 @@ def test_gpt2_small_has_its_published_number_of_parameters():
 def test_a_tinyllama_shape_has_its_published_number_of_parameters():
     config = ModelConfig(32000, 2048, 22, 32, 4, 64, 2048, 5632, norm="rms", position="rotary", mlp="swiglu")
     assert parameter_count(config) == 1_100_048_384
+
+
+def test_qwen_shapes_have_their_published_numbers_of_parameters():
+    qwen = {"norm": "rms", "mlp": "swiglu", "tied_output": True}
+    qwen2 = ModelConfig(151936, 32768, 24, 14, 2, 64, 896, 4864, qkv_bias=True, **qwen)  # Qwen2-0.5B
+    assert parameter_count(qwen2) == 494_032_768
+    qwen3 = ModelConfig(151936, 40960, 28, 16, 8, 128, 1024, 3072, query_key_norm=True, **qwen)  # Qwen3-0.6B
+    assert parameter_count(qwen3) == 596_049_920
 
 
 def test_parameter_shapes_of_a_small_model():

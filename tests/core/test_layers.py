@@ -148,6 +148,28 @@ def test_rotary_table_follows_the_precision():
     assert layers.rotary_table(2, 4, 1e4, np.float64).dtype == np.complex128
 
 
+def test_divisors_slow_the_rotation_down():
+    plain, slowed = layers.rotary_table(9, 4, 1e4), layers.rotary_table(9, 4, 1e4, divisors=(1.0, 4.0))
+    np.testing.assert_array_equal(slowed[:, 0], plain[:, 0])
+    np.testing.assert_allclose(slowed[::4, 1], plain[:3, 1], rtol=0, atol=1e-6)
+
+
+def test_llama3_divisors_are_those_of_the_reference_formula():
+    frequencies = layers.rotary_frequencies(64, 500_000.0)
+    divisors = layers.llama3_divisors(frequencies, factor=8.0, low=1.0, high=4.0, original_context=8192)
+    for frequency, divisor in zip(frequencies, divisors, strict=True):  # apply_scaling of llama-models, pair by pair
+        wavelength = 2 * math.pi / frequency
+        if wavelength < 8192 / 4.0:
+            expected = 1.0
+        elif wavelength > 8192 / 1.0:
+            expected = 8.0
+        else:
+            smooth = (8192 / wavelength - 1.0) / (4.0 - 1.0)
+            expected = 1 / ((1 - smooth) / 8.0 + smooth)
+        assert divisor == pytest.approx(expected, rel=1e-12)
+    assert len(set(divisors)) > 2
+
+
 def test_rotate_is_the_paper_s_matrix():
     heads, head_dim, positions = 3, 6, 5
     x = normal(positions, heads, head_dim)

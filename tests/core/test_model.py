@@ -19,8 +19,20 @@ OPTIONS = list(
 )
 
 
+MORE_OPTIONS = [
+    {"qkv_bias": True, "norm": "rms", "mlp": "swiglu"},
+    {"query_key_norm": True, "norm": "rms"},
+    {"query_key_norm": True, "bias": True, "position": "learned"},
+    {"query_key_norm": True, "sliding_window": 3, "norm": "rms"},
+    {"sliding_window": 1},
+    {"sliding_window": 5, "position": "learned"},
+    {"sliding_window": 100},
+    {"rotary_divisors": (1.0, 2.5, 8.0)},
+]
+
+
 def build(
-    norm="layer", position="rotary", mlp="gelu", num_kv_heads=4, tied=False, bias=False, dtype=np.float64
+    norm="layer", position="rotary", mlp="gelu", num_kv_heads=4, tied=False, bias=False, dtype=np.float64, **more
 ) -> Model:
     config = ModelConfig(
         vocab_size=13,
@@ -36,6 +48,7 @@ def build(
         mlp=mlp,
         tied_output=tied,
         bias=bias,
+        **more,
     )
     rng = np.random.default_rng(3)
     parameters = {
@@ -49,9 +62,9 @@ def reference_logits(model: Model, ids: list[int]) -> np.ndarray:
     """One position, one head and one number at a time, in Python floats: nothing shared with the library."""
     config, parameters = model.config, model.parameters
 
-    def norm(x, name):
+    def norm(x, name, centred=config.norm == "layer"):
         x = [float(value) for value in x]
-        mean = sum(x) / len(x) if config.norm == "layer" else 0.0
+        mean = sum(x) / len(x) if centred else 0.0
         scale = 1 / math.sqrt(sum((value - mean) ** 2 for value in x) / len(x) + config.norm_epsilon)
         bias = parameters.get(f"{name}.bias", np.zeros(len(x)))
         return [(value - mean) * scale * g + b for value, g, b in zip(x, parameters[f"{name}.gain"], bias, strict=True)]
@@ -67,12 +80,15 @@ def reference_logits(model: Model, ids: list[int]) -> np.ndarray:
         out = []
         for j in range(0, len(head), 2):
             angle = position * config.rotary_base ** (-j / len(head))
+            angle /= config.rotary_divisors[j // 2] if config.rotary_divisors else 1
             cos, sin = math.cos(angle), math.sin(angle)
             out += [head[j] * cos - head[j + 1] * sin, head[j] * sin + head[j + 1] * cos]
         return out
 
-    def split(flat, position=None):
+    def split(flat, position=None, norm_name=""):
         heads = [flat[i : i + config.head_dim] for i in range(0, len(flat), config.head_dim)]
+        if norm_name and config.query_key_norm:
+            heads = [norm(head, norm_name, centred=False) for head in heads]
         return heads if position is None else [turned(head, position) for head in heads]
 
     residuals = []
@@ -84,21 +100,27 @@ def reference_logits(model: Model, ids: list[int]) -> np.ndarray:
     for layer in range(config.num_layers):
         block = f"blocks.{layer}"
         normed = [norm(x, f"{block}.attention_norm") for x in residuals]
-        queries = [split(linear(x, f"{block}.attention.query"), p) for p, x in enumerate(normed)]
-        keys = [split(linear(x, f"{block}.attention.key"), p) for p, x in enumerate(normed)]
+        queries = [
+            split(linear(x, f"{block}.attention.query"), p, f"{block}.attention.query_norm")
+            for p, x in enumerate(normed)
+        ]
+        keys = [
+            split(linear(x, f"{block}.attention.key"), p, f"{block}.attention.key_norm") for p, x in enumerate(normed)
+        ]
         values = [split(linear(x, f"{block}.attention.value")) for x in normed]
         for position in range(len(ids)):
+            oldest = max(0, position + 1 - (config.sliding_window or len(ids)))
             mixed = []
             for head in range(config.num_heads):
                 shared = head * config.num_kv_heads // config.num_heads
                 scores = [
                     sum(q * k for q, k in zip(queries[position][head], keys[other][shared], strict=True))
                     / math.sqrt(config.head_dim)
-                    for other in range(position + 1)
+                    for other in range(oldest, position + 1)
                 ]
                 weights = [math.exp(score) for score in scores]
                 mixed += [
-                    sum(w * values[other][shared][d] for other, w in enumerate(weights)) / sum(weights)
+                    sum(w * values[other][shared][d] for other, w in enumerate(weights, oldest)) / sum(weights)
                     for d in range(config.head_dim)
                 ]
             residuals[position] = residuals[position] + linear(mixed, f"{block}.attention.output")
@@ -124,14 +146,30 @@ def reference_logits(model: Model, ids: list[int]) -> np.ndarray:
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_forward_equals_the_plain_decoder(options):
-    model = build(*options)
+    check_against_the_plain_decoder(build(*options))
+
+
+@pytest.mark.parametrize("options", MORE_OPTIONS, ids=str)
+def test_forward_equals_the_plain_decoder_with_more_options(options):
+    check_against_the_plain_decoder(build(num_kv_heads=2, **options))
+
+
+def check_against_the_plain_decoder(model):
     ids = [1, 5, 2, 12, 0, 7, 7, 3]
     np.testing.assert_allclose(model.forward(ids), reference_logits(model, ids), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_every_way_through_the_cache_gives_the_same_logits(options):
-    model = build(*options)
+    check_every_way_through_the_cache(build(*options))
+
+
+@pytest.mark.parametrize("options", MORE_OPTIONS, ids=str)
+def test_every_way_through_the_cache_gives_the_same_logits_with_more_options(options):
+    check_every_way_through_the_cache(build(num_kv_heads=2, **options))
+
+
+def check_every_way_through_the_cache(model):
     ids = np.random.default_rng(0).integers(13, size=24)
     whole = model.forward(ids)
     for cut in (1, 7, 23):
@@ -183,6 +221,14 @@ def test_recorded_attention_is_the_same_on_both_paths_and_causal():
         np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-6)
         for row in range(4):
             assert not weights[:, row, row + 3 :].any()
+
+
+def test_recorded_attention_ends_at_the_sliding_window():
+    model = build(sliding_window=3)
+    record = AttentionRecord(model.config, np.float64)
+    model.forward([1, 5, 2, 12, 0, 7], record=record)
+    for row, weights in enumerate(record.weights(0, 0, 6)[0]):
+        assert set(np.flatnonzero(weights)) == set(range(max(0, row - 2), row + 1))
 
 
 def test_stopwatch_names_every_part_and_changes_nothing():

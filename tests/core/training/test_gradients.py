@@ -7,6 +7,7 @@ import pytest
 
 from kvtui.core import layers
 from kvtui.core.config import ModelConfig, parameter_shapes
+from kvtui.core.errors import KvtuiError
 from kvtui.core.model import Model
 from kvtui.core.tokenizer import CharTokenizer
 from kvtui.core.training import gradients
@@ -256,3 +257,10 @@ def test_without_a_generator_nothing_is_dropped():
     run = make_pass(config, parameters, 0.5)
     run.rng = None
     assert window_loss(IDS, TARGETS, run, None) == loss_of(config, parameters)
+
+
+@pytest.mark.parametrize("choices", [{"query_key_norm": True}, {"sliding_window": 2}], ids=str)
+def test_what_has_no_backward_pass_is_refused(choices):
+    config = make_config(**choices)
+    with pytest.raises(KvtuiError, match="cannot be trained here"):
+        make_pass(config, random_parameters(config))
