@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-Shade = Literal["value", "key", "read"]
+from kvtui.core.events import Shade
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kvtui.core.commands import Shade
 from kvtui.core.layers import Array
 
+Shade = Literal["value", "key", "read"]
 EndReason = Literal["length", "stop", "cancelled"]
 Cut = Literal["top-k", "top-p", "greedy"]
 
