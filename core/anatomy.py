@@ -7,7 +7,8 @@ part in writing, and no measured time holds it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -36,6 +37,7 @@ def candidates(
     tokenizer: CharTokenizer,
     chosen: int | None = None,
     count: int = CANDIDATES,
+    also: Collection[int] = (),
 ) -> tuple[Candidate, ...]:
     """The likeliest tokens, before and after the settings; ``chosen`` is among them, even if it was an unlikely one.
 
@@ -44,7 +46,8 @@ def candidates(
         settings: how the sampler chooses.
         tokenizer: gives the tokens' text.
         chosen: the token that was written.
-        count: how many, beside a chosen one that is none of them.
+        count: how many, beside ``chosen`` and ``also`` where they are none of them.
+        also: ids that are wanted as well.
     """
     logs = log_softmax(logits)
     order = np.argsort(-logs, kind="stable")
@@ -55,8 +58,8 @@ def candidates(
         left = set(survivors(weights, settings).tolist())
     total = weights[list(left)].sum()
     ranked = [(rank, int(token)) for rank, token in enumerate(order[:count])]
-    if chosen is not None and all(token != chosen for _, token in ranked):
-        ranked.append((int(np.flatnonzero(order == chosen)[0]), chosen))
+    missing = {*also, *(() if chosen is None else (chosen,))} - {token for _, token in ranked}
+    ranked += sorted((int(np.flatnonzero(order == token)[0]), token) for token in missing)
 
     def cut_by(rank: int, token: int) -> Cut | None:
         if token in left:
@@ -178,18 +181,18 @@ class Inspector:
             raise KvtuiError("nothing stands before the first token: it was not predicted")
         started = perf_counter()
         logits, residuals = self._whole.follow(context)
-        choose_from = candidates(logits, settings, self._model.tokenizer, token)
+        choose = partial(candidates, settings=settings, tokenizer=self._model.tokenizer, chosen=token)
         lens = logit_lens(self._model, residuals, token)
         spread = self._whole.attention_entropy()
         off = tuple(sorted(set(heads_off)))
-        without = self._without(context, logits, settings, token, off, continuation) if off else None
+        without = self._without(context, logits, choose, off, continuation) if off else None
         return Inspection(
             position=position,
             id=token,
             text=self._model.tokenizer.decode([token]),
             written=written,
             context=len(context),
-            candidates=choose_from,
+            candidates=choose(logits),
             lens=lens,
             entropy=spread,
             without=without,
@@ -200,8 +203,7 @@ class Inspector:
         self,
         context: Sequence[int],
         whole: Array,
-        settings: SamplingSettings,
-        token: int,
+        choose: Callable[..., tuple[Candidate, ...]],
         heads_off: tuple[Head, ...],
         continuation: int,
     ) -> WithoutHeads:
@@ -211,7 +213,7 @@ class Inspector:
         return WithoutHeads(
             heads=heads_off,
             kl=kl_divergence(whole, logits),
-            candidates=candidates(logits, settings, self._model.tokenizer, token),
+            candidates=choose(logits, also=[candidate.id for candidate in choose(whole)]),
             continuation=self._reduced.continuation(logits, continuation),
             continuation_with=self._whole.continuation(whole, continuation),
         )

@@ -177,7 +177,7 @@ class WithoutHeads:
     Attributes:
         heads: (layer, head) pairs that are off.
         kl: KL(whole ‖ without) in nats: how much worse the prediction is for what the whole model would write.
-        candidates: as those of the whole model.
+        candidates: as those of the whole model, and what becomes of each of those.
         continuation: what would follow if the likeliest token is always taken; empty if it was not asked for.
         continuation_with: the same from the whole model.
     """

@@ -34,3 +34,9 @@ def symbol(text: str) -> str:
 def symbols(texts: tuple[str, ...] | list[str]) -> str:
     """The labels of several tokens, as many characters as there are tokens."""
     return "".join(map(symbol, texts))
+
+
+def label(text: str, width: int = 12) -> str:
+    """A token, or a stretch of text, in at most ``width`` visible characters, each one cell wide."""
+    shown = "".join(map(symbol, text)) if text else symbol(text)
+    return shown if len(shown) <= width else shown[: max(width - 1, 0)] + "…"

@@ -1,0 +1,68 @@
+"""A pane of lines that a function lays out: for panes that only show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.app import RenderResult
+from textual.geometry import Region, Size
+from textual.strip import Strip
+from textual.widget import Widget
+
+from kvtui.tui.lines import Line
+
+Draw = Callable[[int, int], list[Line]]
+
+
+class LinesPane(Widget):
+    """Shows what a function of width and height returns. Pieces are coloured by component classes.
+
+    Args:
+        draw: the lines for a width and a height in cells, until :meth:`show` brings another.
+        title: in the border.
+    """
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "lines--label",
+        "lines--figure",
+        "lines--bar",
+        "lines--chosen",
+        "lines--selected",
+        "lines--cut",
+        "lines--hint",
+    }
+
+    def __init__(self, draw: Draw, title: str = "", *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.border_title = title
+        self._draw = draw
+        self._lines: list[Strip] = []
+
+    def show(self, draw: Draw) -> None:
+        """Draw with this function from the next refresh on."""
+        self._draw = draw
+        self.refresh()
+
+    def render(self) -> RenderResult:
+        """Unused, as render_line draws; given so that nothing else is drawn."""
+        return ""
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Lay out once a refresh; render_line hands it out."""
+        self._lines = [self._strip(line) for line in self._drawn(self.size)]
+        return super().render_lines(crop)
+
+    def _drawn(self, size: Size) -> list[Line]:
+        return self._draw(size.width, size.height)[: size.height] if size.width and size.height else []
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the content."""
+        return self._lines[y] if y < len(self._lines) else Strip.blank(self.size.width, self.rich_style)
+
+    def _strip(self, line: Line) -> Strip:
+        style = self.get_component_rich_style
+        segments = [Segment(text, style(name) if name else self.rich_style) for text, name in line if text]
+        return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
