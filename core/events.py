@@ -30,6 +30,11 @@ class Parts:
     output: float = 0.0
     sampling: float = 0.0
 
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.embedding + self.qkv + self.attention + self.mlp + self.output + self.sampling
+
 
 @dataclass(frozen=True)
 class Prefill:
@@ -42,6 +47,7 @@ class Prefill:
         cache_bytes: bytes of keys and values in use afterwards.
         prompt: the text that was run, which is the end of the prompt where that was longer than the context.
         dropped: tokens of the prompt that did not fit.
+        parts: where the time went, if asked for.
     """
 
     tokens: int
@@ -50,6 +56,7 @@ class Prefill:
     cache_bytes: int
     prompt: str
     dropped: int = 0
+    parts: Parts | None = None
 
 
 @dataclass(frozen=True)
@@ -241,6 +248,40 @@ class CacheContents:
 
 
 @dataclass(frozen=True)
+class Breakdown:
+    """Where the time of one more token goes, with the cache and without, measured on request in turns.
+
+    Attributes:
+        context: positions, that token included.
+        cached: of one position that finds the others in the cache.
+        uncached: of running all positions, which is what a prefill of so many does as well.
+        rounds: uncached runs that the median was taken of.
+    """
+
+    context: int
+    cached: Parts
+    uncached: Parts
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine can do at most, measured on request.
+
+    Attributes:
+        bandwidth: bytes a second that matrix-vector products read.
+        flops: floating-point operations a second that products of large matrices reach.
+        bytes_read: what was read at a time to measure the bandwidth: as much as the model has weights.
+        threads: that the matrix library used.
+    """
+
+    bandwidth: float
+    flops: float
+    bytes_read: int
+    threads: int
+
+
+@dataclass(frozen=True)
 class End:
     """Generation is over. ``seconds`` is the model time of all tokens, without the prefill."""
 
@@ -337,7 +378,7 @@ class RaceEnd:
 
 
 RaceEvent = RaceEstimate | RacePrefill | RaceToken | RaceEnd
-Event = Prefill | Token | Evict | State | Attention | CacheContents | End | RaceEvent
+Event = Prefill | Token | Evict | State | Attention | CacheContents | Breakdown | Limits | End | RaceEvent
 _OPTIONAL = ("parts", "max_logit_error")  # left out of JSON where not asked for
 
 

@@ -130,13 +130,22 @@ class Generation:
 
     def prefill(self) -> events.Prefill:
         """Run the prompt."""
-        started = perf_counter_ns()
         self.computed = len(self.window)
+        started = perf_counter_ns()
+        if self._stopwatch:
+            self._stopwatch.start()
         logits = self._run_window()
         seconds = (perf_counter_ns() - started) / 1e9
         self.logits = logits.copy()
-        text = self.model.tokenizer.decode(self.window)
-        return events.Prefill(len(self.window), seconds, self.cache_on, self.cache.bytes_used, text, self.dropped)
+        return events.Prefill(
+            tokens=len(self.window),
+            seconds=seconds,
+            cache=self.cache_on,
+            cache_bytes=self.cache.bytes_used,
+            prompt=self.model.tokenizer.decode(self.window),
+            dropped=self.dropped,
+            parts=self._stopwatch.parts() if self._stopwatch else None,
+        )
 
     def write(self, token: int | None = None) -> Iterator[events.Evict | events.Token]:
         """One more token: sampled, or the one that is given. An ``evict`` first where the context is full."""
@@ -157,9 +166,9 @@ class Generation:
         return self.model.forward(missing, cache, record=self._record, stopwatch=self._stopwatch)[-1]
 
     def _next_token(self, given: int | None) -> events.Token:
+        started = perf_counter_ns()
         if self._stopwatch:
             self._stopwatch.start()
-        started = perf_counter_ns()
         token, logprob = self._sampler.sample(self.logits, given)
         if self._stopwatch:
             self._stopwatch.mark("sampling")

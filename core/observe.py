@@ -6,6 +6,7 @@ All are optional and off by default. None changes a number that the model comput
 
 from __future__ import annotations
 
+from itertools import pairwise
 from time import perf_counter_ns
 from typing import Any
 
@@ -18,26 +19,26 @@ from kvtui.core.layers import Array
 
 
 class Stopwatch:
-    """Adds the time since the last mark to the part that is named."""
+    """Notes the time at the end of each part. Adding up waits until :meth:`parts`, outside of what is measured."""
 
     def __init__(self) -> None:
-        self._nanoseconds: dict[str, int] = {}
-        self._last = perf_counter_ns()
+        self._marks: list[tuple[str, int]] = []
+        self.start()
 
     def start(self) -> None:
         """Forget what was measured and start at zero."""
-        self._nanoseconds.clear()
-        self._last = perf_counter_ns()
+        self._marks = [("", perf_counter_ns())]
 
     def mark(self, part: str) -> None:
         """The time since the last mark, or the start, belongs to ``part``, a field of :class:`Parts`."""
-        now = perf_counter_ns()
-        self._nanoseconds[part] = self._nanoseconds.get(part, 0) + now - self._last
-        self._last = now
+        self._marks.append((part, perf_counter_ns()))
 
     def parts(self) -> Parts:
         """Seconds by part."""
-        return Parts(**{part: value / 1e9 for part, value in self._nanoseconds.items()})
+        nanoseconds: dict[str, int] = {}
+        for (_, start), (part, end) in pairwise(self._marks):
+            nanoseconds[part] = nanoseconds.get(part, 0) + end - start
+        return Parts(**{part: value / 1e9 for part, value in nanoseconds.items()})
 
 
 class AttentionRecord:

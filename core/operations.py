@@ -1,4 +1,4 @@
-"""Counted operations: how many multiply-adds a pass through the decoder takes, and so what the cache saves.
+"""Counted operations: how many multiply-adds a pass through the decoder takes and how many bytes it has to read.
 
 Counted are the products of matrices and vectors, which are nearly all of the work: projections, attention scores,
 weighted values, MLP and logits. Not counted are norms, softmax, rotations and activations.
@@ -32,6 +32,57 @@ class MultiplyAdds:
     def total(self) -> int:
         """All of them."""
         return self.projections + self.attention + self.mlp + self.logits
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one part of a pass takes at least.
+
+    Attributes:
+        operations: floating-point operations, two for each multiply-add.
+        bytes_read: of weights, and of keys and values, each counted once however often a pass comes back to it.
+    """
+
+    operations: int
+    bytes_read: int
+
+    @property
+    def intensity(self) -> float:
+        """Floating-point operations a byte: few of them wait for memory, many of them for the processor."""
+        return self.operations / self.bytes_read if self.bytes_read else 0.0
+
+
+def part_costs(config: ModelConfig, new: int, seen: int, itemsize: int = 4) -> dict[str, Cost]:
+    """What each part of running the last ``new`` of ``seen`` positions takes, by the names of :class:`Parts`.
+
+    The order is that of the pass. Numbers between the parts are not counted: they are few and stay in the processor.
+
+    Args:
+        config: the model's shape.
+        new: positions to run, T.
+        seen: positions there are then, S.
+        itemsize: bytes of a number.
+    """
+    layers, width = config.num_layers, config.embed_dim
+    whole = multiply_adds(config, new, seen)
+    qkv = width * (config.query_dim + 2 * config.kv_dim)  # weights of a layer
+    output = config.query_dim * width
+    mlp = (3 if config.mlp == "swiglu" else 2) * width * config.mlp_dim
+    logits = width * config.vocab_size
+    positions = 2 if config.position == "learned" else 1
+    keys_and_values = 2 * config.kv_dim * seen
+
+    def cost(multiply_adds: int, numbers: int) -> Cost:
+        return Cost(2 * multiply_adds, numbers * itemsize)
+
+    return {
+        "embedding": cost(0, positions * new * width),
+        "qkv": cost(layers * new * qkv, layers * qkv),
+        "attention": cost(whole.attention + layers * new * output, layers * (output + keys_and_values)),
+        "mlp": cost(whole.mlp, layers * mlp),
+        "output": cost(whole.logits, logits),
+        "sampling": cost(0, config.vocab_size),
+    }
 
 
 def multiply_adds(config: ModelConfig, new: int, seen: int, block: int = QUERY_BLOCK) -> MultiplyAdds:

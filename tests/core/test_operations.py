@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import pytest
 
 from kvtui.core import CharTokenizer, KVCache, Model, ModelConfig
 from kvtui.core.config import parameter_count, parameter_shapes
-from kvtui.core.operations import multiply_adds
+from kvtui.core.events import Parts
+from kvtui.core.operations import multiply_adds, part_costs
 
 CONFIG = ModelConfig(
     vocab_size=7,
@@ -83,3 +84,28 @@ def test_a_cached_step_reads_every_weight_once() -> None:
     parts = multiply_adds(CONFIG, 1, 100)
     norms_and_embedding = (2 * CONFIG.num_layers + 1) * CONFIG.embed_dim + CONFIG.vocab_size * CONFIG.embed_dim
     assert parts.total - parts.attention == parameter_count(CONFIG) - norms_and_embedding
+
+
+@pytest.mark.parametrize("changes", [{}, {"mlp": "swiglu", "num_kv_heads": 2}, {"tied_output": True}])
+@pytest.mark.parametrize(("new", "seen"), [(1, 1), (1, 90), (90, 90), (7, 90)])
+def test_parts_make_up_the_whole(changes: dict[str, Any], new: int, seen: int) -> None:
+    config = replace(CONFIG, **changes)
+    costs = part_costs(config, new, seen)
+    assert list(costs) == [field.name for field in fields(Parts)]
+    assert sum(cost.operations for cost in costs.values()) == 2 * multiply_adds(config, new, seen).total
+
+
+@pytest.mark.parametrize("changes", [{}, {"mlp": "swiglu", "num_kv_heads": 2}, {"position": "learned"}])
+def test_a_cached_step_reads_the_weights_and_the_cache(changes: dict[str, Any]) -> None:
+    config = replace(CONFIG, **changes)
+    costs = part_costs(config, 1, 90, itemsize=8)
+    shapes = parameter_shapes(config)
+    products = [name for name, shape in shapes.items() if len(shape) == 2 and not name.endswith("embedding")]
+    weights = 8 * sum(int(np.prod(shapes[name])) for name in products)
+    looked_up = 8 * config.embed_dim * (2 if config.position == "learned" else 1)
+    logits = 8 * config.vocab_size
+    cache = 90 * config.cache_bytes_per_token(8)
+    assert sum(cost.bytes_read for cost in costs.values()) == weights + looked_up + logits + cache
+    assert costs["mlp"].intensity == pytest.approx(2 / 8)
+    assert part_costs(config, 90, 90, itemsize=8)["mlp"].intensity == pytest.approx(90 * 2 / 8)
+    assert costs["sampling"].intensity == 0
