@@ -6,7 +6,7 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.generation import Generation, generate
 from kvtui.core.model import Model, load
 from kvtui.core.sampling import SamplingSettings
-from kvtui.core.tokenizer import CharTokenizer
+from kvtui.core.tokenizer import CharTokenizer, Tokenizer
 
 __all__ = [
     "CharTokenizer",
@@ -16,6 +16,7 @@ __all__ = [
     "Model",
     "ModelConfig",
     "SamplingSettings",
+    "Tokenizer",
     "generate",
     "load",
 ]

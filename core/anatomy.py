@@ -20,7 +20,7 @@ from kvtui.core.layers import Array, IntArray
 from kvtui.core.model import Head, Model
 from kvtui.core.observe import AttentionRecord, ResidualRecord
 from kvtui.core.sampling import SamplingSettings, survivors
-from kvtui.core.tokenizer import CharTokenizer
+from kvtui.core.tokenizer import Tokenizer
 
 CANDIDATES = 10
 
@@ -34,7 +34,7 @@ def entropy(weights: Array) -> Array:
 def candidates(
     logits: Array,
     settings: SamplingSettings,
-    tokenizer: CharTokenizer,
+    tokenizer: Tokenizer,
     chosen: int | None = None,
     count: int = CANDIDATES,
     also: Collection[int] = (),
@@ -72,7 +72,7 @@ def candidates(
         Candidate(
             rank=rank,
             id=token,
-            text=tokenizer.decode([token]),
+            text=tokenizer.piece(token),
             probability=float(np.exp(logs[token])),
             sampled=float(weights[token] / total) if token in left else 0.0,
             cut_by=cut_by(rank, token),
@@ -98,7 +98,7 @@ def logit_lens(model: Model, residuals: Array, chosen: int) -> tuple[LensLayer, 
     return tuple(
         LensLayer(
             id=int(top),
-            text=model.tokenizer.decode([int(top)]),
+            text=model.tokenizer.piece(int(top)),
             probability=float(np.exp(row[top])),
             chosen_probability=float(np.exp(row[chosen])),
         )
@@ -189,7 +189,7 @@ class Inspector:
         return Inspection(
             position=position,
             id=token,
-            text=self._model.tokenizer.decode([token]),
+            text=self._model.tokenizer.piece(token),
             written=written,
             context=len(context),
             candidates=choose(logits),

@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array
-from kvtui.core.tokenizer import CharTokenizer
+from kvtui.core.tokenizer import CharTokenizer, Tokenizer
 
 FORMAT = "kvtui-1"
 _DTYPES = {"F16", "F32", "F64"}
@@ -29,7 +29,7 @@ class Checkpoint:
     """What a model file holds. ``training`` is the record of how the model came about, empty if unknown."""
 
     config: ModelConfig
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     parameters: dict[str, Array]
     training: dict[str, Any]
     path: Path

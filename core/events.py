@@ -66,7 +66,9 @@ class Token:
     Attributes:
         step: from 0.
         position: place in the whole text, the prompt included.
-        id: the token, ``text`` as characters.
+        id: the token.
+        text: what it adds to the text. Empty for a special token, and for one that ends within a character: the token
+            that completes the character brings it.
         logprob: log-probability in nats under the model itself (temperature 1, nothing cut off).
         seconds: model time of this token: sampling it and running it.
         cache: whether the cache was on.
@@ -127,7 +129,7 @@ class Attention:
         heads: the heads in ``weights``.
         first_row: place in the window of the first query row.
         weights: (heads, rows, keys) float32; a row sums to 1, and keys after it are 0.
-        keys: the characters of all keys, a string or list entry each.
+        keys: the tokens of all keys as labels, a string or list entry each.
         position: place in the whole text of the first key.
     """
 
@@ -145,7 +147,7 @@ class Candidate:
 
     Attributes:
         rank: 0 for the likeliest.
-        id: the token, ``text`` as characters.
+        id: the token, ``text`` its label.
         probability: under the model itself (temperature 1, nothing cut off), 0 to 1.
         sampled: the chance that it had with the sampling settings, 0 to 1.
         cut_by: what left it no chance: ``top-k``, ``top-p``, or ``greedy`` at temperature 0; None if it had one.
@@ -166,7 +168,7 @@ class LensLayer:
     """What the model would predict if it ended after a layer (the logit lens, nostalgebraist 2020).
 
     Attributes:
-        id: the likeliest token, ``text`` as characters.
+        id: the likeliest token, ``text`` its label.
         probability: of it, 0 to 1.
         chosen_probability: of the token that was written, 0 to 1.
     """
@@ -204,7 +206,7 @@ class Inspection:
 
     Attributes:
         position: of the token in the whole text.
-        id: the token, ``text`` as characters.
+        id: the token, ``text`` its label.
         written: False for a token of the prompt, which was given and not chosen.
         context: positions that the prediction could attend to.
         candidates: the likeliest tokens, the one that was written among them.

@@ -17,6 +17,7 @@ from kvtui.core.memory import resident_bytes
 from kvtui.core.model import Model
 from kvtui.core.observe import AttentionRecord, Stopwatch
 from kvtui.core.sampling import Sampler, SamplingSettings
+from kvtui.core.tokenizer import TextStream
 
 
 class Generation:
@@ -68,6 +69,7 @@ class Generation:
         self._record = AttentionRecord(model.config, model.dtype) if observe else None
         self._stopwatch = Stopwatch() if parts else None
         self._verify = verify
+        self._text = TextStream(model.tokenizer, self.window[-1])
         self._steps_allowed = 0
         self._cancelled = False
         self._due = 0.0
@@ -80,16 +82,20 @@ class Generation:
         return self.dropped + len(self.window) - 1
 
     def run(self) -> Iterator[events.Event]:
-        """Prefill, then a token after the other until the length is reached or someone says stop."""
+        """Prefill, then a token after the other until the length is reached, the model ends the text, or a command."""
         yield self.prefill()
         self._due = time.perf_counter()
-        while self._max_new_tokens is None or self.written < self._max_new_tokens:
+        reason: events.EndReason = "length"
+        while reason == "length" and (self._max_new_tokens is None or self.written < self._max_new_tokens):
             yield from self._obey()
             if self._cancelled:
+                reason = "cancelled"
                 break
             yield from self.write()
+            if self.window[-1] in self.model.tokenizer.stop_ids:
+                reason = "stop"
         rate = self.written / self.seconds if self.seconds else 0.0
-        yield events.End("cancelled" if self._cancelled else "length", self.written, self.seconds, rate)
+        yield events.End(reason, self.written, self.seconds, rate)
 
     def answer(self, question: ask.ShowAttention | ask.ShowCache) -> events.Event:
         """What was asked for; after the end of the run as well."""
@@ -115,7 +121,7 @@ class Generation:
                 f"rows {wanted.first_row} to {wanted.last_row} are not in the window of {len(self.window)}"
             )
         weights = self._record.weights(wanted.layer, first, last)[list(heads)]
-        keys = tuple(self.model.tokenizer.decode([token]) for token in self.window[:last])
+        keys = tuple(map(self.model.tokenizer.piece, self.window[:last]))
         return events.Attention(wanted.layer, heads, first, weights, keys, self.dropped)
 
     def cache_contents(self, wanted: ask.ShowCache) -> events.CacheContents:
@@ -181,7 +187,7 @@ class Generation:
             step=self.written,
             position=self.position,
             id=token,
-            text=self.model.tokenizer.decode([token]),
+            text=self._text.add(token),
             logprob=logprob,
             seconds=seconds,
             cache=self.cache_on,

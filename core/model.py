@@ -21,7 +21,7 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.observe import AttentionRecord, ResidualRecord, Stopwatch
 from kvtui.core.step import DecodeStep
-from kvtui.core.tokenizer import CharTokenizer
+from kvtui.core.tokenizer import Tokenizer
 
 Head = tuple[int, int]  # layer and head, both counted from 0
 
@@ -46,7 +46,7 @@ class Model:
     def __init__(
         self,
         config: ModelConfig,
-        tokenizer: CharTokenizer,
+        tokenizer: Tokenizer,
         parameters: dict[str, Array],
         name: str = "model",
         training: dict[str, Any] | None = None,

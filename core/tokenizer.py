@@ -1,16 +1,96 @@
-"""Characters to ids and back."""
+"""Text to ids and back: what every tokenizer offers, how text is put together token by token, and the tokenizer of
+character models. Those of other models are in :mod:`kvtui.core.formats`."""
 
 from __future__ import annotations
 
+import codecs
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from kvtui.core.errors import KvtuiError
+
+
+class Tokenizer(Protocol):
+    """What the rest of the program asks of a tokenizer. A token stands for bytes: a character may take several."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens; the model's vocabulary may be larger, with ids that stand for nothing."""
+
+    @property
+    def start_id(self) -> int:
+        """The token that an empty prompt starts from."""
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The tokens that end a text."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, with what the model expects at its beginning."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids. Special tokens have none; bytes that are no UTF-8 become U+FFFD."""
+
+    def piece(self, index: int) -> str:
+        """One token by itself, as a label: special tokens have their names, parts of characters are ``<0xE4>``."""
+
+    def token_bytes(self, index: int, previous: int | None = None) -> bytes:
+        """What a token adds to a text whose last token is ``previous`` (None: it begins the text)."""
+
+    def split_known(self, text: str) -> tuple[str, list[str]]:
+        """The text without the characters that the model never saw, and those characters, each named once."""
+
+
+class TextStream:
+    """The text of tokens as they come, never half a character.
+
+    A token that ends within a character gives the text up to that character, perhaps none; the token that completes it
+    gives the character. Together the pieces are what ``tokenizer.decode`` gives.
+
+    Args:
+        tokenizer: knows the tokens' bytes.
+        previous: the token before the first one; None if there is none.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, previous: int | None = None) -> None:
+        self._tokenizer = tokenizer
+        self._previous = previous
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, index: int, final: bool = False) -> str:
+        """The text that this token completes; with ``final`` an unfinished character becomes U+FFFD."""
+        data = self._tokenizer.token_bytes(index, self._previous)
+        self._previous = index
+        return self._decoder.decode(data, final)
+
+
+def decode_tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
+    """What :meth:`Tokenizer.decode` promises, from the tokens' bytes."""
+    data, previous = bytearray(), None
+    for index in ids:
+        data += tokenizer.token_bytes(index, previous)
+        previous = index
+    return data.decode("utf-8", "replace")
+
+
+def describe_bytes(data: bytes) -> str:
+    """Text where the bytes are whole characters, ``<0xE4>`` for each byte where they are not."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "".join(f"<0x{byte:02X}>" for byte in data)
 
 
 def describe_character(character: str) -> str:
     """A character as a reader can see it: ``'é' (U+00E9)``."""
     return f"{character!r} (U+{ord(character):04X})"
+
+
+def describe_start(tokenizer: Tokenizer) -> str:
+    """What an empty prompt starts from, in words."""
+    piece = tokenizer.piece(tokenizer.start_id)
+    return "a newline" if piece == "\n" else describe_character(piece) if len(piece) == 1 else f"the token {piece}"
 
 
 class CharTokenizer:
@@ -45,6 +125,11 @@ class CharTokenizer:
         return len(self.vocabulary)
 
     @property
+    def stop_ids(self) -> frozenset[int]:
+        """None: a character model never ends."""
+        return frozenset()
+
+    @property
     def start_id(self) -> int:
         """The id that an empty prompt starts from: a newline where the vocabulary has one, else the first character."""
         return self._ids.get("\n", 0)
@@ -72,12 +157,21 @@ class CharTokenizer:
         Raises:
             KvtuiError: an id outside the vocabulary.
         """
-        characters = []
-        for index in ids:
-            if not 0 <= index < len(self.vocabulary):
-                raise KvtuiError(f"id {index} is outside the vocabulary of {len(self.vocabulary)}")
-            characters.append(self.vocabulary[index])
-        return "".join(characters)
+        return "".join(map(self.piece, ids))
+
+    def piece(self, index: int) -> str:
+        """The character of an id.
+
+        Raises:
+            KvtuiError: an id outside the vocabulary.
+        """
+        if not 0 <= index < len(self.vocabulary):
+            raise KvtuiError(f"id {index} is outside the vocabulary of {len(self.vocabulary)}")
+        return self.vocabulary[index]
+
+    def token_bytes(self, index: int, previous: int | None = None) -> bytes:
+        """The character of an id, in UTF-8."""
+        return self.piece(index).encode()
 
     def split_known(self, text: str) -> tuple[str, list[str]]:
         """The text without the characters that the model never saw, and those characters, each named once.

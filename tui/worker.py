@@ -22,7 +22,7 @@ from kvtui.core import Generation, KvtuiError, Model, load
 from kvtui.core import commands as ask
 from kvtui.core.config import parameter_count
 from kvtui.core.events import Event
-from kvtui.core.tokenizer import describe_character
+from kvtui.core.tokenizer import describe_character, describe_start
 from kvtui.tui.wire import Batch, Notice, Ready, Refused, Report, Request, Shutdown, Start, read_frame, write_frame
 
 BATCH_SECONDS = 0.03
@@ -178,9 +178,7 @@ class Worker:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             self._outbox.send(Notice(start.run, f"dropped from the prompt, as the model never saw it: {names}{more}"))
         if not known:
-            first = tokenizer.decode([tokenizer.start_id])
-            name = "a newline" if first == "\n" else describe_character(first)
-            self._outbox.send(Notice(start.run, f"the prompt is empty: starting from {name}"))
+            self._outbox.send(Notice(start.run, f"the prompt is empty: starting from {describe_start(tokenizer)}"))
         return known
 
 

@@ -269,3 +269,17 @@ def test_every_event_is_json(model):
     plain = to_json(next(event for event in generate(model, "a", max_new_tokens=1) if isinstance(event, Token)))
     assert "max_logit_error" not in plain
     assert "parts" not in plain
+
+
+class Ending(CharTokenizer):
+    """A tokenizer with tokens that end a text."""
+
+    stop_ids = frozenset({3})
+
+
+def test_the_text_ends_with_an_end_of_text_token(model):
+    ending = Model(model.config, Ending(model.tokenizer.vocabulary), model.parameters)
+    without = [event.id for event in generate(model, "ab", max_new_tokens=200, seed=2) if isinstance(event, Token)]
+    assert 3 in without
+    *_, last, end = generate(ending, "ab", max_new_tokens=200, seed=2)
+    assert (last.id, end.reason, end.tokens) == (3, "stop", without.index(3) + 1)

@@ -5,7 +5,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from kvtui.core.errors import KvtuiError
-from kvtui.core.tokenizer import CharTokenizer, describe_character
+from kvtui.core.tokenizer import (
+    CharTokenizer,
+    TextStream,
+    decode_tokens,
+    describe_bytes,
+    describe_character,
+    describe_start,
+)
 
 relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
@@ -144,3 +151,59 @@ def test_a_described_character_can_be_seen_and_found(character):
 def test_control_characters_cannot_be_in_a_vocabulary(character):
     with pytest.raises(KvtuiError, match=rf"control character .*U\+{ord(character):04X}"):
         CharTokenizer(["a", character])
+
+
+class Bytes:
+    """One token a byte, and 256 for a special token; no more of a tokenizer than a stream of text needs."""
+
+    start_id = 256
+
+    def token_bytes(self, index, previous=None):
+        return b"" if index == 256 else bytes([index])
+
+    def piece(self, index):
+        return "<s>" if index == 256 else describe_bytes(bytes([index]))
+
+
+@relaxed
+@given(st.text())
+def test_a_stream_never_shows_half_a_character_and_adds_up_to_the_text(text):
+    stream, shown = TextStream(Bytes()), ""
+    for count, index in enumerate(text.encode(), 1):
+        shown += stream.add(index)
+        assert text.startswith(shown)
+        assert 0 <= count - len(shown.encode()) <= 3
+    assert shown == text
+
+
+@relaxed
+@given(st.lists(st.integers(0, 256)))
+def test_a_stream_of_any_tokens_is_the_text_that_decoding_gives(ids):
+    stream = TextStream(Bytes())
+    parts = [stream.add(index, final=count == len(ids)) for count, index in enumerate(ids, 1)]
+    assert "".join(parts) == decode_tokens(Bytes(), ids) == bytes(i for i in ids if i < 256).decode("utf-8", "replace")
+
+
+def test_a_character_comes_with_the_token_that_completes_it():
+    stream = TextStream(Bytes())
+    assert [stream.add(index) for index in "aé😀".encode()] == ["a", "", "é", "", "", "", "😀"]
+    assert [stream.add(index) for index in (0xE4, 0xB8, ord("a"))] == ["", "", "\ufffda"]
+
+
+def test_labels_name_what_cannot_be_seen():
+    assert [describe_bytes(data) for data in (b" cat", "é".encode(), b"\xc3", b"a\xff")] == [
+        " cat",
+        "é",
+        "<0xC3>",
+        "<0x61><0xFF>",
+    ]
+    assert describe_start(Bytes()) == "the token <s>"
+    assert describe_start(CharTokenizer("ab\n")) == "a newline"
+    assert describe_start(CharTokenizer("ab")) == "'a' (U+0061)"
+
+
+def test_a_character_model_never_ends_and_its_tokens_are_their_characters():
+    tokenizer = CharTokenizer("aé\n")
+    assert tokenizer.stop_ids == frozenset()
+    assert [tokenizer.piece(index) for index in range(3)] == ["a", "é", "\n"]
+    assert tokenizer.token_bytes(1, 0) == "é".encode()

@@ -14,6 +14,7 @@ from kvtui.core.attention_maps import attention_maps, check_index
 from kvtui.core.benchmark import benchmark, machine
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Token
+from kvtui.core.tokenizer import describe_start
 from kvtui.tui.cli.options import Whole, model_option, seed_option
 from kvtui.tui.cli.progress import counting_bar
 from kvtui.tui.cli.streams import note, read_stdin
@@ -212,9 +213,8 @@ def _prompt(model: Model, prompt: str | None) -> str:
         KvtuiError: the prompt is there but empty.
     """
     if prompt is None:
-        start = model.tokenizer.decode([model.tokenizer.start_id])
-        note(f"no PROMPT was given: starting from {'a newline' if start == chr(10) else repr(start)}")
-        return start
+        note(f"no PROMPT was given: starting from {describe_start(model.tokenizer)}")
+        return ""
     text = read_stdin() if prompt == "-" else prompt
     if not text:
         raise KvtuiError("the prompt is empty: give some text to start from, such as 'ROMEO:'")

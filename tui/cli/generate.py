@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from kvtui.core import events, generate, load
-from kvtui.core.tokenizer import describe_character
+from kvtui.core.tokenizer import describe_start
 from kvtui.tui.cli.options import MOST_TOKENS, Whole, model_option, sampling_options, sampling_settings
 from kvtui.tui.cli.streams import StopOnInterrupt, note, read_stdin, write, write_json
 
@@ -49,8 +49,7 @@ def generate_text(
     text = read_stdin() if prompt == "-" else prompt
     decoder = load(model)
     if not text:
-        start = decoder.tokenizer.decode([decoder.tokenizer.start_id])
-        note(f"the prompt is empty: starting from {'a newline' if start == chr(10) else describe_character(start)}")
+        note(f"the prompt is empty: starting from {describe_start(decoder.tokenizer)}")
     # Weights may be so large that they overflow; the sampler says so, NumPy need not warn as well.
     with StopOnInterrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
         stream = generate(
