@@ -43,7 +43,7 @@ def describe(model: Model) -> dict[str, Any]:
         "cache_bytes_per_token": per_token,
         "cache_bytes_full_context": per_token * config.context_length,
         "config": config.to_dict(),
-        "vocabulary": list(model.tokenizer.vocabulary),
+        "vocabulary": [model.tokenizer.piece(index) for index in range(model.tokenizer.vocab_size)],
         "training": model.training,
     }
 
