@@ -8,15 +8,19 @@ The loss is that of ``kvtui eval TEXT --last 0.1``, measured here once more on t
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kvtui.core import Model, generate, load
+from kvtui.core.benchmark import machine
 from kvtui.core.config import parameter_count
 from kvtui.core.evaluation import evaluate
 from kvtui.core.events import Token
-from kvtui.core.training.loop import VALIDATION_SHARE
+from kvtui.core.training.loop import VALIDATION_SHARE, TrainingSettings
+from kvtui.tui.cli.train import SETTINGS
 
 CARD = """\
 # {name}
@@ -32,7 +36,7 @@ character at a time. Trained from random weights with kvtui's own NumPy trainer;
 | vocabulary | {vocabulary} characters |
 | stored as | {dtype} safetensors, {size:.1f} MB |
 | data | tinyshakespeare, {characters:,} characters, SHA-256 `{sha}`; the last 10 % held back |
-| training | {steps:,} steps, {tokens:,} characters seen, {minutes:.0f} minutes on two cores of an AMD EPYC |
+| training | {steps:,} steps, {tokens:,} characters seen, {minutes:.0f} minutes; {machine} |
 | seed | {seed} |
 | **loss over the whole last 10 %** | **{loss:.4f} nats per character** (perplexity {perplexity:.3f}) |
 
@@ -42,7 +46,7 @@ publishes 1.4697 for a model of 10.7 M parameters on the same split, measured on
 Command:
 
 ```sh
-kvtui train tinyshakespeare.txt --out shakespeare.safetensors --steps {total_steps} --seed {seed}
+{command}
 ```
 
 ## Training curve
@@ -70,6 +74,17 @@ other than 3.
 """
 
 
+def training_command(settings: dict[str, Any]) -> str:
+    """The command that trains with these settings: every one that is not the default is named."""
+    length = f"--steps {settings['steps']}" if settings["steps"] is not None else f"--minutes {settings['minutes']:g}"
+    words = ["kvtui train tinyshakespeare.txt --out shakespeare.safetensors", length]
+    defaults = asdict(TrainingSettings())
+    for flag, name, _, _ in SETTINGS:
+        if settings[name] != defaults[name]:
+            words.append(f"{flag} {settings[name]}")
+    return " ".join(words)
+
+
 def curve(model: Model) -> str:
     """A table of the curve, with a bar for the held-back loss."""
     lines = [" step   batch   held back"]
@@ -79,9 +94,8 @@ def curve(model: Model) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    text = Path(sys.argv[1]).read_text()
-    model = load()
+def card(model: Model, text: str) -> str:
+    """The card of a model that was trained on a text, in Markdown."""
     assert model.path is not None
     record, config = model.training, model.config
     ids = np.array(model.tokenizer.encode(text))
@@ -89,7 +103,7 @@ def main() -> None:
     sample = "".join(
         event.text for event in generate(model, "ROMEO:", max_new_tokens=400, seed=7) if isinstance(event, Token)
     )
-    card = CARD.format(
+    return CARD.format(
         name=model.name,
         parameters=parameter_count(config),
         layers=config.num_layers,
@@ -104,9 +118,10 @@ def main() -> None:
         characters=len(text),
         sha=record["text_sha256"],
         steps=record["steps"],
-        total_steps=record["settings"]["steps"],
+        command=training_command(record["settings"]),
         tokens=record["tokens"],
         minutes=record["minutes"],
+        machine=record.get("machine") or machine(),
         seed=record["settings"]["seed"],
         loss=result.loss,
         perplexity=result.perplexity,
@@ -114,8 +129,14 @@ def main() -> None:
         curve=curve(model),
         sample="ROMEO:" + sample,
     )
-    model.path.with_suffix(".md").write_text(card)
-    print(f"{result.loss:.4f} nats per character over {result.tokens:,}; wrote {model.path.with_suffix('.md')}")
+
+
+def main() -> None:
+    model = load()
+    assert model.path is not None
+    path = model.path.with_suffix(".md")
+    path.write_text(card(model, Path(sys.argv[1]).read_text()))
+    print(f"wrote {path}")
 
 
 if __name__ == "__main__":

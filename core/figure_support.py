@@ -144,12 +144,12 @@ def mark_prompt_on_map(ax: Axes, prompt_tokens: int, tokens: int, labelled: bool
         ax.annotate(
             "prompt ends",
             (edge, edge),
-            (12, 4),
+            (16, 0),
             textcoords="offset points",
             fontsize=8,
             color="0.1",
             arrowprops={"arrowstyle": "-", "color": "0.1", "linewidth": 0.8},
-            va="bottom",
+            va="center",
         )
 
 

@@ -7,6 +7,7 @@ single plot take ``ax=`` to draw into a figure of yours.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import ceil
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,8 @@ def attention_grid(
 ) -> Figure:
     """Small heat maps side by side, a row for each layer and a column for each head; by default all of both.
 
+    The maps of a single layer or a single head fill as square a page as they can.
+
     Raises:
         KvtuiError: there is no such layer or head, none is asked for, or Matplotlib is missing.
     """
@@ -90,27 +93,36 @@ def attention_grid(
         maps.check_layer(layer)
     for head in heads:
         maps.check_head(head)
-    side = min(4.0, max(1.2, 11.0 / max(len(layers), len(heads))))  # inches of one heat map
-    figure = new_figure(side * len(heads) + 1.6, side * len(layers) + 1.2)
+    maps_shown = [(layer, head) for layer in layers for head in heads]
+    columns = len(heads)
+    single = len(layers) == 1 or len(heads) == 1
+    if single:  # one row or one column would be a thin strip: fill a page instead
+        columns = ceil(len(maps_shown) ** 0.5)
+    rows = ceil(len(maps_shown) / columns)
+    side = min(4.0, max(1.2, 11.0 / max(rows, columns)))  # inches of one heat map
+    figure = new_figure(side * columns + 1.6, side * rows + 1.2)
     pool = -(-len(maps.tokens) // GRID_CELLS)
-    grid = figure.subplots(len(layers), len(heads), squeeze=False)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for ax in grid.flat[len(maps_shown) :]:
+        ax.set_axis_off()
     image = None
-    for row, layer in enumerate(layers):
-        for column, head in enumerate(heads):
-            ax = grid[row, column]
-            image = heat_map(ax, maps.weights[layer, head], pool=pool)
-            mark_prompt_on_map(ax, maps.prompt_tokens, len(maps.tokens))
-            ax.set_xticks([])
-            ax.set_yticks([])
-            if row == 0:
-                ax.set_title(f"head {head}", fontsize=9)
-            if column == 0:
-                ax.set_ylabel(f"layer {layer}", fontsize=9)
+    for (layer, head), ax in zip(maps_shown, grid.flat, strict=False):
+        image = heat_map(ax, maps.weights[layer, head], pool=pool)
+        mark_prompt_on_map(ax, maps.prompt_tokens, len(maps.tokens))
+        ax.set_xticks([])
+        ax.set_yticks([])
+        if single:
+            ax.set_title(f"layer {layer}, head {head}", fontsize=9)
+            continue
+        if layer == layers[0]:
+            ax.set_title(f"head {head}", fontsize=9)
+        if head == heads[0]:
+            ax.set_ylabel(f"layer {layer}", fontsize=9)
     assert image is not None
-    bar = figure.colorbar(image, ax=grid, shrink=min(1.0, 4.0 / (side * len(layers))), aspect=30)
+    bar = figure.colorbar(image, ax=grid, shrink=min(1.0, 4.0 / (side * rows)), aspect=30)
     bar.set_label(f"attention weight\n{WEIGHT_SCALE}", fontsize=8)
     cells = f", a cell the greatest of {pool} × {pool} weights" if pool > 1 else ""
-    figure.suptitle(f"{_what(maps)}: queries in rows, keys in columns{cells}", fontsize=10)
+    figure.suptitle(f"{_what(maps)}\nqueries in rows, keys in columns{cells}", fontsize=10)
     return figure
 
 
@@ -265,6 +277,7 @@ def _mark_speed_up(ax: Axes, cached: Timing, uncached: Timing) -> None:
         ha="right",
         va="center",
         fontsize=9,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
     )
 
 

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from threadpoolctl import threadpool_limits
 
 from kvtui.core import layers
+from kvtui.core.benchmark import machine
 from kvtui.core.checkpoint import save_checkpoint, write_atomically
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError
@@ -145,6 +146,7 @@ class Run:
             "steps": self.step,
             "tokens": tokens,
             "minutes": round(self.seconds / 60, 1),
+            "machine": machine(),
             "settings": asdict(self.settings),
             "curve": self.curve,
         }

@@ -59,6 +59,14 @@ def test_the_cache_does_not_change_the_text(kvtui: Kvtui, tiny_model_file: Path,
     assert {line["cache"] for line in uncached if line["event"] == "token"} == {False}
 
 
+def test_the_bundled_model_writes_the_same_ids_with_no_cache(kvtui: Kvtui) -> None:
+    common = ["generate", "ROMEO:", "-n", 200, "--seed", 7, "--json"]
+    cached, uncached = events(kvtui(*common).out), events(kvtui(*common, "--no-cache").out)
+    ids = [line["id"] for line in cached if line["event"] == "token"]
+    assert len(ids) == 200
+    assert ids == [line["id"] for line in uncached if line["event"] == "token"]
+
+
 def test_verify_reports_the_difference(kvtui: Kvtui, tiny_model_file: Path) -> None:
     outcome = kvtui("generate", "ROMEO:", "-n", 5, "--model", tiny_model_file, "--verify")
     assert "greatest logit difference" in outcome.err

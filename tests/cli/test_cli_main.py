@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from calling import Kvtui, arguments, assert_refused
 
+from kvtui.core import Model
+
 COMMANDS = ["bench", "eval", "generate", "info", "train"]
 
 
@@ -82,6 +84,36 @@ def test_ctrl_c_ends_generate_in_good_order(tiny_model_file: Path) -> None:
         assert process.wait(timeout=60) == 130
     assert json.loads(first)["event"] == "prefill"
     assert json.loads(last)["reason"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("eval", "text.txt"),
+        ("bench", "--repeats", 9),
+        ("figure", "timing", "-o", "a.png"),
+        ("figure", "attention", "A", "-o", "a.png"),
+    ],
+    ids=lambda args: " ".join(map(str, args[:2])),
+)
+def test_ctrl_c_ends_every_command_at_once(
+    kvtui: Kvtui, tmp_path: Path, tiny_model_file: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[object, ...]
+) -> None:
+    if args[0] == "figure":
+        pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install 'kvtui[plot]'")
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text("To be or not to be\n" * 40)
+    forward = Model.forward
+
+    def interrupted(self: Model, *positional: object, **named: object) -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        return forward(self, *positional, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Model, "forward", interrupted)
+    outcome = kvtui(*args, "--model", tiny_model_file)
+    assert (outcome.status, outcome.out, outcome.err) == (130, "", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -59,6 +59,19 @@ def test_train_then_use_the_model(kvtui: Kvtui, text: Path, tmp_path: Path) -> N
     assert math.isclose(values["perplexity"], math.exp(values["loss"]))
 
 
+def test_a_log_file_gets_a_line_for_every_validation(kvtui: Kvtui, text: Path, tmp_path: Path) -> None:
+    outcome = kvtui("train", text, "--out", tmp_path / "model", "--steps", 5, *TINY)
+    first, *lines, last = outcome.err.splitlines()
+    assert "characters for 5 steps; validation every 2 steps" in first
+    assert [line.split(" · ")[:2] for line in lines] == [
+        ["kvtui:  40%", "step 2"],
+        ["kvtui:  80%", "step 4"],
+        ["kvtui: 100%", "step 5"],
+    ]
+    assert all("validation" in line and "left" in line and "tokens/s" in line for line in lines)
+    assert last.startswith("kvtui: wrote")
+
+
 def test_ctrl_c_saves_and_resume_ends_where_a_whole_run_does(
     kvtui: Kvtui, text: Path, tmp_path: Path, interrupt_at: object
 ) -> None:

@@ -15,6 +15,7 @@ import itertools
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from kvtui.core import KvtuiError, Model, generate, load
 from kvtui.core.attention_maps import AttentionMaps, attention_maps, rollout
@@ -123,7 +124,15 @@ class TestAttention:
         assert titles == ["head 0", "head 1"]
         assert len([ax for ax in attention_grid(maps).axes if ax.images]) == 4
         some = attention_grid(maps, layers=[1])
-        assert next(ax.get_ylabel() for ax in some.axes if ax.images) == "layer 1"
+        assert [ax.get_title() for ax in some.axes if ax.images] == ["layer 1, head 0", "layer 1, head 1"]
+
+    def test_no_title_runs_over_the_edge(self, maps: AttentionMaps) -> None:
+        for figure in (attention_grid(maps, heads=[1]), attention_grid(maps), attention_head(maps, 0, 0)):
+            figure.draw_without_rendering()
+            page = figure.bbox
+            for text in figure.findobj(match=Text):
+                box = text.get_window_extent()
+                assert not text.get_text() or (page.x0 <= box.x0 and box.x1 <= page.x1), text.get_text()
 
     def test_grid_of_many_tokens_keeps_the_greatest_weight(self) -> None:
         maps = many_tokens(300)

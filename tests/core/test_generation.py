@@ -8,7 +8,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from kvtui.core import CharTokenizer, Generation, KvtuiError, Model, ModelConfig, SamplingSettings, generate
+from kvtui.core import CharTokenizer, Generation, KvtuiError, Model, ModelConfig, SamplingSettings, generate, load
 from kvtui.core.commands import Pause, Resume, SetCache, SetPace, ShowAttention, Step, Stop
 from kvtui.core.config import parameter_shapes
 from kvtui.core.events import Attention, End, Evict, Prefill, State, Token, to_json
@@ -111,6 +111,24 @@ def test_the_text_is_the_same_with_the_cache_on_off_and_toggled_past_the_context
         toggled.append(event)
     assert {token.cache for token in toggled if isinstance(token, Token)} == {True, False}
     assert text(toggled) == text(cached)
+
+
+def test_ten_toggles_in_four_hundred_tokens_of_the_bundled_model():
+    """The window begins at 300 tokens, so that it also moves once."""
+    bundled = load()
+
+    def write(**options) -> list[object]:
+        return list(generate(bundled, "But soft! " * 30, max_new_tokens=400, seed=7, **options))
+
+    untoggled = write()
+    script = Script({40 * toggle: [SetCache(toggle % 2 == 0)] for toggle in range(1, 11)})
+    toggled = []
+    for event in generate(bundled, "But soft! " * 30, max_new_tokens=400, seed=7, commands=script):
+        script.saw(event)
+        toggled.append(event)
+    assert sum(isinstance(event, Evict) for event in toggled) == 1
+    assert sum(isinstance(event, State) for event in toggled) == 9  # the tenth comes as the last token is written
+    assert text(toggled) == text(untoggled)
 
 
 def test_turning_the_cache_on_again_runs_the_context_once_and_says_so(model):

@@ -33,8 +33,9 @@ def evaluate_text(textfile: Path, model: str | None, last: float, as_json: bool)
     The trainer holds back the last tenth of a text; '--last 0.1' scores exactly that.
 
     \b
-      kvtui eval README.md --model my.safetensors
-      kvtui eval shakespeare.txt --last 0.1
+      kvtui generate "ROMEO:" -n 2000 > sample.txt
+      kvtui eval sample.txt
+      kvtui eval tinyshakespeare.txt --last 0.1
     """
     text = read_text(textfile)
     decoder = load(model)

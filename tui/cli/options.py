@@ -114,7 +114,7 @@ def model_option(command: Command) -> Command:
 def seed_option(default: int) -> Callable[[Command], Command]:
     """``--seed``."""
     return click.option(
-        "--seed", type=Whole(0, LARGEST_SEED), default=default, show_default=True, help="Of the random numbers."
+        "--seed", type=Whole(0, LARGEST_SEED), default=default, show_default=True, help="Seed of the random numbers."
     )
 
 

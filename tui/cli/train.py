@@ -22,8 +22,8 @@ from kvtui.tui.cli.streams import StopOnInterrupt, note, read_text
 MOST_PARAMETERS = 200_000_000  # the trainer holds each one some ten times over in memory
 
 _DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(TrainingSettings)}
-_SETTINGS: tuple[tuple[str, str, Kind, str], ...] = (
-    ("--seed", "seed", Whole(0, LARGEST_SEED), "Of the random numbers."),
+SETTINGS: tuple[tuple[str, str, Kind, str], ...] = (  # option, field of TrainingSettings, type, help
+    ("--seed", "seed", Whole(0, LARGEST_SEED), "Seed of the random numbers."),
     ("--context", "context_length", Whole(1, 1 << 16), "Characters that the model sees at once."),
     ("--layers", "num_layers", Whole(1, 256), "Blocks."),
     ("--heads", "num_heads", Whole(1, 256), "Attention heads in a block."),
@@ -42,7 +42,7 @@ _SETTINGS: tuple[tuple[str, str, Kind, str], ...] = (
 
 def settings_options(command: Command) -> Command:
     """An option for every training setting."""
-    for flag, name, kind, text in reversed(_SETTINGS):
+    for flag, name, kind, text in reversed(SETTINGS):
         option = click.option(flag, name, type=kind, default=_DEFAULT[name], show_default=True, help=text)
         command = option(command)
     return command
@@ -93,7 +93,7 @@ def train_model(
         settings = TrainingSettings(steps=length, minutes=minutes, **values)
         _check_size(settings, text)
         run = new_run(text, settings)
-    with StopOnInterrupt() as interrupt, _reporting(run) as report:
+    with StopOnInterrupt() as interrupt, _reporting(run, len(text)) as report:
         train(run, text, out, report, lambda: interrupt.asked)
     if run.done() < 1:
         again = f"kvtui train {shlex.quote(str(textfile))} --out {shlex.quote(str(out))} --resume"
@@ -139,12 +139,13 @@ def _check_size(settings: TrainingSettings, text: str) -> None:
 
 
 @contextmanager
-def _reporting(run: Run) -> Iterator[Callable[[Progress], None]]:
-    """A progress bar in a terminal, a line for every validation elsewhere."""
+def _reporting(run: Run, characters: int) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar in a terminal, a line for every validation elsewhere (a log file)."""
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 
+    note(describe_run(run, characters))
     console = Console(stderr=True, highlight=False)
     bar = Bar(
         BarColumn(),
@@ -153,7 +154,7 @@ def _reporting(run: Run) -> Iterator[Callable[[Progress], None]]:
         console=console,
         disable=not console.is_terminal,
     )
-    validation = run.best
+    validation = run.curve[-1]["validation_loss"] if run.curve else None
 
     def report(progress: Progress) -> None:
         nonlocal validation
@@ -161,7 +162,7 @@ def _reporting(run: Run) -> Iterator[Callable[[Progress], None]]:
         validation = validation if new is None else new
         bar.update(task, completed=progress.done, description=describe(progress, validation))
         if new is not None and not console.is_terminal:
-            note(describe(progress, validation))
+            note(f"{progress.done:4.0%} · {describe(progress, validation)}")
 
     with bar:
         task = bar.add_task("first step …", total=1.0)
@@ -169,13 +170,23 @@ def _reporting(run: Run) -> Iterator[Callable[[Progress], None]]:
         yield report
 
 
-def describe(progress: Progress, validation: float) -> str:
-    """A step in a line."""
+def describe_run(run: Run, characters: int) -> str:
+    """What is about to be trained, in a line."""
+    settings = run.settings
+    length = f"{settings.steps:,} steps" if settings.steps is not None else f"{settings.minutes:g} minutes"
+    return (
+        f"training {parameter_count(run.config):,} parameters on {characters:,} characters for {length}"
+        f"{f', from step {run.step:,} on' if run.step else ''}; validation every {settings.validate_every:,} steps"
+    )
+
+
+def describe(progress: Progress, validation: float | None) -> str:
+    """A step in a line, what matters most first, as a narrow terminal cuts its end. Losses in nats a character."""
     minutes, seconds = divmod(round(progress.seconds_left), 60)
     hours, minutes = divmod(minutes, 60)
     left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    known = f"{validation:.4f}" if validation < float("inf") else "—"
+    known = "—" if validation is None else f"{validation:.4f}"
     return (
-        f"step {progress.step:,} · {progress.tokens_per_second:,.0f} tokens/s · loss {progress.loss:.4f} · "
-        f"validation {known} · {left} left"
+        f"step {progress.step:,} · {left} left · loss {progress.loss:.4f} · validation {known} · "
+        f"{progress.tokens_per_second:,.0f} tokens/s"
     )

@@ -1,0 +1,35 @@
+"""The model card: made from the record in a file, its command the one that trained it."""
+
+from __future__ import annotations
+
+import runpy
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+from kvtui.core import load
+from kvtui.core.training.loop import TrainingSettings, new_run, train
+from kvtui.tui.cli.main import cli
+
+SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "model_card.py"))
+SETTINGS = TrainingSettings(
+    steps=2, seed=9, context_length=16, num_layers=1, num_heads=2, embed_dim=16, batch_windows=2, dropout=0.3
+)
+
+
+def test_the_card_of_a_new_model(tmp_path: Path) -> None:
+    text = "ROMEO: to be, or not to be\n" * 20
+    train(new_run(text, SETTINGS), text, tmp_path / "model.safetensors")
+    card = SCRIPT["card"](load(tmp_path / "model.safetensors"), text)
+    assert "2 steps, 64 characters seen" in card
+    assert "| seed | 9 |" in card
+    assert f"{len(text):,} characters" in card
+    assert "nats per character" in card
+
+
+def test_its_command_names_every_setting_that_is_not_the_default() -> None:
+    for settings in (SETTINGS, replace(SETTINGS, steps=None, minutes=2.5), TrainingSettings()):
+        words = shlex.split(SCRIPT["training_command"](vars(settings)))
+        context = cli.commands["train"].make_context("train", words[2:])
+        given = {name: value for name, value in context.params.items() if name in vars(settings)}
+        assert TrainingSettings(**given) == settings
