@@ -2,7 +2,8 @@
 
     python benchmarks/model_card.py tinyshakespeare.txt
 
-The loss is that of ``kvtui eval TEXT --last 0.1``, measured here once more on the stored float16 weights.
+The loss is that of ``kvtui eval TEXT --last 0.1``, measured here once more on the stored float16 weights. Run it on the
+machine that trained the model: the card names it.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def card(model: Model, text: str) -> str:
         command=training_command(record["settings"]),
         tokens=record["tokens"],
         minutes=record["minutes"],
-        machine=record.get("machine") or machine(),
+        machine=machine(),
         seed=record["settings"]["seed"],
         loss=result.loss,
         perplexity=result.perplexity,

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from kvtui.core.checkpoint import save_checkpoint
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.tokenizer import CharTokenizer
 
 VOCABULARY = "\n !',-.:;?" + string.ascii_letters
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """NumPy's products on one thread: the models are tiny, and threads that wait for each other on a busy machine are
+    many times slower than one."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(scope="session")

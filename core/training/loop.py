@@ -17,7 +17,6 @@ from safetensors import SafetensorError, safe_open
 from threadpoolctl import threadpool_limits
 
 from kvtui.core import layers
-from kvtui.core.benchmark import machine
 from kvtui.core.checkpoint import save_checkpoint, write_atomically
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError
@@ -146,7 +145,6 @@ class Run:
             "steps": self.step,
             "tokens": tokens,
             "minutes": round(self.seconds / 60, 1),
-            "machine": machine(),
             "settings": asdict(self.settings),
             "curve": self.curve,
         }
@@ -173,7 +171,16 @@ def initial_parameters(config: ModelConfig, seed: int) -> dict[str, Array]:
 
 
 def new_run(text: str, settings: TrainingSettings) -> Run:
-    """A run at its first step."""
+    """A run at its first step.
+
+    Raises:
+        KvtuiError: the text is too short for one window in each part.
+    """
+    if int(len(text) * VALIDATION_SHARE) < settings.context_length + 1:
+        raise KvtuiError(
+            f"the text has {len(text):,} characters; context {settings.context_length} needs at least "
+            f"{int((settings.context_length + 1) / VALIDATION_SHARE) + 1:,}"
+        )
     tokenizer = CharTokenizer.from_text(text)
     config = settings.model_config(tokenizer.vocab_size)
     parameters = initial_parameters(config, settings.seed)
@@ -259,17 +266,12 @@ def train(
     on from; the latter is removed when the run is over.
 
     Raises:
-        KvtuiError: the text is too short for one window in each part, or ``out`` cannot be written to.
+        KvtuiError: ``out`` cannot be written to, or the loss is no longer a number.
     """
     settings = run.settings
     ids = np.array(run.tokenizer.encode(text))
     cut = len(ids) - int(len(ids) * VALIDATION_SHARE)
     training, validation = ids[:cut], ids[cut:]
-    if len(validation) < settings.context_length + 1:
-        raise KvtuiError(
-            f"the text has {len(text):,} characters; context {settings.context_length} needs at least "
-            f"{int((settings.context_length + 1) / VALIDATION_SHARE) + 1:,}"
-        )
     rotation = layers.rotary_table(settings.context_length, run.config.head_dim, run.config.rotary_base)
     shards = [
         {name: np.zeros_like(value) for name, value in run.parameters.items()}

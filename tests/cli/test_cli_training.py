@@ -64,8 +64,8 @@ def test_a_log_file_gets_a_line_for_every_validation(kvtui: Kvtui, text: Path, t
     first, *lines, last = outcome.err.splitlines()
     assert "characters for 5 steps; validation every 2 steps" in first
     assert [line.split(" · ")[:2] for line in lines] == [
-        ["kvtui:  40%", "step 2"],
-        ["kvtui:  80%", "step 4"],
+        ["kvtui: 40%", "step 2"],
+        ["kvtui: 80%", "step 4"],
         ["kvtui: 100%", "step 5"],
     ]
     assert all("validation" in line and "left" in line and "tokens/s" in line for line in lines)

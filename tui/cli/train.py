@@ -162,7 +162,7 @@ def _reporting(run: Run, characters: int) -> Iterator[Callable[[Progress], None]
         validation = validation if new is None else new
         bar.update(task, completed=progress.done, description=describe(progress, validation))
         if new is not None and not console.is_terminal:
-            note(f"{progress.done:4.0%} · {describe(progress, validation)}")
+            note(f"{progress.done:.0%} · {describe(progress, validation)}")
 
     with bar:
         task = bar.add_task("first step …", total=1.0)
