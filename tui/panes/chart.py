@@ -1,0 +1,185 @@
+"""A chart with axes, drawn by plotext in braille: curves and points from a theme's own colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import ClassVar
+
+from rich.text import Text
+from textual_plotext import PlotextPlot
+
+from kvtui.tui.bars import round_up
+
+LEAST_SECONDS = 0.25  # between two drawings: one takes up to 15 ms, which a key has to wait for
+_MOST_POINTS = 160  # of a curve; more are thinned
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points in order, joined or not.
+
+    Attributes:
+        points: (x, y) each.
+        style: component class of the chart that colours it: ``chart--first`` and so on.
+        marker: ``braille``, or a character to draw every point with.
+        joined: whether lines lead from point to point.
+        label: written at the last point, so that curves are told apart without colour.
+    """
+
+    points: Sequence[Point]
+    style: str = "chart--first"
+    marker: str = "braille"
+    joined: bool = True
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis. ``low`` and ``high`` None: as the points ask for, from 0 on or, if logarithmic, in whole decades."""
+
+    low: float | None = None
+    high: float | None = None
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a chart shows."""
+
+    curves: tuple[Curve, ...] = ()
+    x: Axis = Axis()
+    y: Axis = Axis()
+
+
+class Chart(PlotextPlot):
+    """Draws what it was last shown, at most four times a second: :meth:`show` may be called at any rate.
+
+    Whoever calls it does so only while the chart is visible; then a hidden one costs nothing.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "chart--first",
+        "chart--second",
+        "chart--third",
+        "chart--axis",
+    }
+
+    def __init__(self, title: str = "", *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.border_title = title
+        self._wanted = self._shown = Drawing()
+        self._drawn_at = -math.inf
+        self._built: tuple[object, Text] | None = None
+
+    def show(self, drawing: Drawing) -> None:
+        """Draw this, now or as soon as it may be."""
+        self._wanted = drawing
+        if drawing is not self._shown and monotonic() - self._drawn_at >= LEAST_SECONDS:
+            self._shown, self._drawn_at = drawing, monotonic()
+            self.refresh()
+
+    def render(self) -> Text:
+        """The chart; built anew only if something has changed."""
+        key = (self._shown, self.size, self.app.theme)
+        if self._built is None or self._built[0] != key:
+            self._built = key, self._build()
+        return self._built[1]
+
+    def _build(self) -> Text:
+        """The drawing in characters."""
+        width, height = self.size
+        if width < 12 or height < 4:
+            return Text("")
+        drawing, plot = self._shown, self.plt
+        plot.clear_figure()
+        plot.plotsize(width, height)
+        plot._set_size(width, height)
+        background = self.background_colors[1].rgb
+        plot.canvas_color(background)
+        plot.axes_color(background)
+        plot.ticks_color(self._colour("chart--axis"))
+        plot.xaxes(True, False)
+        plot.yaxes(True, False)
+        xs, ys = (_scale(axis, drawing.curves, place) for place, axis in enumerate((drawing.x, drawing.y)))
+        for curve in drawing.curves:
+            self._draw(curve, xs, ys)
+        plot.xlim(xs.low, xs.high)
+        plot.ylim(ys.low, ys.high)
+        plot.xticks(*xs.ticks(max(2, width // 12)))
+        plot.yticks(*ys.ticks(max(2, height // 3)))
+        return Text.from_ansi(plot.build())
+
+    def _draw(self, curve: Curve, xs: _Scale, ys: _Scale) -> None:
+        points = [(xs.place(x), ys.place(y)) for x, y in _thin(curve.points)]
+        if not points:
+            return
+        draw = self.plt.plot if curve.joined and len(points) > 1 else self.plt.scatter
+        colour = self._colour(curve.style)
+        draw([x for x, _ in points], [y for _, y in points], marker=curve.marker, color=colour)
+        if curve.label:
+            x, y = points[-1]
+            late = x > (xs.low + xs.high) / 2
+            self.plt.text(
+                f"{curve.label} " if late else f" {curve.label}",
+                x,
+                y,
+                color=colour,
+                alignment="right" if late else "left",
+            )
+
+    def _colour(self, name: str) -> tuple[int, int, int]:
+        colour = self.get_component_rich_style(name).color
+        return tuple(colour.get_truecolor()) if colour else (128, 128, 128)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """From values to places on an axis: the values themselves, or their logarithms to the base of ten."""
+
+    low: float
+    high: float
+    logarithmic: bool
+
+    def place(self, value: float) -> float:
+        """Where a value stands; one outside of the axis stands at its end."""
+        place = math.log10(max(value, 1e-12)) if self.logarithmic else value
+        return min(max(place, self.low), self.high)
+
+    def ticks(self, most: int) -> tuple[list[float], list[str]]:
+        """Places and words of at most ``most`` ticks and one."""
+        if self.logarithmic:
+            decades = max(1, math.ceil((self.high - self.low) / most))
+            places = [float(power) for power in range(math.ceil(self.low), math.floor(self.high) + 1, decades)]
+            return places, [_words(10**place) for place in places]
+        step = round_up((self.high - self.low) / most)
+        count = math.floor((self.high - self.low) / step + 1e-9)
+        places = [self.low + step * number for number in range(count + 1)]
+        return places, [_words(place) for place in places]
+
+
+def _words(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.6g}"
+
+
+def _scale(axis: Axis, curves: Sequence[Curve], place: int) -> _Scale:
+    """The scale that holds all points of all curves."""
+    values = [point[place] for curve in curves for point in curve.points]
+    if axis.logarithmic:
+        positive = [value for value in values if value > 0] or [1.0, 10.0]
+        bottom = math.floor(math.log10(min(positive) if axis.low is None else axis.low))
+        top = math.ceil(math.log10(max(positive) if axis.high is None else axis.high))
+        return _Scale(bottom, max(top, bottom + 1), True)
+    low = 0.0 if axis.low is None else axis.low
+    high = max([*values, low]) if axis.high is None else axis.high
+    return _Scale(low, high if high > low else low + 1.0, False)
+
+
+def _thin(points: Sequence[Point]) -> Sequence[Point]:
+    """At most so many points, the last among them."""
+    step = max(1, math.ceil(len(points) / _MOST_POINTS))
+    return points if step == 1 else [*points[::step], points[-1]]
