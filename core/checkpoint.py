@@ -26,13 +26,17 @@ _DTYPES = {"F16", "F32", "F64"}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a model file holds. ``training`` is the record of how the model came about, empty if unknown."""
+    """What a model file holds.
+
+    ``training`` is the record of how the model came about, empty if unknown; ``source`` the kind of file in words.
+    """
 
     config: ModelConfig
     tokenizer: Tokenizer
     parameters: dict[str, Array]
     training: dict[str, Any]
     path: Path
+    source: str
 
 
 def write_atomically(path: Path, tensors: Mapping[str, Array], metadata: dict[str, str]) -> None:
@@ -132,7 +136,7 @@ def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:
         raise KvtuiError(f"{path} is not a whole safetensors file: {error}") from None
     except OSError as error:
         raise KvtuiError(f"cannot read {path}: {error.strerror or error}") from None
-    return Checkpoint(config, tokenizer, parameters, training, path)
+    return Checkpoint(config, tokenizer, parameters, training, path, "kvtui")
 
 
 def _read_metadata(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, CharTokenizer, dict[str, Any]]:

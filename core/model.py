@@ -6,7 +6,7 @@ H heads, G key/value heads, D head_dim, M mlp_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ import numpy as np
 
 from kvtui.core import layers
 from kvtui.core.cache import KVCache
-from kvtui.core.checkpoint import load_checkpoint
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError
+from kvtui.core.formats import read_model
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.observe import AttentionRecord, ResidualRecord, Stopwatch
 from kvtui.core.step import DecodeStep
@@ -38,7 +38,8 @@ class Model:
         parameters: an array for every name of :func:`kvtui.core.config.parameter_shapes`.
         name: what the screen calls it.
         training: how it came about, empty if unknown.
-        path: the file it came from.
+        path: the file or folder it came from.
+        source: what kind of file that was.
 
     One model serves one text at a time: :meth:`decode` works in buffers of its own, so two threads must not share it.
     """
@@ -51,6 +52,7 @@ class Model:
         name: str = "model",
         training: dict[str, Any] | None = None,
         path: Path | None = None,
+        source: str = "memory",
     ) -> None:
         shapes = {parameter: value.shape for parameter, value in parameters.items()}
         if shapes != parameter_shapes(config):
@@ -61,6 +63,7 @@ class Model:
         self.name = name
         self.training = training or {}
         self.path = path
+        self.source = source
         self.dtype = parameters["token_embedding"].dtype
         self.rotation = layers.rotary_table(
             config.context_length, config.head_dim, config.rotary_base, self.dtype, config.rotary_divisors
@@ -267,27 +270,31 @@ def bundled_names() -> list[str]:
     return sorted(path.stem for path in _MODELS.glob("*.safetensors"))
 
 
-def load(model: str | Path | None = None, dtype: Any = np.float32) -> Model:
+def load(
+    model: str | Path | None = None,
+    dtype: Any = np.float32,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Model:
     """A model, ready to run.
 
     Args:
-        model: a file, a folder, the name of a bundled model, or None for the bundled one.
+        model: a file or a folder of any format in :mod:`kvtui.core.formats`, the name of a bundled model, or None for
+            the bundled one.
         dtype: float32, or float64 for tests.
+        on_progress: called with (bytes done, bytes in all).
 
     Raises:
-        KvtuiError: there is no such model, or its file is damaged.
+        KvtuiError: there is no such model, its file is damaged, or it has a feature that is not implemented.
     """
     names = bundled_names()
     if model is None or str(model) in names:
-        name = BUNDLED if model is None else str(model)
-        path = _MODELS / f"{name}.safetensors"
+        path = _MODELS / f"{BUNDLED if model is None else model}.safetensors"
     else:
-        path, name = Path(model), Path(model).stem
+        path = Path(model)
         if not path.exists():
             raise KvtuiError(
                 f"there is no model {model}: give a file, a folder, or a bundled name ({', '.join(names)})"
             )
-    checkpoint = load_checkpoint(path, dtype)
-    return Model(
-        checkpoint.config, checkpoint.tokenizer, checkpoint.parameters, name, checkpoint.training, checkpoint.path
-    )
+    name = path.resolve().name if path.is_dir() else path.stem
+    found = read_model(path, dtype, on_progress)
+    return Model(found.config, found.tokenizer, found.parameters, name, found.training, found.path, found.source)

@@ -1,0 +1,127 @@
+"""Tokens with scores, as SentencePiece's BPE models have them: llama2.c's tokenizer files and GGUF files of Llama 2."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+from kvtui.core.tokenizer import decode_tokens
+
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+class SentencePieceTokenizer:
+    """Joins characters to pieces, always the two neighbours whose union has the best score, until no union is a piece.
+
+    Characters that are no piece become byte tokens. A text begins with ``start_id`` and a space that belongs to its
+    first word, which is not shown (Kudo & Richardson 2018; ``encode`` in llama2.c's run.c).
+
+    Args:
+        pieces: the text of each token, a space being a space.
+        scores: of each token; the greatest wins.
+        start_id: begins every text.
+        stop_ids: end a text.
+        special: tokens that have no text, these two kinds included.
+        unknown_id: stands for characters that are no piece where the vocabulary has no byte tokens.
+        add_start: whether texts begin with ``start_id``.
+        add_space: whether texts begin with a space.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[str],
+        scores: Sequence[float],
+        start_id: int,
+        stop_ids: Collection[int],
+        special: Collection[int],
+        *,
+        unknown_id: int = 0,
+        add_start: bool = True,
+        add_space: bool = True,
+    ) -> None:
+        self.start_id = start_id
+        self.stop_ids = frozenset(stop_ids)
+        self._pieces = tuple(pieces)
+        self._scores = tuple(scores)
+        self._unknown_id = unknown_id
+        self._add_start = add_start
+        self._add_space = add_space
+        self._bytes: list[bytes] = []
+        self._ids: dict[str, int] = {}  # pieces that a text may hold
+        self._byte_ids: dict[int, int] = {}
+        for index, piece in enumerate(self._pieces):
+            byte = _BYTE.fullmatch(piece)
+            if index in special:
+                self._bytes.append(b"")
+            elif byte:
+                self._bytes.append(bytes([int(byte[1], 16)]))
+                self._byte_ids[int(byte[1], 16)] = index
+            else:
+                self._bytes.append(piece.encode("utf-8", "replace"))
+                self._ids.setdefault(piece, index)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens."""
+        return len(self._pieces)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text."""
+        ids = [self.start_id] if self._add_start else []
+        if text:
+            for part in self._join(" " + text if self._add_space else text):
+                index = self._ids.get(part)
+                ids += [index] if index is not None else self._spell(part)
+        return ids
+
+    def _spell(self, part: str) -> list[int]:
+        return [self._byte_ids.get(byte, self._unknown_id) for byte in part.encode("utf-8", "replace")]
+
+    def _join(self, text: str) -> list[str]:
+        """The pieces of a text, with single characters where nothing could be joined."""
+        parts = list(text)
+        before, after = list(range(-1, len(parts) - 1)), list(range(1, len(parts) + 1))
+        queue: list[tuple[float, int, int, str]] = []
+
+        def propose(left: int, right: int) -> None:
+            if left >= 0 and right < len(parts):
+                union = parts[left] + parts[right]
+                index = self._ids.get(union)
+                if index is not None:
+                    heapq.heappush(queue, (-self._scores[index], left, right, union))
+
+        for left in range(len(parts) - 1):
+            propose(left, left + 1)
+        while queue:
+            _, left, right, union = heapq.heappop(queue)
+            if after[left] != right or parts[left] + parts[right] != union:
+                continue  # one of the two has been joined to another neighbour meanwhile
+            parts[left], parts[right] = union, ""
+            after[left] = after[right]
+            if after[left] < len(parts):
+                before[after[left]] = left
+            propose(before[left], left)
+            propose(left, after[left])
+        return [part for part in parts if part]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids."""
+        return decode_tokens(self, ids)
+
+    def piece(self, index: int) -> str:
+        """One token as a label."""
+        return self._pieces[index] if 0 <= index < len(self._pieces) else f"<{index}>"
+
+    def token_bytes(self, index: int, previous: int | None = None) -> bytes:
+        """What a token adds to a text whose last token is ``previous``."""
+        data = self._bytes[index] if 0 <= index < len(self._bytes) else b""
+        first = self._add_space and (previous is None or previous == self.start_id)
+        return data.removeprefix(b" ") if first else data
+
+    def split_known(self, text: str) -> tuple[str, list[str]]:
+        """The text without the characters that are neither pieces nor can be spelled, and those characters."""
+        if len(self._byte_ids) == 256:
+            return text, []
+        unknown = list(dict.fromkeys(character for character in text if character not in self._ids))
+        return "".join(character for character in text if character in self._ids), unknown
