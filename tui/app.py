@@ -29,6 +29,7 @@ from kvtui.tui.panes.status import StatusPane
 from kvtui.tui.panes.timing import TimingPane
 from kvtui.tui.session import Session, Update, faster, slower
 from kvtui.tui.settings import DashboardSettings
+from kvtui.tui.stream_link import CACHE_IS_NOT_OURS
 from kvtui.tui.wire import Ready
 
 TICK_SECONDS = 1 / 12
@@ -86,14 +87,19 @@ class KvtuiApp(App[None]):
 
     def on_mount(self) -> None:
         """Start at once if there is a prompt, else wait for one."""
-        self.attention.configure(self.session.ready.config)
+        self._configure(self.session.ready)
         self.set_interval(TICK_SECONDS, self._tick)
-        if self._first_prompt:
+        if self._first_prompt or self.session.ready.stream:
             self.prompt.input.remember(self.prompt.input.value)
             self.output.focus()
             self._start(self._first_prompt)
         else:
             self.prompt.input.focus()
+
+    def _configure(self, ready: Ready) -> None:
+        """Fit the panes to a model, or to a stream of another program's events."""
+        self.attention.configure(ready.config, ready.stream)
+        self.timing.stream = self.prompt.stream = ready.stream
 
     @property
     def output(self) -> OutputPane:
@@ -141,8 +147,10 @@ class KvtuiApp(App[None]):
 
     def _show(self, update: Update) -> None:
         if update.ready is not None:
-            self.attention.configure(update.ready.config)
+            self._configure(update.ready)
         if update.prefill is not None:
+            if self.session.ready.stream:
+                self._clear()  # nobody here has started this text
             self.output.add_prompt(update.prefill.prompt)
         if update.tokens:
             self.output.add(update.tokens)
@@ -165,6 +173,8 @@ class KvtuiApp(App[None]):
 
     def _ask_attention(self, news: bool) -> None:
         """Ask for what the attention pane shows, when there is something new and the last answer has come."""
+        if self.session.ready.stream:
+            return
         self._attention_due = self._attention_due or news
         now = monotonic()
         waiting = self._asked is not None and now - self._asked < ATTENTION_PATIENCE
@@ -193,11 +203,14 @@ class KvtuiApp(App[None]):
             else:
                 self.notify("Write a prompt first: press p.", severity="warning")
             return
+        self._clear()
+        self._show_figures()
+
+    def _clear(self) -> None:
         self._asked = None
         self.output.start()
         self.timing.start()
         self.attention.clear()
-        self._show_figures()
 
     @on(PromptSubmitted)
     def _prompt_submitted(self, message: PromptSubmitted) -> None:
@@ -237,6 +250,9 @@ class KvtuiApp(App[None]):
 
     def action_toggle_cache(self) -> None:
         """The hero."""
+        if self.session.ready.stream:
+            self.notify(CACHE_IS_NOT_OURS, severity="warning")
+            return
         self.session.toggle_cache()
         self._show_figures()
 
@@ -346,10 +362,18 @@ def run_dashboard(settings: DashboardSettings) -> int:
     link = WorkerLink(settings.model)
     try:
         link.start()
-        app = KvtuiApp(link, link.wait_ready(), settings)
-        app.run()
+        return run_app(KvtuiApp(link, link.wait_ready(), settings))
     finally:
         link.close()
+
+
+def run_app(app: KvtuiApp) -> int:
+    """Give an app the terminal; its exit status.
+
+    Raises:
+        KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
+    """
+    app.run()
     if app.return_code == INTERRUPTED:
         raise KeyboardInterrupt
     return app.return_code or 0

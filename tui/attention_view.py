@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from textwrap import wrap
 from typing import Literal
 
 from kvtui.core.events import Attention
@@ -18,6 +19,11 @@ EMPTY = (
     "a row for each of the newest characters,",
     "a mark for every key that it attends to.",
     "Write a prompt and press Enter.",
+)
+STREAM = (
+    "A stream of events does not carry attention weights:",
+    "they would be megabytes a token, and the program that writes cannot be asked for the ones that fit here.",
+    "To see attention, open the model itself: kvtui --model M",
 )
 INTENSITY = ("attention--faint", "attention--middling", "attention--strong")
 
@@ -45,6 +51,7 @@ class View:
     ramp: str = RAMPS[0]
     first: int | None = None
     event: Attention | None = None
+    stream: bool = False
 
     @property
     def tall(self) -> bool:
@@ -127,6 +134,9 @@ class Drawing:
 def draw(view: View) -> Drawing:
     """Tabs, and below them one grid or a tile for every head."""
     drawing = Drawing()
+    if view.stream:
+        drawing.lines += [[(text, "attention--hint")] for part in STREAM for text in wrap(part, max(view.width, 8))]
+        return drawing
     _draw_tabs(view, drawing)
     event = view.event
     if event is None:
@@ -233,6 +243,8 @@ def _put(line: Line, x: int, pieces: Line) -> None:
 
 def title(view: View) -> str:
     """The choice and the scale, as far as there is room; the tabs name the choice as well."""
+    if view.stream:
+        return "Attention"
     if view.width < _FAIR:
         return f"Attention · √weight {view.ramp}"
     layer = f"layer {view.layer + 1}/{view.layers}"

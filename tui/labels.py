@@ -40,3 +40,8 @@ def label(text: str, width: int = 12) -> str:
     """A token, or a stretch of text, in at most ``width`` visible characters, each one cell wide."""
     shown = "".join(map(symbol, text)) if text else symbol(text)
     return shown if len(shown) <= width else shown[: max(width - 1, 0)] + "…"
+
+
+def printable(text: str) -> str:
+    """The text with everything that could move the cursor made visible; wide characters stay as they are."""
+    return "".join(character if character.isprintable() else symbol(character) for character in text)

@@ -172,6 +172,8 @@ class Session:
                 update.note(message, "error" if fatal else "warning")
                 if fatal:
                     self._set_phase("ended")
+            case Ready(stream=True):  # another text of a stream, by another model
+                self.ready = update.ready = report
             case Ready():
                 self._alive, self.ready, update.ready = True, report, report
                 self._set_phase("idle")
@@ -203,6 +205,9 @@ class Session:
                 update.prefill = event
                 self.figures = replace(
                     self.figures,
+                    phase="paused" if self.figures.phase == "paused" else "writing",  # a stream may hold several texts
+                    written=0,
+                    evictions=0,
                     context=event.tokens,
                     cached_positions=event.tokens if event.cache else 0,
                     cache_bytes=event.cache_bytes,

@@ -48,12 +48,17 @@ Request = Start | Shutdown | Command
 
 @dataclass(frozen=True)
 class Ready:
-    """The model is loaded. ``cache_bytes_per_position`` counts keys and values of all layers."""
+    """The model is loaded. ``cache_bytes_per_position`` counts keys and values of all layers.
+
+    With ``stream`` it is another program's (see :mod:`kvtui.tui.stream_link`): its events can be shown, but nothing can
+    be asked of it. Its ``parameters`` are 0 if nothing is known of it; then ``config`` is a placeholder.
+    """
 
     name: str
     config: ModelConfig
     parameters: int
     cache_bytes_per_position: int
+    stream: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from statistics import median
+from typing import Any
 
 import click
 import numpy as np
 
-from kvtui.core import events, generate, load
+from kvtui.core import Model, events, generate, load
+from kvtui.core.config import parameter_count
+from kvtui.core.event_lines import ModelWords
 from kvtui.core.tokenizer import describe_start
 from kvtui.tui.cli.options import MOST_TOKENS, Whole, model_option, sampling_options, sampling_settings
 from kvtui.tui.cli.streams import StopOnInterrupt, note, read_stdin, write, write_json
@@ -62,12 +66,12 @@ def generate_text(
             commands=interrupt,
             verify=verify,
         )
-        end = _stream(stream, None if as_json else text)
+        end = _stream(stream, decoder, None if as_json else text)
     if end.reason == "cancelled":
         raise click.Abort
 
 
-def _stream(stream: Iterator[events.Event], prompt: str | None) -> events.End:
+def _stream(stream: Iterator[events.Event], model: Model, prompt: str | None) -> events.End:
     """Write the events, as text after the prompt, or as JSON if ``prompt`` is None."""
     prefill: events.Prefill | None = None
     last = prompt or ""
@@ -83,7 +87,8 @@ def _stream(stream: Iterator[events.Event], prompt: str | None) -> events.End:
                     f"{event.dropped:,} dropped"
                 )
         if prompt is None:
-            write_json(events.to_json(event))
+            about = {"model": words(model)} if isinstance(event, events.Prefill) else {}
+            write_json(events.to_json(event) | about)
         elif isinstance(event, events.Token):
             tokens.append(event)
             last = event.text
@@ -97,6 +102,20 @@ def _stream(stream: Iterator[events.Event], prompt: str | None) -> events.End:
         if sys.stderr is not None:
             sys.stderr.write(_summary(prefill, tokens, event))
     return event
+
+
+def words(model: Model) -> dict[str, Any]:
+    """What the first line of ``--json`` says of the model."""
+    config = model.config
+    return asdict(
+        ModelWords(
+            name=model.name,
+            parameters=parameter_count(config),
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            context_length=config.context_length,
+        )
+    )
 
 
 def _summary(prefill: events.Prefill, tokens: list[events.Token], end: events.End) -> str:

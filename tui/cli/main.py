@@ -23,13 +23,14 @@ from kvtui.tui.cli.info import info
 from kvtui.tui.cli.options import Pace, model_option, pace_value, sampling_options, sampling_settings
 from kvtui.tui.cli.streams import discard_output, note
 from kvtui.tui.cli.train import train_model
+from kvtui.tui.cli.watch import watch
 
-WATCH = "watch"  # hidden: what runs when no command is named
+DASHBOARD = "(dashboard)"  # hidden: what runs when no command is named; no prompt is likely to be this word
 COMPLETE = "_KVTUI_COMPLETE"  # set by the shell when it wants completions
 
 
 class Commands(click.Group):
-    """A group with a default command: ``kvtui "ROMEO:"`` is ``kvtui watch "ROMEO:"``."""
+    """A group with a default command: ``kvtui "ROMEO:"`` is ``kvtui "(dashboard)" "ROMEO:"``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default command in front of arguments that do not name one."""
@@ -37,14 +38,14 @@ class Commands(click.Group):
         if not named and not (ctx.resilient_parsing and not args):  # completing the first word offers the commands
             if not ctx.resilient_parsing:
                 self._refuse_late_command(ctx, args)
-            args = [WATCH, *args]
+            args = [DASHBOARD, *args]
         return super().parse_args(ctx, args)
 
     def _refuse_late_command(self, ctx: click.Context, args: list[str]) -> None:
         """``kvtui --seed 3 train`` is more likely a misplaced option than a prompt."""
         if "--" in args or "--help" in args:
             return
-        values, _, _ = self.commands[WATCH].make_parser(ctx).parse_args(list(args))
+        values, _, _ = self.commands[DASHBOARD].make_parser(ctx).parse_args(list(args))
         words = values.get("prompt")
         first = words[0] if isinstance(words, list | tuple) and words else ""  # click's mark for "not given" is neither
         if first in self.commands:
@@ -59,10 +60,10 @@ class Commands(click.Group):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The dashboard's options, then the commands."""
-        watch = self.commands[WATCH]
+        dashboard = self.commands[DASHBOARD]
         records = [
             param.get_help_record(ctx)
-            for param in watch.params + self.get_params(ctx)
+            for param in dashboard.params + self.get_params(ctx)
             if isinstance(param, click.Option)
         ]
         with formatter.section("Options"):
@@ -70,7 +71,7 @@ class Commands(click.Group):
         self.format_commands(ctx, formatter)
 
 
-class Watch(click.Command):
+class Dashboard(click.Command):
     """The default command, whose help is that of the whole program."""
 
     def get_help(self, ctx: click.Context) -> str:
@@ -99,12 +100,12 @@ def cli() -> None:
     """
 
 
-@cli.command(WATCH, cls=Watch, hidden=True, add_help_option=True)
+@cli.command(DASHBOARD, cls=Dashboard, hidden=True, add_help_option=True)
 @click.argument("prompt", nargs=-1)
 @model_option
 @sampling_options
 @click.option("--pace", type=Pace(), default=25.0, show_default=True, help="Tokens a second, or 'unlimited'.")
-def watch(
+def dashboard(
     prompt: tuple[str, ...],
     model: str | None,
     no_cache: bool,
@@ -141,7 +142,7 @@ def watch(
     raise click.exceptions.Exit(status)
 
 
-for command in (generate_text, evaluate_text, train_model, bench, figure, info):
+for command in (generate_text, evaluate_text, train_model, watch, bench, figure, info):
     cli.add_command(command)
 
 
@@ -171,7 +172,7 @@ def run(args: Sequence[str] | None = None) -> int:
         return 0
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
-        path = where.command_path.removesuffix(f" {WATCH}") if where else "kvtui"
+        path = where.command_path.removesuffix(f" {DASHBOARD}") if where else "kvtui"
         return _refuse(f"{error.format_message().rstrip('.')} (see '{path} --help')")
     except KvtuiError as error:
         return _refuse(str(error))

@@ -52,6 +52,7 @@ class AttentionPane(Widget, can_focus=True):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         self._layers = self._heads = 1
+        self._stream = False
         self._event: Attention | None = None
         self._last_head = 0
         self._first: int | None = None  # place in the whole text of the first key shown; None follows the newest
@@ -66,8 +67,9 @@ class AttentionPane(Widget, can_focus=True):
 
     # What the app calls
 
-    def configure(self, config: ModelConfig) -> None:
-        """Take the number of layers and heads from a model."""
+    def configure(self, config: ModelConfig, stream: bool = False) -> None:
+        """Take the number of layers and heads from a model; of a ``stream`` there are no weights to be had."""
+        self._stream = stream
         self._layers, self._heads = config.num_layers, config.num_heads
         self._event, self._told = None, None
         self.layer_index = min(self.layer_index, self._layers - 1)
@@ -272,6 +274,7 @@ class AttentionPane(Widget, can_focus=True):
             ramp,
             first,
             event,
+            self._stream,
         )
 
     def render(self) -> RenderResult:

@@ -63,6 +63,8 @@ class CachePane(Widget):
         figures, capacity = self._figures, self._ready.config.context_length
         if not figures.cache:
             return [("╱" * room, "cache--off")]
+        if not self._ready.parameters:  # a stream that has not told its context
+            return [(" " * room, "")]
         used = min(round(room * figures.cached_positions / capacity), room)
         if figures.cached_positions and not used:
             used = min(1, room)
@@ -73,7 +75,15 @@ class CachePane(Widget):
         figures, per_position = self._figures, self._ready.cache_bytes_per_position
         capacity = self._ready.config.context_length
         digits = len(str(capacity))
-        if figures.cache:
+        if self._ready.stream and figures.cached_positions:
+            per_position = round(figures.cache_bytes / figures.cached_positions)
+        if figures.cache and not self._ready.parameters:
+            choices = [
+                f"{figures.cached_positions:7,} positions",
+                f" · {size_words(figures.cache_bytes):>8}",
+                f" · {size_words(per_position)} per token",
+            ]
+        elif figures.cache:
             total = size_words(capacity * per_position)
             choices = [
                 f"{figures.cached_positions:{digits}} of {capacity} positions",

@@ -89,13 +89,24 @@ class PromptPane(Horizontal):
     def __init__(self, value: str, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.border_title = "Prompt"
-        self.border_subtitle = "Enter writes · Esc leaves · ↑ ↓ earlier prompts · ctrl+n line break"
+        self.stream = False
         self._value = value
 
     def compose(self) -> ComposeResult:
         """A label, which small terminals show in place of the border, and the input."""
         yield Static("Prompt ", id="prompt-label")
         yield PromptInput(self._value)
+
+    @property
+    def stream(self) -> bool:
+        """Whether another program writes, with a prompt of its own."""
+        return self._stream
+
+    @stream.setter
+    def stream(self, stream: bool) -> None:
+        self._stream = stream
+        keys = "Enter writes · Esc leaves · ↑ ↓ earlier prompts · ctrl+n line break"
+        self.border_subtitle = "another program's: it takes none from here" if stream else keys
 
     @property
     def input(self) -> PromptInput:

@@ -107,6 +107,8 @@ class StatusPane(Widget):
 
     def _model(self) -> list[Piece]:
         config = self._ready.config
+        if self._ready.stream:
+            return [("kvtui ", "status--dim"), (f" {self._ready.name}", "status--name"), *self._told()]
         return [
             ("kvtui ", "status--dim"),
             (f" {self._ready.name}", "status--name"),
@@ -115,17 +117,31 @@ class StatusPane(Widget):
             (f" · context {config.context_length}", ""),
         ]
 
+    def _told(self) -> list[Piece]:
+        """What a stream says of its model."""
+        if not self._ready.parameters:
+            return [(" · events of another program", "")]
+        config = self._ready.config
+        return [
+            (f" · {count_words(self._ready.parameters)} parameters", ""),
+            (f" · {config.num_layers} layers × {config.num_heads} heads", ""),
+            (f" · context {config.context_length}", ""),
+            (" · another program's", ""),
+        ]
+
     def _run(self) -> list[Piece]:
         figures = self._figures
         return [
             (f"{_PHASES[figures.phase]:{_PHASE_WIDTH}}", "status--name"),
             (f" · {pace_words(figures.pace):9}", ""),
-            (f" · seed {figures.seed}", ""),
+            *([] if self._ready.stream else [(f" · seed {figures.seed}", "")]),
             (f" · {figures.written:7,} tokens written", ""),
         ]
 
     def _brief(self) -> list[Piece]:
         figures = self._figures
+        if self._ready.stream:
+            return [*self._run()[:2], (f" · {self._ready.name}", "status--dim"), *self._told()]
         return [
             (f"{_PHASES[figures.phase]:{_PHASE_WIDTH}}", "status--name"),
             (f" {pace_words(figures.pace):9}", ""),

@@ -61,6 +61,7 @@ class TimingPane(Widget, can_focus=True):
         self._automatic = 1
         self._lines: list[Strip] = []
         self._subtitle = ""
+        self.stream = False  # another program writes: the cache cannot be switched from here
 
     def render(self) -> RenderResult:
         """Unused, as render_line draws; given so that nothing else is drawn."""
@@ -192,6 +193,8 @@ class TimingPane(Widget, can_focus=True):
 
     def _missing(self, brief: bool) -> str:
         history = self.history
+        if self.stream:
+            return "" if brief else "what the cache saves: shown once its program has written without it too"
         if not history.measured(cached=False):
             return "press t: off, to compare" if brief else "press t: run without the cache to measure what it saves"
         if not history.measured(cached=True):
