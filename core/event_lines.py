@@ -96,7 +96,8 @@ def _build(kind: type[Any], values: dict[str, Any], name: str) -> Any:
 
 
 @lru_cache
-def _fields(kind: type[Any]) -> tuple[tuple[Field[Any], Any], ...]:
+def _fields(kind: Any) -> tuple[tuple[Field[Any], Any], ...]:
+    """The fields of a dataclass with their types."""
     hints = get_type_hints(kind)
     return tuple((entry, hints[entry.name]) for entry in fields(kind))
 
