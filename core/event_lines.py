@@ -78,7 +78,7 @@ _FOLLOWS: dict[tuple[type, str], Callable[[dict[str, Any]], Any]] = {
 }
 
 
-def _build(kind: type[Any], values: dict[str, Any], name: str) -> Any:
+def _build(kind: Any, values: dict[str, Any], name: str) -> Any:
     """An object of a dataclass from JSON values."""
     built: dict[str, Any] = {}
     missing = []
