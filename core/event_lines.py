@@ -121,7 +121,7 @@ def _checker(hint: Any) -> Check | None:
         entry = _checker(choices[0])
         return None if entry is None else lambda value, name: tuple(entry(part, name) for part in _list(value, name))
     if is_dataclass(hint):
-        return lambda value, name: _build(hint, _object(value, name), name)  # type: ignore[arg-type]
+        return lambda value, name: _build(hint, _object(value, name), name)
     return None
 
 
