@@ -38,5 +38,21 @@ def test_it_is_stored_with_outputs_and_small() -> None:
     assert not any(output["output_type"] == "error" for cell in stored for output in cell["outputs"])
 
 
+def test_without_ipywidgets_it_is_complete(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    guarded = [source for cell in cells(NOTEBOOK) if "ipywidgets" in (source := "".join(cell["source"]))]
+    assert len(guarded) == 2
+    for source in guarded:
+        exec(source, {})
+        assert "ipywidgets" in capsys.readouterr().out
+
+
+def test_a_reader_with_only_a_browser_sees_words_for_the_controls() -> None:
+    for cell in cells(NOTEBOOK):
+        for output in cell["outputs"]:
+            if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+                assert "controls" in "".join(output["data"]["text/plain"])
+
+
 def test_it_names_no_place_of_the_machine_that_ran_it() -> None:
     assert str(ROOT) not in NOTEBOOK.read_text(encoding="utf-8")
