@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,8 @@ def test_it_executes(tmp_path: Path) -> None:
         pytest.importorskip(module, reason="needs Jupyter: pip install 'kvtui[notebook]'")
     target = tmp_path / "demo.ipynb"
     command = [sys.executable, str(ROOT / "notebooks" / "execute.py"), "--to", str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # two threads that wait for each other crawl on a busy machine
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert all(cell["execution_count"] == place for place, cell in enumerate(cells(target), 1))
 
