@@ -7,6 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from kvtui.core.sampling import SamplingSettings
 
@@ -107,8 +108,19 @@ def _short(value: Any) -> str:
 def model_option(command: Command) -> Command:
     """``--model``."""
     return click.option(
-        "--model", metavar="M", help="A model file, a folder, or the name of a bundled model. Default: the bundled one."
+        "--model",
+        metavar="M",
+        help="A model file, a folder, or the name of a bundled model. Default: the bundled one.",
+        shell_complete=_complete_model,
     )(command)
+
+
+def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The bundled names, and whatever files the shell finds."""
+    from kvtui.core.model import bundled_names
+
+    names = [CompletionItem(name) for name in bundled_names() if name.startswith(incomplete)]
+    return [*names, CompletionItem(incomplete, type="file")]
 
 
 def seed_option(default: int) -> Callable[[Command], Command]:
