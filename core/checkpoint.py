@@ -108,6 +108,7 @@ def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:
         if not path.is_file():
             raise KvtuiError(f"there is no model file {path}")
         with safe_open(path, framework="np") as file:
+            check_names(path)
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise KvtuiError(f"{path} is a safetensors file, but not a kvtui model ('kvtui train' makes one)")
@@ -137,6 +138,26 @@ def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:
     except OSError as error:
         raise KvtuiError(f"cannot read {path}: {error.strerror or error}") from None
     return Checkpoint(config, tokenizer, parameters, training, path, "kvtui")
+
+
+def check_names(path: Path) -> None:
+    """Refuse a safetensors file whose header has a name twice: the format forbids it, safetensors takes the last.
+
+    Args:
+        path: of a file that safetensors has opened, so that its header is known to be JSON of a sane length.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            double = next(name for name in names if names.count(name) > 1)
+            raise KvtuiError(f"{path} is damaged: its header has {double[:60]!r} twice")
+        return found
+
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        json.loads(file.read(length), object_pairs_hook=unique)
 
 
 def _read_metadata(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, CharTokenizer, dict[str, Any]]:

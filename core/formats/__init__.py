@@ -32,6 +32,8 @@ def read_model(
     try:
         if path.is_dir():
             return load_checkpoint(path, dtype)
+        if not path.is_file():
+            raise KvtuiError(f"{path} is neither a file nor a folder")  # a pipe would wait for a writer for ever
         with path.open("rb") as file:
             head = file.read(9)
         if head[8:] != b"{" and path.suffix != ".safetensors":  # how a safetensors file begins

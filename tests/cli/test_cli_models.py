@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -65,6 +66,11 @@ def test_missing(kvtui: Kvtui, tmp_path: Path) -> None:
 
 def test_folder_without_a_model(kvtui: Kvtui, tmp_path: Path) -> None:
     assert_refused(kvtui("info", "--model", tmp_path), "there is no model file", "model.safetensors")
+
+
+def test_a_pipe_is_not_waited_for(kvtui: Kvtui, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    refused(kvtui, tmp_path / "pipe.safetensors", "neither a file nor a folder")
 
 
 @pytest.mark.parametrize("keep", [0, 4, 200, -1])

@@ -409,6 +409,16 @@ def test_a_header_that_does_not_fit_its_data(good, change):
     refused(good, "is not a whole safetensors file")
 
 
+@pytest.mark.parametrize("name", ["output.weight", "__metadata__"])
+def test_a_name_that_stands_twice(good, name):
+    header, data = take_apart(good.read_bytes())
+    text = json.dumps(header)[:-1] + f',"{name}":{json.dumps(header[name])}}}'
+    padded = text.encode() + b" " * (-len(text.encode()) % 8)
+    good.write_bytes(struct.pack("<Q", len(padded)) + padded + data)
+    with pytest.raises(KvtuiError, match=rf"its header has '{name}' twice|is not a whole safetensors file"):
+        load_checkpoint(good)
+
+
 @pytest.mark.parametrize("name", ["config", "vocabulary"])
 def test_metadata_missing(good, name):
     set_metadata(good, **{name: None})
