@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+from kvtui.core import events
 from kvtui.core.events import Shade
 
 
@@ -49,6 +50,8 @@ class ShowAttention:
     Negative rows count from the end, as in a slice; ``last_row`` None means the newest. ``heads`` None means all.
     """
 
+    answer: ClassVar[type] = events.Attention
+
     layer: int
     heads: tuple[int, ...] | None = None
     first_row: int = -1
@@ -69,8 +72,13 @@ class ShowCache:
     last_layer: int | None = None
     length: int | None = None
 
+    answer: ClassVar[type] = events.CacheContents
 
-Command = SetCache | Pause | Resume | Step | SetPace | Stop | ShowAttention | ShowCache
+
+# Changes nothing: answered between two tokens, and after the end, by the function that core/answers.py names.
+Question = ShowAttention | ShowCache
+
+Command = SetCache | Pause | Resume | Step | SetPace | Stop | Question
 
 
 class CommandSource(Protocol):

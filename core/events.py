@@ -284,6 +284,19 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Unanswered:
+    """A question that has no answer now, such as one for a row that is not in the window any more.
+
+    Attributes:
+        question: of :mod:`kvtui.core.commands`.
+        reason: one line.
+    """
+
+    question: object
+    reason: str
+
+
+@dataclass(frozen=True)
 class End:
     """Generation is over. ``seconds`` is the model time of all tokens, without the prefill."""
 
@@ -380,7 +393,8 @@ class RaceEnd:
 
 
 RaceEvent = RaceEstimate | RacePrefill | RaceToken | RaceEnd
-Event = Prefill | Token | Evict | State | Attention | CacheContents | Breakdown | Limits | End | RaceEvent
+Answer = Attention | CacheContents | Breakdown | Limits | Unanswered
+Event = Prefill | Token | Evict | State | End | Answer | RaceEvent
 _OPTIONAL = ("parts", "max_logit_error")  # left out of JSON where not asked for
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from kvtui.core import commands as ask
 from kvtui.core import events
+from kvtui.core.answers import answer
 from kvtui.core.cache_contents import cache_contents
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array
@@ -96,10 +97,6 @@ class Generation:
                 reason = "stop"
         rate = self.written / self.seconds if self.seconds else 0.0
         yield events.End(reason, self.written, self.seconds, rate)
-
-    def answer(self, question: ask.ShowAttention | ask.ShowCache) -> events.Event:
-        """What was asked for; after the end of the run as well."""
-        return self.attention(question) if isinstance(question, ask.ShowAttention) else self.cache_contents(question)
 
     def attention(self, wanted: ask.ShowAttention) -> events.Attention:
         """Attention weights of rows of the window; answers after the end of the run as well.
@@ -235,10 +232,10 @@ class Generation:
         self._steps_allowed = 0
 
     def _carry_out(self, command: ask.Command) -> Iterator[events.Event]:
+        if isinstance(command, ask.Question):
+            yield answer(self, command)
+            return
         match command:
-            case ask.ShowAttention() | ask.ShowCache():
-                yield self.answer(command)
-                return
             case ask.SetCache(on):
                 if not on:
                     self.cache.reset()

@@ -10,7 +10,7 @@ class Action:
     """One thing to do.
 
     Attributes:
-        name: of the app's ``action_…`` method.
+        name: of the ``action_…`` method of the app, or of the view that has it.
         keys: as Textual names them, separated by commas.
         shown: the keys as a reader would write them.
         title: what the palette calls it.
@@ -25,9 +25,14 @@ class Action:
     help: str
     brief: str = ""
 
+    @property
+    def first_key(self) -> str:
+        """The key by which the app finds it."""
+        return self.keys.split(",")[0]
 
-# In the order of importance: a narrow key line shows the first ones.
-ACTIONS: tuple[Action, ...] = (
+
+# In the order of importance: a narrow key line shows the first ones. The visible view's own stand between the two.
+RUNNING: tuple[Action, ...] = (
     Action(
         "toggle_cache",
         "t",
@@ -41,25 +46,17 @@ ACTIONS: tuple[Action, ...] = (
     Action("slower", "minus", "-", "Slower", "The next lower pace.", "-"),
     Action("faster", "plus,equals_sign", "+", "Faster", "The next higher pace, at last unlimited.", "Pace"),
     Action("unlimited", "u", "u", "Unlimited pace", "As fast as the model goes; again: back to the pace before."),
-    Action("previous_layer", "left_square_bracket", "[", "Previous layer", "Attention of the layer before.", "-"),
-    Action("next_layer", "right_square_bracket", "]", "Next layer", "Attention of the layer after.", "Layer"),
-    Action("previous_head", "less_than_sign", "<", "Previous head", "Attention of the head before.", "-"),
-    Action("next_head", "greater_than_sign", ">", "Next head", "Attention of the head after.", "Head"),
-    Action("heads", "h", "h", "One head, all heads, or their mean", "What the attention pane draws."),
-    Action("ramp", "g", "g", "Characters of the attention grid", "ASCII characters or shades."),
+)
+DASHBOARD: tuple[Action, ...] = (
     Action("restart", "r", "r", "Restart", "Write the same prompt again with the same seed: the same text.", "Restart"),
     Action("restart_next", "R", "R", "Restart with the next seed", "Write the same prompt again: another text."),
     Action("stop", "s", "s", "Stop", "End this text."),
-    Action(
-        "colour", "c", "c", "Colour of the output", "By nothing, by each token's time, or by its probability.", "Colour"
-    ),
     Action("prompt", "p", "p", "Prompt", "Write another prompt.", "Prompt"),
-    Action("time_scale", "l", "l", "Logarithmic or linear time", "The axis of the bars of time per token."),
-    Action("time_zoom", "z", "z", "Zoom of the bars", "More tokens in a bar; after the most, automatic again."),
     Action("theme", "d", "d", "Dark or light", "Switch the theme; the palette has more of them."),
     Action("help", "question_mark,f1", "?", "Help", "Keys, and what each pane shows.", "Help"),
     Action("quit", "q", "q", "Quit", "End the dashboard and the generator process. Also ctrl+q, and ctrl+c.", "Quit"),
 )
+ACTIONS: tuple[Action, ...] = (*RUNNING, *DASHBOARD)
 
 # Keys that work in the prompt as well.
 ALWAYS: tuple[tuple[str, str, str], ...] = (

@@ -1,40 +1,37 @@
-"""The dashboard: panes around a session, redrawn at most twelve times a second."""
+"""The dashboard: views around a session, drawn at most twelve times a second."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from time import monotonic
+from functools import partial
 from typing import ClassVar
 
 from textual import events, on
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Container, Vertical
 from textual.screen import Screen
-from textual.widgets import Static
+from textual.widgets import ContentSwitcher, Static
 
-from kvtui.core.commands import ShowAttention
 from kvtui.core.errors import KvtuiError
 from kvtui.tui.actions import ACTIONS, ALWAYS
 from kvtui.tui.help import HelpScreen
 from kvtui.tui.link import Link, WorkerLink
-from kvtui.tui.messages import AttentionWanted, PromptLeft, PromptSubmitted
-from kvtui.tui.panes.attention import AttentionPane
-from kvtui.tui.panes.cache import CachePane
+from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged
 from kvtui.tui.panes.keys import KeysPane
-from kvtui.tui.panes.output import OutputPane
 from kvtui.tui.panes.prompt import PromptPane
 from kvtui.tui.panes.status import StatusPane
-from kvtui.tui.panes.timing import TimingPane
-from kvtui.tui.session import Session, Update, faster, slower
+from kvtui.tui.panes.tabs import TabsPane
+from kvtui.tui.questions import Questions
+from kvtui.tui.session import Session, faster, slower
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.stream_link import CACHE_IS_NOT_OURS
+from kvtui.tui.views.table import VIEWS
+from kvtui.tui.views.view import View
 from kvtui.tui.wire import Ready
 
 TICK_SECONDS = 1 / 12
-ATTENTION_SECONDS = 0.1  # at most ten requests a second
-ATTENTION_PATIENCE = 1.0  # a request that was not answered for so long is lost
 LEAST_WIDTH, LEAST_HEIGHT = 64, 20
 NOTICE_SECONDS = 8.0
 INTERRUPTED = 130
@@ -57,6 +54,11 @@ class KvtuiApp(App[None]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall"), (50, "-very-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(action.keys, action.name, action.title, show=False) for action in ACTIONS),
+        *(Binding(str(number + 1), f"view({number})", view.TITLE, show=False) for number, view in enumerate(VIEWS)),
+        *(
+            Binding(action.keys, f"in_view('{action.first_key}')", action.title, show=False)
+            for action in {action.keys: action for view in VIEWS for action in view.ACTIONS}.values()
+        ),
         *(Binding(keys, name, title, show=False, priority=True) for keys, name, title in ALWAYS),
     ]
 
@@ -64,57 +66,48 @@ class KvtuiApp(App[None]):
         super().__init__()
         self.session = Session(link, ready, settings)
         self._first_prompt = settings.prompt or ""
-        self._attention_due = False
-        self._asked: float | None = None  # when, if not answered yet
-        self._last_asked = 0.0
+        self.questions = Questions(self.session.put_question)
         self._limited_pace = settings.pace or 25.0
 
-    # Panes
+    # Views
 
     def compose(self) -> ComposeResult:
         """Top to bottom as a reader meets them."""
         session = self.session
+        views = [view() for view in VIEWS]
         yield Static(id="too-small")
         with Vertical(id="main"):
             yield StatusPane(session.ready, session.figures, id="status")
-            yield PromptPane(self._first_prompt, id="prompt")
-            with Horizontal(id="middle"):
-                yield OutputPane(id="output")
-                yield AttentionPane(id="attention")
-            yield TimingPane(id="timing")
-            yield CachePane(session.ready, session.figures, id="cache")
-            yield KeysPane(id="keys")
+            with Container(id="top"):
+                yield PromptPane(self._first_prompt, id="prompt")
+                yield TabsPane([view.TITLE for view in VIEWS], id="tabs")
+            with ContentSwitcher(id="views", initial=views[0].id):
+                yield from views
+            yield KeysPane(views[0].ACTIONS, id="keys")
 
     def on_mount(self) -> None:
         """Start at once if there is a prompt, else wait for one."""
-        self._configure(self.session.ready)
+        self.prompt.stream = self.session.ready.stream
+        self._tick()
         self.set_interval(TICK_SECONDS, self._tick)
         if self._first_prompt or self.session.ready.stream:
             self.prompt.input.remember(self.prompt.input.value)
-            self.output.focus()
+            self.view.focus_first()
             self._start(self._first_prompt)
         else:
             self.prompt.input.focus()
 
-    def _configure(self, ready: Ready) -> None:
-        """Fit the panes to a model, or to a stream of another program's events."""
-        self.attention.configure(ready.config, ready.stream)
-        self.timing.stream = self.prompt.stream = ready.stream
+    @property
+    def view(self) -> View:
+        """The one that is visible."""
+        view = self._main.query_one(ContentSwitcher).visible_content
+        assert isinstance(view, View)
+        return view
 
     @property
-    def output(self) -> OutputPane:
-        """The text."""
-        return self._main.query_one(OutputPane)
-
-    @property
-    def attention(self) -> AttentionPane:
-        """What the model looked at."""
-        return self._main.query_one(AttentionPane)
-
-    @property
-    def timing(self) -> TimingPane:
-        """What each token cost."""
-        return self._main.query_one(TimingPane)
+    def views(self) -> list[View]:
+        """All, in the order of their keys."""
+        return list(self._main.query(View))
 
     @property
     def prompt(self) -> PromptPane:
@@ -135,60 +128,59 @@ class KvtuiApp(App[None]):
                 f"kvtui needs {LEAST_WIDTH} × {LEAST_HEIGHT} cells; here are {event.size.width} × {event.size.height}"
             )
 
+    def action_view(self, number: int) -> None:
+        """Show another view."""
+        switcher, view = self._main.query_one(ContentSwitcher), self.views[number]
+        if view is self.view:
+            return
+        self.view.hide()
+        switcher.current = view.id
+        self._main.query_one(TabsPane).selected = number
+        self._main.query_one(KeysPane).of_view = view.ACTIONS
+        self.questions.forget()
+        self._tick()
+        if self._main.focused is not self.prompt.input:
+            view.focus_first()
+
+    def action_in_view(self, key: str) -> None:
+        """A key that is the visible view's own."""
+        for action in self.view.ACTIONS:
+            if key in action.keys.split(","):
+                getattr(self.view, f"action_{action.name}")()
+
     # What the generator process tells
 
     def _tick(self) -> None:
-        """Hand what has come since the last tick to the panes, all at once."""
+        """Hand what has come since the last tick to the visible view, all at once."""
         if not self.screen_stack or not self.is_running:
             return
-        update = self.session.collect()
-        self._show(update)
-        self._ask_attention(bool(update.tokens or update.prefill))
-
-    def _show(self, update: Update) -> None:
+        view, session = self.view, self.session
+        update = session.collect(view.mark)
+        view.mark = session.timeline.mark
+        view.show(update, session)
         if update.ready is not None:
-            self._configure(update.ready)
-        if update.prefill is not None:
-            if self.session.ready.stream:
-                self._clear()  # nobody here has started this text
-            self.output.add_prompt(update.prefill.prompt)
-        if update.tokens:
-            self.output.add(update.tokens)
-            self.timing.add(update.tokens)
-        if update.attention is not None:
-            self._asked = None
-            self.attention.show(update.attention)
+            self.prompt.stream = update.ready.stream
         for message, severity in update.notices:
             self.notify(message, severity=severity, timeout=NOTICE_SECONDS, markup=False)
         self._show_figures()
+        self.questions.take(update.answers)
+        self._ask(update.news)
 
     def _show_figures(self) -> None:
         session = self.session
         self._main.query_one(StatusPane).show(session.ready, session.figures)
-        self._main.query_one(CachePane).show(session.ready, session.figures)
-        self.output.writing = session.running
         keys = self._main.query_one(KeysPane)
         keys.paused = session.figures.phase == "paused"
         keys.typing = self._main.focused is self.prompt.input
 
-    def _ask_attention(self, news: bool) -> None:
-        """Ask for what the attention pane shows, when there is something new and the last answer has come."""
-        if self.session.ready.stream:
-            return
-        self._attention_due = self._attention_due or news
-        now = monotonic()
-        waiting = self._asked is not None and now - self._asked < ATTENTION_PATIENCE
-        if not self._attention_due or waiting or now - self._last_asked < ATTENTION_SECONDS:
-            return
-        wanted = self.attention.wanted
-        self.session.show_attention(ShowAttention(wanted.layer, wanted.heads, -wanted.rows))
-        self._attention_due, self._asked, self._last_asked = False, now, now
+    def _ask(self, news: bool) -> None:
+        """Ask for what the visible view shows, when it is its turn."""
+        if self.session.answering:
+            self.questions.ask(self.view.questions(self.session), news)
 
-    @on(AttentionWanted)
-    def _attention_wanted(self) -> None:
-        """The pane shows something else: ask, but not before its turn."""
-        self._attention_due, self._asked = True, None
-        self._ask_attention(False)
+    @on(QuestionChanged)
+    def _question_changed(self) -> None:
+        self._ask(news=False)
 
     # Starting and stopping
 
@@ -203,24 +195,18 @@ class KvtuiApp(App[None]):
             else:
                 self.notify("Write a prompt first: press p.", severity="warning")
             return
-        self._clear()
-        self._show_figures()
-
-    def _clear(self) -> None:
-        self._asked = None
-        self.output.start()
-        self.timing.start()
-        self.attention.clear()
+        self.questions.forget()
+        self._tick()
 
     @on(PromptSubmitted)
     def _prompt_submitted(self, message: PromptSubmitted) -> None:
-        self.output.focus()
+        self.view.focus_first()
         self._start(message.text)
 
     @on(PromptLeft)
     def action_leave_prompt(self) -> None:
         """Give the keys to the dashboard."""
-        self.output.focus()
+        self.view.focus_first()
 
     async def action_submit_prompt(self) -> None:
         """As Enter in the prompt."""
@@ -290,43 +276,7 @@ class KvtuiApp(App[None]):
         self.session.set_pace(pace)
         self._show_figures()
 
-    # What is shown
-
-    def action_previous_layer(self) -> None:
-        """Attention."""
-        self.attention.previous_layer()
-
-    def action_next_layer(self) -> None:
-        """Attention."""
-        self.attention.next_layer()
-
-    def action_previous_head(self) -> None:
-        """Attention."""
-        self.attention.previous_head()
-
-    def action_next_head(self) -> None:
-        """Attention."""
-        self.attention.next_head()
-
-    def action_heads(self) -> None:
-        """One, all, mean."""
-        self.attention.cycle_mode()
-
-    def action_ramp(self) -> None:
-        """ASCII or shades."""
-        self.attention.cycle_ramp()
-
-    def action_time_scale(self) -> None:
-        """Logarithmic or linear."""
-        self.timing.action_toggle_scale()
-
-    def action_time_zoom(self) -> None:
-        """Tokens in a bar."""
-        self.timing.action_zoom(2)
-
-    def action_colour(self) -> None:
-        """Nothing, time, probability."""
-        self.output.cycle_colouring()
+    # The rest
 
     def action_theme(self) -> None:
         """Dark or light."""
@@ -335,7 +285,7 @@ class KvtuiApp(App[None]):
     def action_help(self) -> None:
         """Over everything."""
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen())
+            self.push_screen(HelpScreen(type(self.view)))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action, and Textual's own."""
@@ -343,9 +293,19 @@ class KvtuiApp(App[None]):
             yield SystemCommand(
                 f"{action.title}  ({action.shown})", action.help, getattr(self, f"action_{action.name}")
             )
+        for number, view in enumerate(VIEWS):
+            yield SystemCommand(f"View {view.TITLE}  ({number + 1})", view.SUMMARY, partial(self.action_view, number))
+            for action in view.ACTIONS:
+                act = partial(self._act_in_view, number, action.first_key)
+                yield SystemCommand(f"{action.title}  ({action.shown} in {view.TITLE})", action.help, act)
         for command in super().get_system_commands(screen):
             if command.title not in ("Quit", "Keys"):
                 yield command
+
+    def _act_in_view(self, number: int, key: str) -> None:
+        """What the palette does with a view's own action: show the view first."""
+        self.action_view(number)
+        self.action_in_view(key)
 
 
 def run_dashboard(settings: DashboardSettings) -> int:

@@ -8,22 +8,12 @@ from textual.message import Message
 
 
 @dataclass
-class AttentionWanted(Message):
-    """What the attention pane shows has changed: it wants these weights. A newer wish replaces an older one.
-
-    Attributes:
-        layer: counted from 0.
-        heads: the heads, None for all.
-        rows: number of newest query rows.
-    """
-
-    layer: int
-    heads: tuple[int, ...] | None
-    rows: int
+class QuestionChanged(Message):
+    """What a pane shows has changed: ask the worker anew, without waiting for the next tick."""
 
     def can_replace(self, message: Message) -> bool:
         """Only the newest wish counts."""
-        return isinstance(message, AttentionWanted)
+        return isinstance(message, QuestionChanged)
 
 
 @dataclass

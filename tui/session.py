@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from kvtui.core import commands as ask
-from kvtui.core.events import Attention, End, Evict, Prefill, State, Token
+from kvtui.core.events import Answer, End, Evict, Prefill, State, Token
 from kvtui.tui.link import Link
 from kvtui.tui.settings import DashboardSettings
+from kvtui.tui.timeline import Mark, Timeline
 from kvtui.tui.wire import Batch, Ended, Notice, Ready, Refused, Report, RunSettings, Start
 
 Phase = Literal["idle", "writing", "paused", "ended", "dead"]
@@ -50,15 +52,37 @@ class Figures:
     evictions: int = 0
 
 
+A = TypeVar("A", bound=Answer)
+
+
 @dataclass
 class Update:
-    """What has happened since the last look."""
+    """What has happened since the last look.
 
+    Attributes:
+        fresh: forget what was shown of the text: ``prefill`` and ``tokens`` are all that is kept of the one to show.
+        prefill: the prompt was run.
+        tokens: new ones, in order; many at once where the pace is high or the view was hidden.
+        answers: to questions.
+        ready: another model is loaded, or the same one by another process.
+        notices: for the reader; the app shows them.
+    """
+
+    fresh: bool = False
     prefill: Prefill | None = None
-    tokens: list[Token] = field(default_factory=list)
-    attention: Attention | None = None
+    tokens: Sequence[Token] = ()
+    answers: list[Answer] = field(default_factory=list)
     ready: Ready | None = None
     notices: list[tuple[str, Severity]] = field(default_factory=list)
+
+    @property
+    def news(self) -> bool:
+        """Whether there is more or another text than before."""
+        return bool(self.fresh or self.prefill or self.tokens)
+
+    def answer(self, kind: type[A]) -> A | None:
+        """The newest answer of a kind."""
+        return next((answer for answer in reversed(self.answers) if isinstance(answer, kind)), None)
 
     def note(self, message: str, severity: Severity = "information") -> None:
         """Something for the reader."""
@@ -81,6 +105,7 @@ class Session:
         self.prompt: str | None = None
         self.run = 0
         self.figures = Figures(cache=settings.cache, seed=settings.seed, pace=settings.pace)
+        self.timeline = Timeline()
         self._link = link
         self._sampling = settings.sampling
         self._unanswered = 0
@@ -100,6 +125,7 @@ class Session:
         self.prompt = prompt
         self.run += 1
         self._unanswered = 0
+        self.timeline.start()
         now = self.figures
         self.figures = Figures("writing", now.cache, now.seed if seed is None else seed, now.pace)
         self._link.send(
@@ -138,10 +164,14 @@ class Session:
         if self.running:
             self._link.send(ask.Stop())
 
-    def show_attention(self, wanted: ask.ShowAttention) -> None:
-        """Ask for weights."""
-        if self._alive and self.figures.context:
-            self._link.send(wanted)
+    @property
+    def answering(self) -> bool:
+        """Whether there is a text about which questions can be asked."""
+        return self._alive and self.figures.context > 0 and not self.ready.stream
+
+    def put_question(self, question: ask.Question) -> None:
+        """Pass a question on; the app does so for the visible view's (see ``View.questions``)."""
+        self._link.send(question)
 
     def revive(self) -> None:
         """Start another process after one that would not."""
@@ -155,11 +185,13 @@ class Session:
 
     # What the process tells
 
-    def collect(self) -> Update:
-        """Take in all reports that have come."""
+    def collect(self, mark: Mark) -> Update:
+        """Take in all reports that have come, and say what is new to someone who has read as far as ``mark``."""
         update = Update()
         for report in self._link.drain():
             self._take(report, update)
+        news = self.timeline.since(mark)
+        update.fresh, update.prefill, update.tokens = news.fresh, news.prefill, news.tokens
         return update
 
     def _take(self, report: Report, update: Update) -> None:
@@ -167,7 +199,7 @@ class Session:
             case Batch(run, events) if run == self.run:
                 for event in events:
                     self._event(event, update)
-                self._count(update)
+                self._count()
             case Notice(run, message, fatal) if run == self.run:
                 update.note(message, "error" if fatal else "warning")
                 if fatal:
@@ -198,14 +230,14 @@ class Session:
     def _event(self, event: object, update: Update) -> None:
         match event:
             case Token():
-                update.tokens.append(event)
-            case Attention():
-                update.attention = event
+                self.timeline.add(event)
             case Prefill():
-                update.prefill = event
+                if self.timeline.prefill is not None:  # a stream may hold several texts
+                    self.timeline.start()
+                self.timeline.prefill = event
                 self.figures = replace(
                     self.figures,
-                    phase="paused" if self.figures.phase == "paused" else "writing",  # a stream may hold several texts
+                    phase="paused" if self.figures.phase == "paused" else "writing",
                     written=0,
                     evictions=0,
                     context=event.tokens,
@@ -227,11 +259,13 @@ class Session:
                     self.figures = replace(self.figures, cache=cache, phase=phase, pace=pace)
             case End():
                 self._set_phase("ended")
+            case _ if isinstance(event, Answer):
+                update.answers.append(event)
 
-    def _count(self, update: Update) -> None:
+    def _count(self) -> None:
         """Take the figures of the newest token."""
-        if update.tokens:
-            last = update.tokens[-1]
+        if self.timeline.tokens:
+            last = self.timeline.tokens[-1]
             self.figures = replace(
                 self.figures,
                 written=last.step + 1,

@@ -6,7 +6,6 @@ frames of :mod:`kvtui.tui.wire`. The dashboard starts it through :class:`kvtui.t
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from kvtui.core import Generation, KvtuiError, Model, load
 from kvtui.core import commands as ask
+from kvtui.core.answers import answer
 from kvtui.core.config import parameter_count
 from kvtui.core.events import Event
 from kvtui.core.tokenizer import describe_character, describe_start
@@ -129,7 +129,7 @@ class Worker:
         self._generation: Generation | None = None
 
     def run(self) -> None:
-        """Serve. Between texts only attention is answered; other commands concern a text that is being written."""
+        """Serve. Between texts only questions are answered; other commands concern a text that is being written."""
         self._outbox.send(describe(self._model))
         request: Request | None = None
         while True:
@@ -139,9 +139,8 @@ class Worker:
             following: Request | None = None
             if isinstance(request, Start):
                 following = self._write(request)
-            elif self._generation is not None and isinstance(request, ask.ShowAttention | ask.ShowCache):
-                with contextlib.suppress(KvtuiError):  # rows of a text that is not there any more
-                    self._outbox.add(self._generation.answer(request))
+            elif isinstance(request, ask.Question) and self._generation is not None:
+                self._outbox.add(answer(self._generation, request))
                 self._outbox.flush()
             request = following
 

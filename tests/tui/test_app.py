@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
-
 import pytest
-from fake_link import CONFIG, READY, FakeLink, token
-from textual.pilot import Pilot
+from bench import bench
+from fake_link import CONFIG, READY, token
 from textual.widgets import Static
 
 from kvtui.core.commands import Pause, Resume, SetCache, SetPace, ShowAttention, Step, Stop
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import End, Evict
 from kvtui.tui.actions import ACTIONS, ALWAYS
-from kvtui.tui.app import KvtuiApp, run_dashboard
+from kvtui.tui.app import run_dashboard
 from kvtui.tui.help import HelpScreen
 from kvtui.tui.panes.cache import CachePane
 from kvtui.tui.panes.keys import KeysPane
@@ -24,45 +20,6 @@ from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.wire import Ended, Notice, Ready, Refused
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
-
-
-class Bench:
-    """An app under test with its fake link."""
-
-    def __init__(self, app: KvtuiApp, link: FakeLink, pilot: Pilot[None]) -> None:
-        self.app, self.link, self.pilot = app, link, pilot
-
-    async def until(self, condition: Callable[[], Any]) -> None:
-        """Wait for something to come true; the test's time limit is the number of turns."""
-        for _ in range(200):
-            if condition():
-                return
-            await self.pilot.pause(0.02)
-        raise AssertionError("what the test waits for did not come true")
-
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.pilot.pause()
-
-    def screen_text(self) -> str:
-        """All that is on the screen."""
-        return "\n".join(
-            "".join(segment.text for segment in strip) for strip in self.app.screen._compositor.render_strips()
-        )
-
-    def notices(self) -> str:
-        return "\n".join(notice.message for notice in self.app._notifications)
-
-
-@asynccontextmanager
-async def bench(
-    prompt: str | None = "ROMEO:", size: tuple[int, int] = (120, 36), **settings: Any
-) -> AsyncIterator[Bench]:
-    link = FakeLink()
-    app = KvtuiApp(link, READY, DashboardSettings(prompt=prompt, **settings))
-    async with app.run_test(size=size) as pilot:
-        await pilot.pause()
-        yield Bench(app, link, pilot)
 
 
 async def test_a_prompt_starts_at_once_and_the_text_streams() -> None:
@@ -75,7 +32,7 @@ async def test_a_prompt_starts_at_once_and_the_text_streams() -> None:
             True,
         )
         it.link.write([token(step, text) for step, text in enumerate("what light")])
-        await it.until(lambda: it.app.output.transcript.text == "ROMEO:what light")
+        await it.until(lambda: it.watch.output.transcript.text == "ROMEO:what light")
         assert "what light" in it.screen_text()
         assert it.app.session.figures.written == 10
 
@@ -92,7 +49,7 @@ async def test_no_prompt_opens_with_the_prompt_focused_and_panes_that_explain() 
         assert it.app.session.figures.cache
         await it.press("enter")
         assert it.link.starts[0].prompt == "tq"
-        assert it.app.focused is it.app.output
+        assert it.app.focused is it.watch.output
 
 
 @pytest.mark.parametrize("key", ["ctrl+t", "f2"])
@@ -139,8 +96,8 @@ async def test_restart_with_the_same_and_with_the_next_seed() -> None:
         assert [start.settings.cache for start in it.link.starts] == [True, False, False]
         it.link.write([token(0, "late")], run=1)
         it.link.write([token(0, "new")])
-        await it.until(lambda: "new" in it.app.output.transcript.text)
-        assert it.app.output.transcript.text == "ROMEO:new"
+        await it.until(lambda: "new" in it.watch.output.transcript.text)
+        assert it.watch.output.transcript.text == "ROMEO:new"
 
 
 async def test_restart_without_a_prompt_says_what_to_do() -> None:
@@ -158,7 +115,7 @@ async def test_attention_is_asked_for_as_the_pane_shows_it() -> None:
         await it.until(lambda: it.link.commands(ShowAttention)[-1].heads == (1,))  # type: ignore[union-attr]
         await it.press("h")
         await it.until(lambda: it.link.commands(ShowAttention)[-1].heads is None)  # type: ignore[union-attr]
-        assert it.link.commands(ShowAttention)[-1].first_row == -it.app.attention.wanted.rows  # type: ignore[union-attr]
+        assert it.link.commands(ShowAttention)[-1].first_row == it.watch.attention.question.first_row  # type: ignore[union-attr]
 
 
 async def test_the_prompt_has_a_history_and_line_breaks() -> None:
@@ -214,7 +171,7 @@ async def test_every_pane_has_room(size: tuple[int, int]) -> None:
     async with bench(size=size) as it:
         it.link.write([token(step) for step in range(30)])
         await it.until(lambda: it.app.session.figures.written == 30)
-        for pane in (it.app.output, it.app.attention, it.app.timing):
+        for pane in (it.watch.output, it.watch.attention, it.watch.timing):
             assert pane.size.width >= 30
             assert pane.size.height >= 4
         for pane in (
@@ -240,18 +197,18 @@ async def test_a_terminal_too_small_says_what_is_needed() -> None:
 async def test_scrolling_up_stops_following_and_the_end_key_follows_again() -> None:
     async with bench(size=(80, 24)) as it:
         it.link.write([token(step, "a\n") for step in range(100)])
-        await it.until(lambda: it.app.output.scroll_y > 80)
+        await it.until(lambda: it.watch.output.scroll_y > 80)
         await it.press("pageup")
-        await it.until(lambda: it.app.output.scroll_y < it.app.output.max_scroll_y)
-        place = it.app.output.scroll_y
+        await it.until(lambda: it.watch.output.scroll_y < it.watch.output.max_scroll_y)
+        place = it.watch.output.scroll_y
         it.link.write([token(step, "b\n") for step in range(100, 120)])
         await it.until(lambda: it.app.session.figures.written == 120)
-        assert it.app.output.scroll_y == place
+        assert it.watch.output.scroll_y == place
         await it.press("end")
-        await it.until(lambda: it.app.output.scroll_y == it.app.output.max_scroll_y)
+        await it.until(lambda: it.watch.output.scroll_y == it.watch.output.max_scroll_y)
         it.link.write([token(120, "c\n")])
         await it.until(lambda: it.app.session.figures.written == 121)
-        await it.until(lambda: it.app.output.scroll_y == it.app.output.max_scroll_y)
+        await it.until(lambda: it.watch.output.scroll_y == it.watch.output.max_scroll_y)
 
 
 async def test_colours_themes_ramp_and_bars_have_keys() -> None:
@@ -264,9 +221,9 @@ async def test_colours_themes_ramp_and_bars_have_keys() -> None:
         assert "probability" in it.screen_text()
         await it.press("d")
         assert not it.app.current_theme.dark
-        ramp, scale = it.app.attention.ramp, it.app.timing.logarithmic
+        ramp, scale = it.watch.attention.ramp, it.watch.timing.logarithmic
         await it.press("g", "l", "z")
-        assert (it.app.attention.ramp, it.app.timing.logarithmic) != (ramp, scale)
+        assert (it.watch.attention.ramp, it.watch.timing.logarithmic) != (ramp, scale)
 
 
 async def test_help_opens_and_closes() -> None:
@@ -274,7 +231,7 @@ async def test_help_opens_and_closes() -> None:
         await it.press("question_mark")
         assert isinstance(it.app.screen, HelpScreen)
         it.link.write([token(0, "on")])
-        await it.until(lambda: it.app.output.transcript.text == "ROMEO:on")
+        await it.until(lambda: it.watch.output.transcript.text == "ROMEO:on")
         await it.press("escape")
         assert not isinstance(it.app.screen, HelpScreen)
 

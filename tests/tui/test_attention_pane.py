@@ -14,7 +14,6 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.events import Attention
 from kvtui.tui.attention_view import EMPTY, View, draw
 from kvtui.tui.grid import RAMPS, arrange, levels, paint, tabs, window
-from kvtui.tui.messages import AttentionWanted
 from kvtui.tui.panes.attention import AttentionPane
 
 CONFIG = ModelConfig(65, 512, 6, 4, 4, 32, 128, 512)
@@ -45,8 +44,9 @@ class Stage(App[None]):
     def compose(self) -> ComposeResult:
         yield AttentionPane()
 
-    def on_attention_wanted(self, message: AttentionWanted) -> None:
-        self.asked.append((message.layer, message.heads, message.rows))
+    def on_question_changed(self) -> None:
+        question = self.pane.question
+        self.asked.append((question.layer, question.heads, -question.first_row))
 
     @property
     def pane(self) -> AttentionPane:
@@ -92,7 +92,7 @@ async def test_what_is_wanted_follows_the_choice() -> None:
     async with app.run_test(size=(80, 20)) as pilot:
         app.pane.configure(CONFIG)
         await pilot.pause()
-        rows = app.pane.wanted.rows
+        rows = -app.pane.question.first_row
         assert rows == 15
         assert set(app.asked) == {(0, (0,), rows)}
         app.asked.clear()

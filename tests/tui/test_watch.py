@@ -21,6 +21,7 @@ from textual.pilot import Pilot
 from kvtui.tui.app import KvtuiApp
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.stream_link import StreamLink
+from kvtui.tui.views.watch import WatchView
 
 MODEL = {"name": "gpt2", "parameters": 124_439_808, "num_layers": 12, "num_heads": 12, "context_length": 1024}
 ENTRY = f"{shlex.quote(sys.executable)} -c 'from kvtui.tui.cli.main import main; main()'"
@@ -116,7 +117,7 @@ async def test_a_second_text_replaces_the_first_and_enter_shows_it_once_more() -
     async with watching.app.run_test(size=(120, 36)) as pilot:
         await watching.until(pilot, "the second")
         await watching.until(pilot, "The stream has ended: 8 lines.")
-        assert "the first" not in watching.app.output.transcript.text
+        assert "the first" not in watching.app.query_one(WatchView).output.transcript.text
         assert "124.4 M" in watching.text()
         await pilot.press("p", "x", "enter")
         await watching.until(pilot, "shown once more")

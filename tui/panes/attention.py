@@ -14,11 +14,12 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
+from kvtui.core.commands import ShowAttention
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Attention
 from kvtui.tui.attention_view import INTENSITY, MODES, Drawing, Line, Mode, View, draw, key_range, pointed, title
 from kvtui.tui.grid import RAMPS
-from kvtui.tui.messages import AttentionWanted
+from kvtui.tui.messages import QuestionChanged
 
 _SCROLL = 8  # keys that one press of an arrow moves
 
@@ -61,7 +62,7 @@ class AttentionPane(Widget, can_focus=True):
         self._pointed: Offset | None = None
         self._titles = ("", "")
         self._drawn_size = Size()
-        self._told: tuple[int, tuple[int, ...] | None, int] | None = None
+        self._told: ShowAttention | None = None
         super().__init__(id=id, classes=classes)
         self.border_title = "Attention"
 
@@ -113,22 +114,19 @@ class AttentionPane(Widget, can_focus=True):
         self.ramp = (self.ramp + 1) % len(RAMPS)
 
     @property
-    def wanted(self) -> AttentionWanted:
+    def question(self) -> ShowAttention:
         """The weights that this pane can show now."""
-        return AttentionWanted(*self._wants())
-
-    def _wants(self) -> tuple[int, tuple[int, ...] | None, int]:
         heads = (self.head_index,) if self.mode == "one" and self.head_index is not None else None
-        return self.layer_index, heads, self._view().rows
+        return ShowAttention(self.layer_index, heads, -self._view().rows)
 
     def _announce(self) -> None:
         """Tell what is wanted if that changed, and draw what is there."""
         if not self.is_running:
             return
         self._redraw()
-        if self.size.height and self._told != (wants := self._wants()):
-            self._told = wants
-            self.post_message(AttentionWanted(*wants))
+        if self.size.height and self._told != (question := self.question):
+            self._told = question
+            self.post_message(QuestionChanged())
 
     # Choices and their consequences
 

@@ -28,11 +28,11 @@ class CachePane(Widget):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"cache--used", "cache--free", "cache--off", "cache--label"}
 
-    def __init__(self, ready: Ready, figures: Figures, *, id: str | None = None) -> None:
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.border_title = "Cache"
-        self._ready = ready
-        self._figures = figures
+        self._ready: Ready | None = None
+        self._figures = Figures()
 
     def show(self, ready: Ready, figures: Figures) -> None:
         """Show these from the next refresh on."""
@@ -47,11 +47,13 @@ class CachePane(Widget):
     def render_line(self, y: int) -> Strip:
         """Bar and words."""
         width = self.size.width
+        if self._ready is None:
+            return Strip.blank(width, self.rich_style)
         bordered = bool(self.styles.border_top[0])
         label = "" if bordered else "Cache "
-        words = self._words(width - len(label) - _LEAST_BAR - 2)
+        words = self._words(self._ready, width - len(label) - _LEAST_BAR - 2)
         room = max(width - len(label) - len(words) - 2, 0)
-        pieces = [(label, "cache--label"), *self._bar(room), (f"  {words}", "")]
+        pieces = [(label, "cache--label"), *self._bar(self._ready, room), (f"  {words}", "")]
         segments = [
             Segment(text, self.get_component_rich_style(style) if style else self.rich_style)
             for text, style in pieces
@@ -59,25 +61,25 @@ class CachePane(Widget):
         ]
         return Strip(segments).adjust_cell_length(width, self.rich_style)
 
-    def _bar(self, room: int) -> list[tuple[str, str]]:
-        figures, capacity = self._figures, self._ready.config.context_length
+    def _bar(self, ready: Ready, room: int) -> list[tuple[str, str]]:
+        figures, capacity = self._figures, ready.config.context_length
         if not figures.cache:
             return [("╱" * room, "cache--off")]
-        if not self._ready.parameters:  # a stream that has not told its context
+        if not ready.parameters:  # a stream that has not told its context
             return [(" " * room, "")]
         used = min(round(room * figures.cached_positions / capacity), room)
         if figures.cached_positions and not used:
             used = min(1, room)
         return [("█" * used, "cache--used"), ("░" * (room - used), "cache--free")]
 
-    def _words(self, room: int) -> str:
+    def _words(self, ready: Ready, room: int) -> str:
         """The longest text that fits."""
-        figures, per_position = self._figures, self._ready.cache_bytes_per_position
-        capacity = self._ready.config.context_length
+        figures, per_position = self._figures, ready.cache_bytes_per_position
+        capacity = ready.config.context_length
         digits = len(str(capacity))
-        if self._ready.stream and figures.cached_positions:
+        if ready.stream and figures.cached_positions:
             per_position = round(figures.cache_bytes / figures.cached_positions)
-        if figures.cache and not self._ready.parameters:
+        if figures.cache and not ready.parameters:
             choices = [
                 f"{figures.cached_positions:7,} positions",
                 f" · {size_words(figures.cache_bytes):>8}",

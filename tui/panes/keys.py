@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.style import Style
 from rich.text import Text
 from textual.app import RenderResult
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from kvtui.tui.actions import ACTIONS
+from kvtui.tui.actions import DASHBOARD, RUNNING, Action
 
 Entry = tuple[tuple[tuple[str, str], ...], str]  # keys with their actions, and a word for them
 
@@ -21,13 +23,16 @@ TYPING: tuple[Entry, ...] = (
 _NOT_LEFT_OUT = ("Help", "Quit")  # others go first when it gets narrow
 
 
-def entries(paused: bool) -> list[Entry]:
+def entries(paused: bool, of_view: Sequence[Action] = ()) -> list[Entry]:
     """The key line outside the prompt. Actions whose word is ``-`` share the entry of the next one."""
+    calls = [(action, action.name) for action in RUNNING]
+    calls += [(action, f"in_view('{action.first_key}')") for action in of_view]
+    calls += [(action, action.name) for action in DASHBOARD]
     result: list[Entry] = []
     shared: list[tuple[str, str]] = []
-    for action in ACTIONS:
+    for action, call in calls:
         if action.brief:
-            shared.append((action.shown, action.name))
+            shared.append((action.shown, call))
         if action.brief and action.brief != "-":
             word = "Resume" if action.brief == "Pause" and paused else action.brief
             result.append((tuple(shared), word))
@@ -57,10 +62,15 @@ class KeysPane(Widget):
 
     typing: reactive[bool] = reactive(False)
     paused: reactive[bool] = reactive(False)
+    of_view: reactive[tuple[Action, ...]] = reactive[tuple[Action, ...]](())
+
+    def __init__(self, of_view: tuple[Action, ...], *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.of_view = of_view
 
     def render(self) -> RenderResult:
         """The entries that fit."""
-        choices = list(TYPING) if self.typing else entries(self.paused)
+        choices = list(TYPING) if self.typing else entries(self.paused, self.of_view)
         key_style = self.get_component_rich_style("keys--key", partial=True)
         word_style = self.get_component_rich_style("keys--word", partial=True)
         text = Text(" ", no_wrap=True, end="")

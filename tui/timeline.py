@@ -1,0 +1,70 @@
+"""The tokens of the text that is being written, as far as they are kept. Nothing of Textual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kvtui.core.events import Prefill, Token
+
+LIMIT = 16_384  # tokens kept; older ones are let go
+_SLACK = 2_048  # let go at a time
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far someone has read: ``count`` tokens of text number ``text``, and whether its prefill."""
+
+    text: int = -1
+    count: int = 0
+    prefill: bool = False
+
+
+@dataclass
+class News:
+    """What is new after a mark. ``fresh``: forget what was before it; these are all the tokens that are kept."""
+
+    fresh: bool = False
+    prefill: Prefill | None = None
+    tokens: Sequence[Token] = field(default_factory=list)
+
+
+class Timeline:
+    """The newest tokens of a text, and its prefill.
+
+    Attributes:
+        text: changes when what was kept is no longer the beginning of the text: with every new text.
+        tokens: those that are kept, ``tokens[0]`` being number ``first`` of the text.
+    """
+
+    def __init__(self) -> None:
+        self.text = 0
+        self.prefill: Prefill | None = None
+        self.tokens: list[Token] = []
+        self.first = 0
+
+    def start(self) -> None:
+        """Another text begins."""
+        self.text += 1
+        self.prefill = None
+        self.tokens = []
+        self.first = 0
+
+    def add(self, token: Token) -> None:
+        """A token was written."""
+        self.tokens.append(token)
+        if len(self.tokens) >= LIMIT + _SLACK:
+            del self.tokens[:_SLACK]
+            self.first += _SLACK
+
+    @property
+    def mark(self) -> Mark:
+        """The end."""
+        return Mark(self.text, self.first + len(self.tokens), self.prefill is not None)
+
+    def since(self, mark: Mark) -> News:
+        """What has come after a mark."""
+        if mark.text != self.text or mark.count < self.first:
+            return News(True, self.prefill if not self.first else None, list(self.tokens))
+        prefill = None if mark.prefill else self.prefill
+        return News(False, prefill, self.tokens[mark.count - self.first :])
