@@ -52,6 +52,7 @@ async def bench(
 ) -> AsyncIterator[Bench]:
     link = FakeLink()
     app = KvtuiApp(link, READY, DashboardSettings(prompt=prompt, **settings))
+    app.animation_level = "none"  # a scroll that is still under way is no place to look at
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         yield Bench(app, link, pilot)
