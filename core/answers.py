@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ANSWERS: dict[type, Callable[[Generation, Any], events.Answer]] = {
     ask.ShowAttention: lambda generation, question: generation.attention(question),
     ask.ShowCache: lambda generation, question: generation.cache_contents(question),
+    ask.Inspect: lambda generation, question: generation.inspect(question),
 }
 
 

@@ -75,10 +75,36 @@ class ShowCache:
     answer: ClassVar[type] = events.CacheContents
 
 
-# Changes nothing: answered between two tokens, and after the end, by the function that core/answers.py names.
-Question = ShowAttention | ShowCache
+@dataclass(frozen=True)
+class SetHeads:
+    """Write on without some heads, (layer, head) pairs counted from 0; an empty tuple brings all back.
 
-Command = SetCache | Pause | Resume | Step | SetPace | Stop | Question
+    What is cached was computed with other heads, so that the cache is emptied: the next token runs the context once.
+    """
+
+    off: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Ask how a token came about.
+
+    ``position`` is its place in the whole text, None for the newest. ``heads_off`` are heads to do without, in
+    comparison to the whole model; ``continuation`` so many tokens are written greedily from before the token, with
+    those heads and without them.
+    """
+
+    position: int | None = None
+    heads_off: tuple[tuple[int, int], ...] = ()
+    continuation: int = 0
+
+    answer: ClassVar[type] = events.Inspection
+
+
+# Changes nothing: answered between two tokens, and after the end, by the function that core/answers.py names.
+Question = ShowAttention | ShowCache | Inspect
+
+Command = SetCache | SetHeads | Pause | Resume | Step | SetPace | Stop | Question
 
 
 class CommandSource(Protocol):

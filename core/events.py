@@ -113,11 +113,13 @@ class Evict:
 
 @dataclass(frozen=True)
 class State:
-    """The loop has obeyed a command: this is how it stands now. ``pace`` in tokens a second, None for unlimited."""
+    """The loop has obeyed a command: this is how it stands now. ``pace`` in tokens a second, None for unlimited;
+    ``heads_off`` are (layer, head) pairs that it writes without."""
 
     cache: bool
     paused: bool
     pace: float | None
+    heads_off: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ class WithoutHeads:
 
 @dataclass(frozen=True)
 class Inspection:
-    """How a token came about, told on request.
+    """How a token came about, sent on request (see :class:`kvtui.core.commands.Inspect`).
 
     The model is run over the text before the token once more, with a cache of its own and all of its heads.
 
@@ -393,7 +395,7 @@ class RaceEnd:
 
 
 RaceEvent = RaceEstimate | RacePrefill | RaceToken | RaceEnd
-Answer = Attention | CacheContents | Breakdown | Limits | Unanswered
+Answer = Attention | CacheContents | Inspection | Breakdown | Limits | Unanswered
 Event = Prefill | Token | Evict | State | End | Answer | RaceEvent
 _OPTIONAL = ("parts", "max_logit_error")  # left out of JSON where not asked for
 

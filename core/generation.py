@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from time import perf_counter_ns
 
 import numpy as np
 
 from kvtui.core import commands as ask
 from kvtui.core import events
+from kvtui.core.anatomy import Inspector
 from kvtui.core.answers import answer
 from kvtui.core.cache_contents import cache_contents
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array
 from kvtui.core.memory import resident_bytes
-from kvtui.core.model import Model
+from kvtui.core.model import Head, Model
 from kvtui.core.observe import AttentionRecord, Stopwatch
 from kvtui.core.sampling import Sampler, SamplingSettings
 from kvtui.core.tokenizer import TextStream
@@ -52,7 +53,9 @@ class Generation:
     ) -> None:
         if max_new_tokens is not None and max_new_tokens < 0:
             raise KvtuiError(f"max_new_tokens is {max_new_tokens}; it has to be 0 or more")
-        self.model = model
+        self.model = model  # the one that writes: the whole model, or without some heads
+        self._whole = model
+        self._inspector: Inspector | None = None
         self.cache = model.new_cache()
         self.cache_on = cache
         self.pace = _check_pace(pace)
@@ -60,10 +63,14 @@ class Generation:
         ids = model.tokenizer.encode(prompt) or [model.tokenizer.start_id]
         self.dropped = max(0, len(ids) - model.config.context_length)
         self.window = ids[self.dropped :]
+        self.heads_off: tuple[Head, ...] = ()
         self.logits: Array = np.empty(0)
         self.written = 0
         self.computed = 0  # positions that the newest step has run
         self.seconds = 0.0
+        self._ids = ids  # of the whole text
+        self._prompt_tokens = len(ids)
+        self._starts = [(0, self.dropped)]  # from the first number on, predictions began at the second
         self._max_new_tokens = max_new_tokens
         self._sampler = Sampler(sampling or SamplingSettings(), seed)
         self._commands = commands
@@ -131,6 +138,47 @@ class Generation:
         written = min(self.computed, self.cache.length)
         return events.CacheContents(wanted.shade, wanted.first_layer, shades, self.dropped, written, resident_bytes())
 
+    def context_of(self, position: int) -> list[int]:
+        """The ids that the model saw when it predicted the token at a position of the whole text.
+
+        Raises:
+            KvtuiError: there is no such token, or nothing stood before it.
+        """
+        start = next(start for first, start in reversed(self._starts) if first <= position or not first)
+        if not start < position < len(self._ids):
+            raise KvtuiError(f"no prediction was made of token {position}: there are those of {start + 1} and after")
+        return self._ids[start:position]
+
+    def inspect(self, wanted: ask.Inspect) -> events.Inspection:
+        """How a token came about; answers after the end of the run as well.
+
+        Raises:
+            KvtuiError: no prediction was made of that token, or there is no such head.
+        """
+        position = self.position if wanted.position is None else wanted.position
+        context = self.context_of(position)
+        if self._inspector is None:
+            self._inspector = Inspector(self._whole)
+        return self._inspector.inspect(
+            context,
+            self._ids[position],
+            self._sampler.settings,
+            wanted.heads_off,
+            wanted.continuation,
+            position=position,
+            written=position >= self._prompt_tokens,
+        )
+
+    def set_heads(self, off: Collection[Head]) -> None:
+        """Write on without some heads. The next token was predicted already; those after it are predicted without them.
+
+        Raises:
+            KvtuiError: there is no such head.
+        """
+        self.model = self._whole.without_heads(off) if off else self._whole
+        self.heads_off = tuple(sorted(set(off)))
+        self.cache.reset()  # its keys and values were computed with other heads
+
     def prefill(self) -> events.Prefill:
         """Run the prompt."""
         self.computed = len(self.window)
@@ -176,6 +224,7 @@ class Generation:
         if self._stopwatch:
             self._stopwatch.mark("sampling")
         self.window.append(token)
+        self._ids.append(token)
         self.computed = len(self.window) - self.cache.length
         logits = self._run_window()
         seconds = (perf_counter_ns() - started) / 1e9
@@ -210,6 +259,7 @@ class Generation:
             raise KvtuiError("a context of one position leaves no room to write")
         self.window = self.window[-kept:]
         self.dropped += dropped
+        self._starts.append((self.position + 2, self.dropped))  # the next token was predicted before
         self.cache.reset()
         return events.Evict(dropped, kept, self.dropped)
 
@@ -249,10 +299,12 @@ class Generation:
             case ask.SetPace(pace):
                 self.pace = _check_pace(pace)
                 self._due = time.perf_counter()
+            case ask.SetHeads(off):
+                self.set_heads(off)
             case ask.Stop():
                 self._cancelled = True
                 return
-        yield events.State(self.cache_on, self.paused, self.pace)
+        yield events.State(self.cache_on, self.paused, self.pace, self.heads_off)
 
 
 def _check_pace(pace: float | None) -> float | None:

@@ -26,3 +26,10 @@ class PromptSubmitted(Message):
 @dataclass
 class PromptLeft(Message):
     """The reader pressed Esc in the prompt: keys are actions again."""
+
+
+@dataclass
+class HeadChosen(Message):
+    """The reader clicked on a head: (layer, head), both counted from 0."""
+
+    head: tuple[int, int]

@@ -108,7 +108,8 @@ def sections(text: str, level: int) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-KINDS = [*get_args(events.Event), events.Parts, *get_args(commands.Command)]
+PARTS = [events.Parts, events.Candidate, events.LensLayer, events.WithoutHeads]
+KINDS = [*get_args(events.Event), *PARTS, *get_args(commands.Command)]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -1,0 +1,35 @@
+"""How widely each head looked: a grid of layers and heads, one of them chosen, some of them perhaps switched off."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from textual import events
+
+from kvtui.core.events import Inspection
+from kvtui.tui.anatomy_view import Head, grid_of, head_lines
+from kvtui.tui.messages import HeadChosen
+from kvtui.tui.panes.lines import LinesPane
+
+
+class HeadsPane(LinesPane):
+    """Entropy of the attention of every head. A click chooses a head."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(lambda width, height: [], "Heads", id=id)
+        self._inspection: Inspection | None = None
+        self._chosen: Head = (0, 0)
+
+    def show_heads(self, inspection: Inspection, chosen: Head, off: Collection[Head]) -> None:
+        """Draw these at the next refresh."""
+        self._inspection, self._chosen = inspection, chosen
+        self.show(lambda width, height: head_lines(inspection, chosen, off, width, height))
+
+    def on_click(self, event: events.Click) -> None:
+        """Choose the head under the mouse."""
+        offset = event.get_content_offset(self)
+        if offset is None or self._inspection is None:
+            return
+        head = grid_of(self._inspection, self._chosen, self.size.width, self.size.height).at(offset.x, offset.y)
+        if head is not None:
+            self.post_message(HeadChosen(head))
