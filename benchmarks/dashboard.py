@@ -1,6 +1,6 @@
 """Does the dashboard disturb what it measures? Generation speed with and without it, and how fast it answers a key.
 
-    python benchmarks/dashboard.py [--rounds 5] [--seconds 6]
+    python benchmarks/dashboard.py [--rounds 5] [--seconds 6] [--view watch | race | cache | anatomy | time]
 
 In turns: the generator process alone, its events read and thrown away ("headless"), and the whole dashboard at
 unlimited pace in a pseudo-terminal of 120 × 36 whose output is read as a terminal would. Tokens a second are those that
@@ -31,11 +31,13 @@ from kvtui.core.events import Token
 from kvtui.tui.app import KvtuiApp
 from kvtui.tui.link import WorkerLink
 from kvtui.tui.settings import DashboardSettings
+from kvtui.tui.views.table import VIEWS
 from kvtui.tui.wire import Batch, RunSettings, Start
 
 WARM_UP_SECONDS = 1.0
 KEY_SECONDS = 0.05
 UNUSED_KEY = "f12"
+NAMES = [view.TITLE.lower() for view in VIEWS]
 
 
 def headless(seconds: float) -> float:
@@ -58,8 +60,9 @@ def headless(seconds: float) -> float:
 class MeasuredApp(KvtuiApp):
     """The dashboard, sending itself keys."""
 
-    def __init__(self, link: WorkerLink, seconds: float) -> None:
+    def __init__(self, link: WorkerLink, seconds: float, view: int) -> None:
         super().__init__(link, link.wait_ready(), DashboardSettings(prompt="ROMEO:", pace=None))
+        self.number = view
         self.seconds = seconds
         self.sent = 0.0
         self.answers: list[float] = []
@@ -68,6 +71,7 @@ class MeasuredApp(KvtuiApp):
 
     def on_mount(self) -> None:
         super().on_mount()
+        self.action_view(self.number)
         self.set_timer(WARM_UP_SECONDS, self.begin)
 
     def begin(self) -> None:
@@ -88,22 +92,22 @@ class MeasuredApp(KvtuiApp):
         self.exit()
 
 
-def inside(seconds: float, out: Path) -> None:
+def inside(seconds: float, out: Path, view: int) -> None:
     """What runs in the pseudo-terminal."""
     link = WorkerLink()
     link.start()
-    app = MeasuredApp(link, seconds)
+    app = MeasuredApp(link, seconds, view)
     app.run()
     link.close()
     out.write_text(json.dumps({"rate": app.rate, "answers": app.answers}))
 
 
-def in_terminal(seconds: float) -> tuple[float, list[float]]:
+def in_terminal(seconds: float, view: str) -> tuple[float, list[float]]:
     """Tokens a second with the app, and seconds until each key was answered."""
     out = Path(tempfile.mkdtemp()) / "result.json"
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
-    command = [sys.executable, __file__, "--inside", str(out), "--seconds", str(seconds)]
+    command = [sys.executable, __file__, "--inside", str(out), "--seconds", str(seconds), "--view", view]
     environment = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
     process = subprocess.Popen(
         command, stdin=child, stdout=child, stderr=child, env=environment, start_new_session=True
@@ -124,16 +128,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--view", choices=NAMES, default=NAMES[0])
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
-        inside(options.seconds, options.inside)
+        inside(options.seconds, options.inside, NAMES.index(options.view))
         return
     ratios, answers = [], []
-    print(machine())
+    print(machine(), f"view {options.view}", sep="\n")
     for _ in range(options.rounds):
         alone = headless(options.seconds)
-        watched, times = in_terminal(options.seconds)
+        watched, times = in_terminal(options.seconds, options.view)
         ratios.append(watched / alone)
         answers += times
         print(f"headless {alone:7,.0f} tokens/s   with the dashboard {watched:7,.0f} tokens/s   {watched / alone:6.1%}")

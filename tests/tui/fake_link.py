@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -43,19 +44,41 @@ def token(step: int, text: str = "a", *, cache: bool = True, seconds: float = 0.
     )
 
 
+def attention(link: FakeLink, question: ShowAttention) -> Attention:
+    """Half of a row's weight on the newest key, the other half on the one before."""
+    keys = link.window
+    heads = tuple(range(CONFIG.num_heads)) if question.heads is None else question.heads
+    first, last, _ = slice(question.first_row, question.last_row).indices(len(keys))
+    weights = np.zeros((len(heads), last - first, last), np.float32)
+    for row in range(first, last):
+        weights[:, row - first, max(row - 1, 0)] += 0.5
+        weights[:, row - first, row] += 0.5
+    return Attention(question.layer, heads, first, weights, keys[:last], 0)
+
+
+# What the fake process answers to each kind of question; a kind that is not here gets no answer.
+ANSWERS: dict[type, Callable[[FakeLink, Any], Event]] = {ShowAttention: attention}
+
+
 class FakeLink:
-    """Implements :class:`kvtui.tui.link.Link`. Answers requests for attention by itself."""
+    """Implements :class:`kvtui.tui.link.Link`. Answers starts and questions by itself."""
 
     def __init__(self) -> None:
         self.sent: list[Request] = []
         self.restarts = 0
         self.closed = False
+        self.window: tuple[str, ...] = ()  # the newest tokens, as text
         self._reports: list[Report] = []
 
     @property
     def starts(self) -> list[Start]:
         """Texts that were asked for."""
         return [request for request in self.sent if isinstance(request, Start)]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether all that was said has been read."""
+        return not self._reports
 
     def commands(self, kind: type) -> list[Request]:
         """Commands of one kind."""
@@ -65,19 +88,20 @@ class FakeLink:
         """Report something."""
         self._reports.extend(reports)
 
-    def write(self, tokens: Sequence[Event], run: int | None = None) -> None:
+    def write(self, events: Sequence[Event], run: int | None = None) -> None:
         """Report events of the newest run."""
-        self.say(Batch(self.starts[-1].run if run is None else run, tuple(tokens)))
+        texts = tuple(event.text for event in events if isinstance(event, Token))
+        self.window = (*self.window, *texts)[-CONFIG.context_length :]
+        self.say(Batch(self.starts[-1].run if run is None else run, tuple(events)))
 
     def send(self, request: Request) -> None:
         self.sent.append(request)
         if isinstance(request, Start):
-            self.say(Batch(request.run, (Prefill(6, 0.01, request.settings.cache, 6 * 768, request.prompt or "\n"),)))
-        elif isinstance(request, ShowAttention) and self.starts:
-            heads = request.heads or tuple(range(CONFIG.num_heads))
-            rows = -request.first_row
-            weights = np.full((len(heads), min(rows, 6), 6), 1 / 6, np.float32)
-            self.write([Attention(request.layer, heads, 6 - weights.shape[1], weights, tuple("ROMEO:"), 0)])
+            self.window = tuple(request.prompt or "\n")
+            prefill = Prefill(6, 0.01, request.settings.cache, 6 * 768, request.prompt or "\n")
+            self.say(Batch(request.run, (prefill,)))
+        elif (answer := ANSWERS.get(type(request))) and self.starts:
+            self.say(Batch(self.starts[-1].run, (answer(self, request),)))
 
     def drain(self) -> list[Report]:
         reports, self._reports = self._reports, []

@@ -1,0 +1,100 @@
+"""Every screen as text, at two sizes, against the files in ``snapshots``.
+
+A screen is a function below that brings the app there, with :func:`screen` before it. To write the files anew, and to
+look at what has changed::
+
+    KVTUI_RENEW=1 python -m pytest tests/tui/test_screens.py -k NAME
+    git diff tests/tui/snapshots
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from bench import Bench, bench
+from fake_link import token
+
+from kvtui.core.events import End
+
+SIZES = [(80, 24), (120, 36)]
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+RENEW = bool(os.environ.get("KVTUI_RENEW"))
+TEXT = "\nWhat light is this that breaks upon the night,\nAnd stars that"
+
+Prepare = Callable[[Bench], Awaitable[None]]
+SCREENS: dict[str, tuple[Prepare, str | None]] = {}
+
+
+def screen(prepare: Prepare) -> Prepare:
+    """Compare the screen that this function leaves, after the prompt was run."""
+    SCREENS[prepare.__name__] = (prepare, "ROMEO:")
+    return prepare
+
+
+def write(it: Bench, text: str = TEXT, first: int = 0, cache: bool = True) -> None:
+    """Tokens of made-up times, each a character."""
+    it.link.write(
+        [
+            token(
+                step,
+                character,
+                cache=cache,
+                seconds=(0.0005 if cache else 0.0002 * (step + 7)) * (1 + step % 3 / 4),
+                logprob=-0.1 - step % 7,
+            )
+            for step, character in enumerate(text, first)
+        ]
+    )
+
+
+async def first(it: Bench) -> None:
+    """What the reader sees first, without a prompt."""
+
+
+SCREENS["first"] = (first, None)
+
+
+@screen
+async def watch(it: Bench) -> None:
+    write(it)
+    await it.until(lambda: it.app.session.figures.written == len(TEXT))
+    await it.press("t")
+    write(it, " fall", len(TEXT), cache=False)
+    it.link.write([End("length", 5, 0.1, 50.0)])
+
+
+@screen
+async def help_of_watch(it: Bench) -> None:
+    await it.press("question_mark")
+
+
+async def settled(it: Bench) -> str:
+    """The screen when nothing changes on it any more."""
+    before, now = "", it.screen_text()
+    for _ in range(100):
+        await it.pilot.pause(0.1)
+        before, now = now, it.screen_text()
+        if before == now and it.link.quiet:
+            return "".join(f"{line.rstrip()}\n" for line in now.splitlines())
+    raise AssertionError("the screen does not come to rest")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("name", SCREENS)
+async def test_the_screen_is_as_it_was(name: str, size: tuple[int, int]) -> None:
+    prepare, prompt = SCREENS[name]
+    async with bench(prompt, size) as it:
+        await prepare(it)
+        text = await settled(it)
+    path = SNAPSHOTS / f"{name}-{size[0]}x{size[1]}.txt"
+    if RENEW:
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8"), f"if this is meant: KVTUI_RENEW=1 pytest {__file__} -k {name}"
+
+
+def test_no_snapshot_is_left_over() -> None:
+    expected = {f"{name}-{width}x{height}.txt" for name in SCREENS for width, height in SIZES}
+    assert {path.name for path in SNAPSHOTS.glob("*.txt")} == expected
