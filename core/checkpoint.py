@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +14,7 @@ from safetensors.numpy import save
 
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError
+from kvtui.core.files import write_whole
 from kvtui.core.layers import Array
 from kvtui.core.tokenizer import CharTokenizer, Tokenizer
 
@@ -39,8 +37,8 @@ class Checkpoint:
     source: str
 
 
-def write_atomically(path: Path, tensors: Mapping[str, Array], metadata: dict[str, str]) -> None:
-    """Write a safetensors file beside its place and move it there, so that no reader ever sees half of it.
+def write_safetensors(path: Path, tensors: Mapping[str, Array], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all.
 
     The same tensors and metadata give the same bytes: safetensors itself writes the metadata in an order that changes
     from call to call, so the header is written anew.
@@ -49,21 +47,7 @@ def write_atomically(path: Path, tensors: Mapping[str, Array], metadata: dict[st
     data = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(bytes(content[8:data])) | {"__metadata__": metadata}, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # the format aligns the data
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise KvtuiError(f"cannot write {path}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for part in (len(header).to_bytes(8, "little"), header, content[data:]):
-                file.write(part)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except OSError as error:
-        raise KvtuiError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+    write_whole(path, (len(header).to_bytes(8, "little"), header, content[data:]))
 
 
 def save_checkpoint(
@@ -90,7 +74,7 @@ def save_checkpoint(
     for name, value in tensors.items():
         if not np.isfinite(value).all():
             raise KvtuiError(f"cannot write {path}: {name} is not finite as {np.dtype(dtype).name}")
-    write_atomically(path, tensors, metadata)
+    write_safetensors(path, tensors, metadata)
 
 
 def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:

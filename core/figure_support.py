@@ -5,10 +5,7 @@ The colour map, viridis, rises evenly in lightness, so that it survives a greysc
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvtui.core.errors import KvtuiError
+from kvtui.core.files import write_whole
 from kvtui.core.layers import Array
 
 if TYPE_CHECKING:
@@ -159,7 +157,7 @@ def mark_prompt(ax: Axes, position: int) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the suffix names, so that no reader ever sees half of it.
+    """Write a figure in the format that the suffix names, whole or not at all.
 
     The same figure gives the same bytes: no dates, no random names.
 
@@ -173,19 +171,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with matplotlib.rc_context({"svg.hashsalt": "kvtui"}):
         figure.savefig(content, format=kind, dpi=DOTS_PER_INCH, metadata=dates.get(kind))
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content.getvalue())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
-    except OSError as error:
-        raise KvtuiError(f"cannot write {path}: {error.strerror or error}") from None
+    write_whole(path, [content.getvalue()])
 
 
 def figure_format(path: Path) -> str:

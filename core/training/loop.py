@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from threadpoolctl import threadpool_limits
 
 from kvtui.core import layers
-from kvtui.core.checkpoint import save_checkpoint, write_atomically
+from kvtui.core.checkpoint import save_checkpoint, write_safetensors
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
@@ -208,7 +208,7 @@ def save_run(run: Run, path: Path) -> None:
         "progress": json.dumps(progress),
         "text_sha256": run.text_sha256,
     }
-    write_atomically(path, tensors, metadata)
+    write_safetensors(path, tensors, metadata)
 
 
 def resume_run(text: str, path: Path) -> Run:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kvtui.core.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from kvtui.core.checkpoint import load_checkpoint, save_checkpoint, write_safetensors
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.tokenizer import CharTokenizer
@@ -288,7 +288,7 @@ def test_a_hostile_pickle_is_not_unpickled(tmp_path):
 @pytest.mark.parametrize("metadata", [{}, {"format": "pt"}, {"format": "kvtui-2"}, {"format": ""}])
 def test_a_safetensors_file_of_somebody_else(tmp_path, metadata):
     path = tmp_path / "other.safetensors"
-    write_atomically(path, {"weight": np.zeros(3, np.float32)}, metadata)
+    write_safetensors(path, {"weight": np.zeros(3, np.float32)}, metadata)
     refused(path, "is a safetensors file, but not a kvtui model")
 
 
@@ -326,7 +326,7 @@ def set_metadata(path, **values):
 def resave(path, parameters):
     """The good file with other arrays, written without the checks of save_checkpoint."""
     metadata = take_apart(path.read_bytes())[0]["__metadata__"]
-    write_atomically(path, parameters, metadata)
+    write_safetensors(path, parameters, metadata)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kvtui.core.checkpoint import load_checkpoint, write_atomically
+from kvtui.core.checkpoint import load_checkpoint, write_safetensors
 from kvtui.core.errors import KvtuiError
 from kvtui.core.model import Model
 from kvtui.core.training import loop
@@ -284,7 +284,7 @@ def rewrite(path, tensors=None, **metadata):
     arrays = {f"parameter.{name}": value for name, value in run.parameters.items()}
     arrays |= {f"optimizer.{name}": value for name, value in run.optimizer.state.items()}
     arrays |= tensors or {}
-    write_atomically(
+    write_safetensors(
         path,
         {name: value for name, value in arrays.items() if value is not None},
         {name: value for name, value in found.items() if value is not None},
