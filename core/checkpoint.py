@@ -95,7 +95,10 @@ def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:
             check_names(path)
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise KvtuiError(f"{path} is a safetensors file, but not a kvtui model ('kvtui train' makes one)")
+                raise KvtuiError(
+                    f"{path} is a safetensors file, but not a kvtui model ('kvtui train' makes one); "
+                    "of a Hugging Face model give the folder"
+                )
             config, tokenizer, training = _read_metadata(path, metadata)
             shapes = parameter_shapes(config)
             names = set(file.keys())

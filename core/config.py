@@ -14,7 +14,8 @@ Mlp = Literal["gelu", "swiglu"]
 # A bound on every size, so that a hostile file cannot ask for the whole memory. Layers and context have lower ones:
 # the list of names grows with the one, tables and cache with the other, whatever the file itself holds.
 _LARGEST = 1 << 24
-_LARGEST_OF = {"num_layers": 1 << 12, "context_length": 1 << 17}
+LONGEST_CONTEXT = 1 << 17
+_LARGEST_OF = {"num_layers": 1 << 12, "context_length": LONGEST_CONTEXT}
 
 
 @dataclass(frozen=True)

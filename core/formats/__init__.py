@@ -10,6 +10,7 @@ import numpy as np
 
 from kvtui.core.checkpoint import Checkpoint, load_checkpoint
 from kvtui.core.errors import KvtuiError
+from kvtui.core.formats.huggingface import read_huggingface
 from kvtui.core.formats.llama2c import is_llama2c, read_llama2c
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # how files of torch.save begin, new and old
@@ -31,6 +32,8 @@ def read_model(
     """
     try:
         if path.is_dir():
+            if (path / "config.json").is_file():
+                return read_huggingface(path, dtype, on_progress)
             return load_checkpoint(path, dtype)
         if not path.is_file():
             raise KvtuiError(f"{path} is neither a file nor a folder")  # a pipe would wait for a writer for ever

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import pytest
 from calling import Kvtui, assert_refused, run_process
 
+from kvtui.tui.cli.streams import write_generated
+
 
 def events(output: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in output.splitlines()]
@@ -113,3 +115,12 @@ def test_stdin_that_is_not_text(kvtui: Kvtui, monkeypatch: pytest.MonkeyPatch) -
 def test_closed_stdin(kvtui: Kvtui, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     assert_refused(kvtui("generate", "-"), "standard input is closed")
+
+
+def test_a_model_cannot_move_the_cursor_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for terminal, expected in ((True, "a<0x1B>[2J\té\n"), (False, "a\x1b[2J\té\n")):
+        out = io.StringIO()
+        monkeypatch.setattr(out, "isatty", lambda terminal=terminal: terminal)
+        monkeypatch.setattr("sys.stdout", out)
+        write_generated("a\x1b[2J\té\n")
+        assert out.getvalue() == expected

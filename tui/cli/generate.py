@@ -16,7 +16,7 @@ from kvtui.core.config import parameter_count
 from kvtui.core.event_lines import ModelWords
 from kvtui.core.tokenizer import describe_start
 from kvtui.tui.cli.options import MOST_TOKENS, Whole, model_option, sampling_options, sampling_settings
-from kvtui.tui.cli.streams import StopOnInterrupt, note, read_stdin, write, write_json
+from kvtui.tui.cli.streams import StopOnInterrupt, note, read_stdin, write, write_generated, write_json
 
 
 @click.command("generate", short_help="Continue a prompt on standard output.")
@@ -91,8 +91,8 @@ def _stream(stream: Iterator[events.Event], model: Model, prompt: str | None) ->
             write_json(events.to_json(event) | about)
         elif isinstance(event, events.Token):
             tokens.append(event)
-            last = event.text
-            write(last)
+            last = event.text or last
+            write_generated(event.text)
         if isinstance(event, events.End):
             break
     assert isinstance(event, events.End)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
+from unicodedata import category
 
 from kvtui.core.commands import Command, Stop
 from kvtui.core.errors import KvtuiError
@@ -35,6 +36,13 @@ def write(text: str) -> None:
     if sys.stdout is not None:
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+def write_generated(text: str) -> None:
+    """Write what a model has written: to a terminal with control characters made visible, elsewhere as it is."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        text = "".join(f"<0x{ord(c):02X}>" if category(c) == "Cc" and c not in "\t\n\r" else c for c in text)
+    write(text)
 
 
 def write_json(value: dict[str, Any]) -> None:

@@ -1,0 +1,118 @@
+"""The tensors of a Hugging Face folder: one safetensors file, or several with an index."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from kvtui.core.errors import KvtuiError
+from kvtui.core.formats.numbers import map_array
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+}  # NumPy has no bfloat16: its bits are kept as uint16
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a tensor lies."""
+
+    path: Path
+    dtype: str  # safetensors' name for it
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the file."""
+        return prod(self.shape) * int(_DTYPES[self.dtype][-1])
+
+    def map(self) -> NDArray[Any]:
+        """The numbers, mapped from the file; bfloat16 as uint16."""
+        return map_array(self.path, _DTYPES[self.dtype], self.shape, self.offset)
+
+
+def find_tensors(folder: Path) -> dict[str, Stored]:
+    """Every tensor of a folder by its name; nothing but the headers is read.
+
+    Raises:
+        KvtuiError: there are no weights, a file is missing or damaged, the index names files elsewhere or tensors that
+            are not there, or a dtype is not one of float64, float32, float16 and bfloat16.
+    """
+    if not (folder / INDEX).is_file():
+        if not (folder / WEIGHTS).is_file():
+            raise KvtuiError(_no_weights(folder))
+        return _read_header(folder / WEIGHTS)
+    index = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(index, dict) or not index or not all(isinstance(name, str) for name in index.values()):
+        raise KvtuiError(f"{folder / INDEX} has no weight_map from tensors to files")
+    shards: dict[str, dict[str, Stored]] = {}
+    for name in sorted(set(index.values())):
+        if Path(name).name != name:
+            raise KvtuiError(
+                f"{folder / INDEX} names the file {name!r}, which is not in the folder: it is not followed"
+            )
+        if not (folder / name).is_file():
+            raise KvtuiError(f"{folder / INDEX} names {name}, which is missing: download it again")
+        shards[name] = _read_header(folder / name)
+    for tensor, name in index.items():
+        if tensor not in shards[name]:
+            raise KvtuiError(f"{folder / INDEX} says that {name} holds {tensor}, but it does not")
+    return {tensor: shards[name][tensor] for tensor, name in index.items()}
+
+
+def _no_weights(folder: Path) -> str:
+    pickles = sorted(path.name for path in folder.glob("*.bin"))
+    if pickles:
+        return (
+            f"{folder} has its weights only as a PyTorch pickle ({pickles[0]}), which can run any program when it is "
+            "loaded: convert it first, with AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER) "
+            "of transformers"
+        )
+    return f"{folder} has a config.json, but neither {WEIGHTS} nor {INDEX}"
+
+
+def _read_header(path: Path) -> dict[str, Stored]:
+    try:
+        with safe_open(path, framework="np"):  # checks that header and file fit each other
+            pass
+    except SafetensorError as error:
+        raise KvtuiError(f"{path} is not a whole safetensors file: {error}") from None
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header: dict[str, Any] = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        if entry["dtype"] not in _DTYPES:
+            raise KvtuiError(f"{path}: {name} has dtype {entry['dtype']}; it has to be one of {', '.join(_DTYPES)}")
+        tensors[name] = Stored(path, entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
+    return tensors
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a JSON file.
+
+    Raises:
+        KvtuiError: the file is missing, is no JSON, or holds something else.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise KvtuiError(f"there is no {path}") from None
+    except (ValueError, RecursionError) as error:
+        raise KvtuiError(f"{path} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise KvtuiError(f"{path} does not hold a JSON object")
+    return values

@@ -1,0 +1,174 @@
+"""``tokenizer.json``, through the library that wrote it: the extra ``hf``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kvtui.core.errors import KvtuiError
+from kvtui.core.formats.shards import read_json
+from kvtui.core.tokenizer import decode_tokens, describe_bytes
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Library
+
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+class LibraryTokenizer:
+    """A tokenizer of the ``tokenizers`` library. It encodes; the bytes of each token are worked out once here.
+
+    Args:
+        library: the tokenizer.
+        start_id: what an empty prompt starts from.
+        stop_ids: end a text.
+
+    Raises:
+        KvtuiError: tokens are put together in a way that is not implemented.
+    """
+
+    def __init__(self, library: Library, start_id: int, stop_ids: frozenset[int]) -> None:
+        library.no_truncation()
+        library.no_padding()
+        self.start_id = start_id
+        self.stop_ids = stop_ids
+        self._library = library
+        added = library.get_added_tokens_decoder()
+        vocabulary = library.get_vocab(with_added_tokens=True)
+        self._names = {index: token for token, index in vocabulary.items()}
+        steps = list(_decoder_steps(json.loads(library.to_str()).get("decoder")))
+        kinds = {step.get("type") for step in steps}
+        self._hides_first_space = "Strip" in kinds or any(
+            step.get("type") == "Metaspace" and step.get("prepend_scheme") != "never" for step in steps
+        )
+        if "ByteLevel" in kinds:
+            letters = {letter: byte for byte, letter in byte_letters().items()}
+        elif kinds & {"Metaspace", "Replace"}:
+            letters = None
+        else:
+            raise KvtuiError(f"tokens are put together by {sorted(map(str, kinds))}, which is not implemented")
+        self._bytes: dict[int, bytes] = {}
+        for index, token in self._names.items():
+            if index in added:
+                self._bytes[index] = b"" if added[index].special else added[index].content.encode()
+            elif letters is not None:
+                self._bytes[index] = b"".join(
+                    bytes([letters[letter]]) if letter in letters else letter.encode() for letter in token
+                )
+            else:
+                byte = _BYTE.fullmatch(token) if "ByteFallback" in kinds else None
+                self._bytes[index] = bytes([int(byte[1], 16)]) if byte else token.replace("▁", " ").encode()
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the greatest id."""
+        return max(self._names, default=-1) + 1
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text; the names of special tokens in it become those tokens."""
+        return list(self._library.encode(text.encode("utf-8", "replace").decode()).ids)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids."""
+        return decode_tokens(self, ids)
+
+    def piece(self, index: int) -> str:
+        """One token as a label."""
+        return describe_bytes(self._bytes.get(index, b"")) or self._names.get(index, f"<{index}>")
+
+    def token_bytes(self, index: int, previous: int | None = None) -> bytes:
+        """What a token adds to a text whose last token is ``previous``."""
+        data = self._bytes.get(index, b"")
+        first = self._hides_first_space and (previous is None or previous == self.start_id)
+        return data.removeprefix(b" ") if first else data
+
+    def split_known(self, text: str) -> tuple[str, list[str]]:
+        """All of the text: what the vocabulary lacks becomes bytes or its unknown token."""
+        return text, []
+
+
+def _decoder_steps(decoder: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(decoder, dict):
+        yield decoder
+        for step in decoder.get("decoders") or ():
+            yield from _decoder_steps(step)
+
+
+def byte_letters() -> dict[int, str]:
+    """The letter that stands for each byte in byte-level vocabularies (``bytes_to_unicode`` in GPT-2's encoder.py).
+
+    Printable bytes stand for themselves, the others are letters from U+0100 on in their order.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + at) for at, byte in enumerate(others)}
+
+
+def import_library() -> Any:
+    """The ``tokenizers`` package.
+
+    Raises:
+        KvtuiError: it is not installed.
+    """
+    try:
+        import tokenizers
+    except ImportError:
+        raise KvtuiError("this model needs the package 'tokenizers': pip install 'kvtui[hf]'") from None
+    return tokenizers
+
+
+def read_tokenizer(folder: Path, config: Mapping[str, Any], vocab_size: int) -> LibraryTokenizer:
+    """Read ``tokenizer.json``; beginning and end of a text are named in ``config.json`` and ``generation_config.json``.
+
+    Args:
+        folder: of the model.
+        config: of the model.
+        vocab_size: rows of the model's embedding.
+
+    Raises:
+        KvtuiError: the file is missing, damaged or does not fit the model, or the library is not installed.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise KvtuiError(
+            f"{folder} has no tokenizer.json: make one with AutoTokenizer.from_pretrained(FOLDER)"
+            ".save_pretrained(FOLDER) of transformers"
+        )
+    tokenizers = import_library()
+    try:
+        library = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more particular
+        raise KvtuiError(f"{path} cannot be read: {error}") from None
+    generation = folder / "generation_config.json"
+    ends = [config.get("eos_token_id")]
+    if generation.is_file():
+        ends.append(read_json(generation).get("eos_token_id"))
+    stop_ids = {index for end in ends for index in (end if isinstance(end, list) else [end]) if isinstance(index, int)}
+    start = config.get("bos_token_id")
+    start_id = start if isinstance(start, int) else min(stop_ids, default=0)
+    try:
+        tokenizer = LibraryTokenizer(library, start_id, frozenset(stop_ids))
+    except KvtuiError as error:
+        raise KvtuiError(f"{path}: {error}") from None
+    check_fit(path, tokenizer, vocab_size)
+    return tokenizer
+
+
+def check_fit(path: Path, tokenizer: Any, vocab_size: int) -> None:
+    """Refuse a tokenizer that has ids which the model has not.
+
+    Raises:
+        KvtuiError: so it is.
+    """
+    if tokenizer.vocab_size > vocab_size:
+        raise KvtuiError(
+            f"{path} has ids up to {tokenizer.vocab_size - 1:,}, but the model's embedding only {vocab_size:,} rows: "
+            "it is another model's tokenizer"
+        )
+    if not 0 <= tokenizer.start_id < vocab_size:
+        raise KvtuiError(
+            f"{path}: a text begins with the id {tokenizer.start_id}, which the {vocab_size:,} tokens do not have"
+        )

@@ -1,0 +1,379 @@
+"""Hugging Face folders: every number in its place, whatever dtype and shards, and clear words about bad ones."""
+
+import json
+
+import numpy as np
+import pytest
+from hf_folder import (
+    LLAMA,
+    TOKENS,
+    as_bfloat16,
+    llama_config,
+    llama_tensors,
+    random_parameters,
+    tokenizer_spec,
+    write_folder,
+)
+
+from kvtui.core import KvtuiError, generate, load
+from kvtui.core.events import End, Prefill, Token
+
+pytest.importorskip("tokenizers", reason="needs the package tokenizers: pip install 'kvtui[hf]'")
+
+KINDS = {
+    "F64": lambda tensors: {name: value.astype(np.float64) for name, value in tensors.items()},
+    "F32": lambda tensors: tensors,
+    "F16": lambda tensors: {name: value.astype(np.float16) for name, value in tensors.items()},
+    "BF16": as_bfloat16,
+}
+QWEN2 = {"architectures": ["Qwen2ForCausalLM"]}
+QWEN3 = {"architectures": ["Qwen3ForCausalLM"]}
+FAMILIES = {
+    "llama": ({}, {}),
+    "llama with biases": ({"attention_bias": True, "mlp_bias": True}, {"bias": True}),
+    "tied": ({"tie_word_embeddings": True}, {"tied_output": True}),
+    "mistral": ({"architectures": ["MistralForCausalLM"], "sliding_window": 5}, {"sliding_window": 5}),
+    "mistral without window": ({"architectures": ["MistralForCausalLM"], "sliding_window": None}, {}),
+    "qwen2": (
+        QWEN2 | {"use_sliding_window": False, "sliding_window": 7},
+        {"qkv_bias": True},
+    ),
+    "qwen2 window": (
+        {
+            "architectures": ["Qwen2ForCausalLM"],
+            "use_sliding_window": True,
+            "sliding_window": 7,
+            "max_window_layers": 0,
+        },
+        {"qkv_bias": True, "sliding_window": 7},
+    ),
+    "qwen3": (QWEN3 | {"rope_theta": 1e6}, {"query_key_norm": True, "rotary_base": 1e6}),
+    "linear": ({"rope_scaling": {"type": "linear", "factor": 2.0}}, {"rotary_divisors": (2.0,) * 4}),
+    "new rope": ({"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}, {"rotary_base": 500.0}),
+}
+
+
+def check(model, expected):
+    assert list(model.parameters) == list(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(model.parameters[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_configs_and_parameters_of_every_family(tmp_path, family):
+    theirs, ours = FAMILIES[family]
+    config = llama_config(**ours)
+    parameters = random_parameters(config)
+    model = load(write_folder(tmp_path / "v1.5-small", LLAMA | theirs, llama_tensors(config, parameters)))
+    assert model.config == config
+    assert model.name == "v1.5-small"
+    check(model, parameters)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shards", [1, 3])
+def test_every_dtype_and_any_number_of_files(tmp_path, kind, shards):
+    config = llama_config()
+    parameters = random_parameters(config)
+    folder = write_folder(tmp_path / "m", LLAMA, KINDS[kind](llama_tensors(config, parameters)), shards)
+    progress = []
+    model = load(folder, on_progress=lambda done, total: progress.append((done, total)))
+    check(model, parameters)
+    assert {value.dtype for value in model.parameters.values()} == {np.dtype(np.float32)}
+    assert model.source == f"Hugging Face LlamaForCausalLM, {kind}"
+    assert progress == sorted(progress)
+    assert progress[-1][0] == progress[-1][1]
+
+
+def test_float32_weights_stay_in_the_file(tmp_path):
+    config = llama_config()
+    model = load(write_folder(tmp_path / "m", LLAMA, llama_tensors(config, random_parameters(config))))
+    copied = {name for name, value in model.parameters.items() if value.flags.owndata or value.flags.writeable}
+    assert {name for name in copied if ".query." not in name and ".key." not in name} == set()
+
+
+GPT2 = {
+    "architectures": ["GPT2LMHeadModel"],
+    "vocab_size": 40,
+    "n_positions": 24,
+    "n_layer": 2,
+    "n_head": 3,
+    "n_embd": 18,
+    "activation_function": "gelu_new",
+    "bos_token_id": 1,
+    "eos_token_id": 1,
+}
+
+
+def gpt2(prefix: str, tied: bool):
+    config = llama_config(
+        num_heads=3, num_kv_heads=3, head_dim=6, mlp_dim=72, norm="layer", position="learned", mlp="gelu", bias=True,
+        tied_output=tied,
+    )  # fmt: skip
+    parameters = random_parameters(config)
+    names = {"attention_norm": "ln_1", "mlp_norm": "ln_2", "attention.output": "attn.c_proj", "mlp.up": "mlp.c_fc"}
+    tensors = {
+        f"{prefix}wte.weight": parameters["token_embedding"],
+        f"{prefix}wpe.weight": parameters["position_embedding"],
+    }
+    for kind, end in (("gain", "weight"), ("bias", "bias")):
+        tensors[f"{prefix}ln_f.{end}"] = parameters[f"final_norm.{kind}"]
+    for layer in range(2):
+        block = f"blocks.{layer}"
+        for end in ("weight", "bias"):
+            for ours, theirs in (names | {"mlp.down": "mlp.c_proj"}).items():
+                kind = "gain" if "norm" in ours and end == "weight" else end
+                tensors[f"{prefix}h.{layer}.{theirs}.{end}"] = parameters[f"{block}.{ours}.{kind}"]
+            parts = [parameters[f"{block}.attention.{part}.{end}"] for part in ("query", "key", "value")]
+            tensors[f"{prefix}h.{layer}.attn.c_attn.{end}"] = np.concatenate(parts, axis=-1)
+        tensors[f"{prefix}h.{layer}.attn.bias"] = np.ones((1, 1, 24, 24), np.float32)
+    if not tied:
+        tensors["lm_head.weight"] = np.ascontiguousarray(parameters["output.weight"].T)
+    return config, parameters, tensors
+
+
+@pytest.mark.parametrize("prefix", ["", "transformer."])
+@pytest.mark.parametrize("tied", [True, False])
+def test_gpt2(tmp_path, prefix, tied):
+    config, parameters, tensors = gpt2(prefix, tied)
+    model = load(write_folder(tmp_path / "m", GPT2 | ({} if tied else {"tie_word_embeddings": False}), tensors))
+    assert model.config == config
+    check(model, parameters)
+
+
+def test_llama3_scaling_becomes_divisors(tmp_path):
+    scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    scaling |= {"original_max_position_embeddings": 64}
+    config = llama_config()
+    folder = write_folder(
+        tmp_path / "m", LLAMA | {"rope_scaling": scaling}, llama_tensors(config, random_parameters(config))
+    )
+    divisors = load(folder).config.rotary_divisors
+    assert len(divisors) == 4
+    assert divisors[0] == 1.0
+    assert divisors[-1] == pytest.approx(8.0)
+
+
+def test_a_context_beyond_what_there_can_be_is_cut(tmp_path):
+    config = llama_config()
+    values = LLAMA | {"max_position_embeddings": 1_010_000}
+    folder = write_folder(tmp_path / "m", values, llama_tensors(config, random_parameters(config)))
+    assert load(folder).config.context_length == 1 << 17
+
+
+# --- text ---
+
+
+@pytest.fixture
+def folder(tmp_path):
+    config = llama_config()
+    return write_folder(tmp_path / "model", LLAMA, llama_tensors(config, random_parameters(config)), 2)
+
+
+def test_an_empty_prompt_starts_from_the_beginning_and_an_end_ends_it(folder):
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, *range(3, 20)]}))
+    model = load(folder)
+    assert model.tokenizer.start_id == 1
+    assert model.tokenizer.stop_ids == {2, *range(3, 20)}
+    first, *tokens, end = generate(model, "", max_new_tokens=300, seed=1)
+    assert isinstance(first, Prefill)
+    assert first.tokens == 1
+    assert isinstance(end, End)
+    assert end.reason == "stop"
+    assert isinstance(tokens[-1], Token)
+    assert tokens[-1].id in model.tokenizer.stop_ids
+
+
+# --- refusals ---
+
+
+def refused(folder, *reasons):
+    with pytest.raises(KvtuiError) as caught:
+        load(folder)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    for reason in (str(folder), *reasons):
+        assert reason in message
+
+
+def change(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"architectures": ["MixtralForCausalLM"]},
+            "is 'MixtralForCausalLM'; those implemented are GPT2",
+        ),
+        ({"architectures": [], "model_type": "mamba"}, "the architecture is 'mamba'"),
+        ({"architectures": None}, "the architecture is None"),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu', but only 'silu' or 'swish' is implemented"),
+        ({"attention_bias": True}, "attention_bias is True and mlp_bias is False, but only both or neither"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
+        ({"rope_interleaved": True}, "rope_interleaved is True"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}, but it is not implemented"),
+        ({"sliding_window": 8}, "sliding_window is 8, but it is not implemented"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "rope_type is 'yarn', but only 'default'"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "rope_type is 'dynamic'"),
+        (
+            {"rope_scaling": {"rope_type": "llama3", "factor": 4.0}},
+            "rope_type 'llama3' needs rope_theta, factor",
+        ),
+        (
+            {"rope_parameters": {"full_attention": {"rope_type": "default"}}},
+            "differ from layer to layer",
+        ),
+        ({"rope_scaling": "llama3"}, "rope_parameters"),
+        ({"vocab_size": -1}, "vocab_size is -1"),
+        ({"vocab_size": "many"}, "vocab_size is 'many'"),
+        ({"num_hidden_layers": None}, "num_layers is None"),
+        ({"num_attention_heads": 5}, "5 heads cannot share 2"),
+        ({"head_dim": None, "num_attention_heads": 4}, "a width of 18 cannot be shared by 4 heads"),
+        ({"head_dim": 7}, "head_dim is 7"),
+        ({"rms_norm_eps": "small"}, "norm_epsilon is 'small'"),
+        ({"rope_theta": None}, "rotary_base is None"),
+        ({"num_hidden_layers": 3}, "the weights lack model.layers.2."),
+        ({"num_hidden_layers": 1}, "the config has no place for the tensor model.layers.1."),
+        ({"tie_word_embeddings": "yes"}, "tied_output is 'yes'"),
+        ({"hidden_size": 20}, "model.embed_tokens.weight has shape (40, 18); the config asks for (40, 20)"),
+        ({"vocab_size": 39}, "has shape (40, 18); the config asks for (39, 18)"),
+        ({"num_key_value_heads": 3}, "k_proj.weight has shape (16, 18); the config asks for (24, 18)"),
+        ({"vocab_size": 28}, "tokenizer.json has ids up to 29, but the model's embedding only 28 rows"),
+        ({"bos_token_id": 40}, "a text begins with the id 40"),
+        (QWEN3 | {"attention_bias": True}, "attention_bias is True"),
+        (QWEN3, "the weights lack model.layers.0.self_attn.q_norm.weight"),
+        (QWEN2, "the weights lack model.layers.0.self_attn.q_proj.bias"),
+        (
+            QWEN2 | {"layer_types": ["full_attention", "sliding_attention"]},
+            "layer_types are full_attention, sliding_attention",
+        ),
+        (
+            QWEN2 | {"use_sliding_window": True, "max_window_layers": 1},
+            "layer_types are full_attention, sliding_attention",
+        ),
+        ({"architectures": ["MistralForCausalLM"], "sliding_window": "wide"}, "sliding_window is 'wide'"),
+        (
+            QWEN2 | {"use_sliding_window": True, "max_window_layers": "x"},
+            "config.json: ",
+        ),
+    ],
+    ids=str,
+)
+def test_a_config_that_is_not_implemented_or_does_not_fit_is_refused(folder, changes, reason):
+    change(folder / "config.json", **changes)
+    refused(folder, reason)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"activation_function": "gelu"}, "activation_function is 'gelu', but only 'gelu_new'"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
+        ({"scale_attn_weights": False}, "scale_attn_weights is False"),
+        ({"add_cross_attention": True}, "add_cross_attention is True"),
+        ({"n_head": 4}, "a width of 18 cannot be shared by 4 heads"),
+        ({"n_embd": 12}, "has shape"),
+    ],
+    ids=str,
+)
+def test_a_gpt2_config_that_is_not_implemented_is_refused(tmp_path, changes, reason):
+    _, _, tensors = gpt2("transformer.", True)
+    refused(write_folder(tmp_path / "m", GPT2 | changes, tensors), reason)
+
+
+def test_broken_json_is_refused(folder):
+    for name in ("config.json", "model.safetensors.index.json", "tokenizer.json"):
+        before = (folder / name).read_bytes()
+        (folder / name).write_bytes(before[:40])
+        refused(folder, name)
+        (folder / name).write_text("[" * 100_000)
+        refused(folder, name)
+        (folder / name).write_text("[]")
+        refused(folder, name)
+        (folder / name).write_bytes(before)
+    load(folder)
+
+
+def test_a_missing_shard_is_named(folder):
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    refused(folder, "names model-00002-of-00002.safetensors, which is missing")
+
+
+def test_an_index_that_names_absent_tensors_is_refused(folder):
+    index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    index["model.layers.7.x"] = "model-00001-of-00002.safetensors"
+    change(folder / "model.safetensors.index.json", weight_map=index)
+    refused(folder, "says that model-00001-of-00002.safetensors holds model.layers.7.x, but it does not")
+
+
+@pytest.mark.parametrize("name", ["../other/model.safetensors", "/etc/passwd", "sub/model.safetensors", "..", ""])
+def test_an_index_cannot_lead_out_of_the_folder(folder, name):
+    index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    change(folder / "model.safetensors.index.json", weight_map=index | {"lm_head.weight": name})
+    refused(folder, "which is not in the folder" if name not in ("", "..") else "model.safetensors.index.json")
+
+
+@pytest.mark.parametrize("weight_map", [None, {}, [], {"a": 1}])
+def test_an_index_without_a_map_is_refused(folder, weight_map):
+    change(folder / "model.safetensors.index.json", weight_map=weight_map)
+    refused(folder, "has no weight_map")
+
+
+def test_a_truncated_shard_is_refused(folder):
+    path = folder / "model-00001-of-00002.safetensors"
+    whole = path.read_bytes()
+    for size in (0, 7, 60, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        refused(folder, "model-00001-of-00002.safetensors is not a whole safetensors file")
+
+
+def test_a_dtype_that_is_not_read_is_refused(tmp_path):
+    config = llama_config()
+    tensors = llama_tensors(config, random_parameters(config))
+    tensors["model.norm.weight"] = tensors["model.norm.weight"].astype(np.int8)
+    refused(write_folder(tmp_path / "m", LLAMA, tensors), "model.norm.weight has dtype I8; it has to be one")
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, kind, value):
+    config = llama_config()
+    tensors = llama_tensors(config, random_parameters(config))
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = value
+    refused(write_folder(tmp_path / "m", LLAMA, KINDS[kind](tensors)), "up_proj.weight holds a NaN or an infinity")
+
+
+def test_weights_in_a_pickle_are_refused(folder):
+    (folder / "model.safetensors.index.json").unlink()
+    refused(folder, "neither model.safetensors nor model.safetensors.index.json")
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x02")
+    refused(folder, "only as a PyTorch pickle (pytorch_model.bin)", "save_pretrained")
+
+
+def test_a_missing_tokenizer_is_named(folder):
+    (folder / "tokenizer.json").unlink()
+    refused(folder, "has no tokenizer.json")
+
+
+def test_without_the_library_the_way_to_install_it_is_named(folder, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
+    with pytest.raises(KvtuiError, match=r"needs the package 'tokenizers': pip install 'kvtui\[hf\]'"):
+        load(folder)
+
+
+def test_a_tokenizer_that_does_not_fit_is_refused(folder):
+    (folder / "tokenizer.json").write_text(
+        json.dumps(tokenizer_spec() | {"decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}})
+    )
+    refused(folder, "tokenizer.json: tokens are put together by ['WordPiece']")
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer_spec([*TOKENS, *map(str, range(100))])))
+    refused(folder, "ids up to 129")
+
+
+def test_a_single_file_of_a_folder_is_told_to_be_one(tmp_path):
+    config = llama_config()
+    folder = write_folder(tmp_path / "m", LLAMA, llama_tensors(config, random_parameters(config)))
+    with pytest.raises(KvtuiError, match="not a kvtui model"):
+        load(folder / "model.safetensors")
