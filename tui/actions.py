@@ -16,6 +16,7 @@ class Action:
         title: what the palette calls it.
         help: a sentence.
         brief: what the key line calls it, empty if it is not in there.
+        asks: whether it asks something of the model, which another program's stream of events cannot answer.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Action:
     title: str
     help: str
     brief: str = ""
+    asks: bool = False
 
     @property
     def first_key(self) -> str:
@@ -40,6 +42,7 @@ RUNNING: tuple[Action, ...] = (
         "Toggle the KV cache",
         "Switch the cache off or on. The text stays the same, its price changes. While typing a prompt: ctrl+t or F2.",
         "Cache",
+        asks=True,
     ),
     Action("pause", "space", "Space", "Pause or resume", "Stop the clock and look, or go on.", "Pause"),
     Action("step", "full_stop", ".", "Step", "Write one token, then pause.", "Step"),
@@ -49,9 +52,11 @@ RUNNING: tuple[Action, ...] = (
 )
 DASHBOARD: tuple[Action, ...] = (
     Action("restart", "r", "r", "Restart", "Write the same prompt again with the same seed: the same text.", "Restart"),
-    Action("restart_next", "R", "R", "Restart with the next seed", "Write the same prompt again: another text."),
-    Action("stop", "s", "s", "Stop", "End this text."),
-    Action("prompt", "p", "p", "Prompt", "Write another prompt.", "Prompt"),
+    Action(
+        "restart_next", "R", "R", "Restart with the next seed", "Write the same prompt again: another text.", asks=True
+    ),
+    Action("stop", "s", "s", "Stop", "End this text.", asks=True),
+    Action("prompt", "p", "p", "Prompt", "Write another prompt.", "Prompt", asks=True),
     Action("theme", "d", "d", "Dark or light", "Switch the theme; the palette has more of them."),
     Action("help", "question_mark,f1", "?", "Help", "Keys, and what each pane shows.", "Help"),
     Action("quit", "q", "q", "Quit", "End the dashboard and the generator process. Also ctrl+q, and ctrl+c.", "Quit"),

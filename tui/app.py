@@ -27,6 +27,7 @@ from kvtui.tui.questions import Questions
 from kvtui.tui.session import Session, faster, slower
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.stream_link import CACHE_IS_NOT_OURS
+from kvtui.tui.views.stream import StreamView
 from kvtui.tui.views.table import VIEWS
 from kvtui.tui.views.view import View
 from kvtui.tui.wire import Ready
@@ -83,6 +84,7 @@ class KvtuiApp(App[None]):
                 yield TabsPane([view.TITLE for view in VIEWS], id="tabs")
             with ContentSwitcher(id="views", initial=views[0].id):
                 yield from views
+                yield StreamView()
             yield KeysPane(views[0].ACTIONS, id="keys")
 
     def on_mount(self) -> None:
@@ -107,7 +109,7 @@ class KvtuiApp(App[None]):
     @property
     def views(self) -> list[View]:
         """All, in the order of their keys."""
-        return list(self._main.query(View))
+        return [view for view in self._main.query(View) if not isinstance(view, StreamView)]
 
     @property
     def prompt(self) -> PromptPane:
@@ -131,7 +133,11 @@ class KvtuiApp(App[None]):
     def action_view(self, number: int) -> None:
         """Show another view."""
         switcher, view = self._main.query_one(ContentSwitcher), self.views[number]
-        if view is self.view:
+        if self.session.ready.stream and view.ASKS:
+            instead = self._main.query_one(StreamView)
+            instead.explain(view)
+            view = instead
+        elif view is self.view:
             return
         self.view.hide()
         switcher.current = view.id
@@ -171,6 +177,7 @@ class KvtuiApp(App[None]):
         self._main.query_one(StatusPane).show(session.ready, session.figures)
         keys = self._main.query_one(KeysPane)
         keys.paused = session.figures.phase == "paused"
+        keys.stream = session.ready.stream
         keys.typing = self._main.focused is self.prompt.input
 
     def _ask(self, news: bool) -> None:

@@ -21,6 +21,7 @@ from textual.pilot import Pilot
 from kvtui.tui.app import KvtuiApp
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.stream_link import StreamLink
+from kvtui.tui.views.table import VIEWS
 from kvtui.tui.views.watch import WatchView
 
 MODEL = {"name": "gpt2", "parameters": 124_439_808, "num_layers": 12, "num_heads": 12, "context_length": 1024}
@@ -96,6 +97,25 @@ async def test_a_stream_is_shown_and_what_it_cannot_answer_is_said(size: tuple[i
         await watching.until(pilot, "switch it there")
         await pilot.pause(0.2)
         assert watching.app.session.figures.cache
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_views_and_keys_that_ask_the_model_say_that_it_is_elsewhere(size: tuple[int, int]) -> None:
+    watching = Watching(recording("what light"))
+    async with watching.app.run_test(size=size) as pilot:
+        await watching.until(pilot, "what light")
+        keys = watching.text().splitlines()[-1]
+        assert "Pause" in keys
+        assert not {"Cache", "Layer", "Head", "Prompt"} & set(keys.split())
+        for number, view in enumerate(VIEWS):
+            await pilot.press(str(number + 1))
+            await pilot.pause()
+            if view.ASKS:
+                assert f"{view.TITLE}: " in watching.text()
+                assert "runs in another program" in watching.text()
+        await pilot.press("1")
+        await watching.until(pilot, "what light")
+        assert "runs in another program" not in watching.text()
 
 
 async def test_a_model_that_is_told_of_is_in_the_status_line() -> None:

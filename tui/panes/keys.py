@@ -23,14 +23,19 @@ TYPING: tuple[Entry, ...] = (
 _NOT_LEFT_OUT = ("Help", "Quit")  # others go first when it gets narrow
 
 
-def entries(paused: bool, of_view: Sequence[Action] = ()) -> list[Entry]:
-    """The key line outside the prompt. Actions whose word is ``-`` share the entry of the next one."""
+def entries(paused: bool, of_view: Sequence[Action] = (), stream: bool = False) -> list[Entry]:
+    """The key line outside the prompt. Actions whose word is ``-`` share the entry of the next one.
+
+    Of a ``stream``, another program's events, only those that ask nothing of the model.
+    """
     calls = [(action, action.name) for action in RUNNING]
     calls += [(action, f"in_view('{action.first_key}')") for action in of_view]
     calls += [(action, action.name) for action in DASHBOARD]
     result: list[Entry] = []
     shared: list[tuple[str, str]] = []
     for action, call in calls:
+        if stream and action.asks:
+            continue
         if action.brief:
             shared.append((action.shown, call))
         if action.brief and action.brief != "-":
@@ -62,6 +67,7 @@ class KeysPane(Widget):
 
     typing: reactive[bool] = reactive(False)
     paused: reactive[bool] = reactive(False)
+    stream: reactive[bool] = reactive(False)
     of_view: reactive[tuple[Action, ...]] = reactive[tuple[Action, ...]](())
 
     def __init__(self, of_view: tuple[Action, ...], *, id: str | None = None) -> None:
@@ -70,7 +76,7 @@ class KeysPane(Widget):
 
     def render(self) -> RenderResult:
         """The entries that fit."""
-        choices = list(TYPING) if self.typing else entries(self.paused, self.of_view)
+        choices = list(TYPING) if self.typing else entries(self.paused, self.of_view, self.stream)
         key_style = self.get_component_rich_style("keys--key", partial=True)
         word_style = self.get_component_rich_style("keys--word", partial=True)
         text = Text(" ", no_wrap=True, end="")

@@ -18,6 +18,7 @@ class View(Vertical):
 
     Attributes:
         TITLE: on its tab; its id is ``view-`` and the same in small letters.
+        ASKS: whether it asks something of the model. Such a view is not shown for another program's stream of events.
         SUMMARY: a sentence for the palette and the help screen.
         ACTIONS: keys that work while it is visible, each with a method ``action_…`` of the view.
         PARAGRAPHS: for the help screen, a name and a paragraph for each pane.
@@ -25,6 +26,7 @@ class View(Vertical):
     """
 
     TITLE: ClassVar[str] = ""
+    ASKS: ClassVar[bool] = True
     SUMMARY: ClassVar[str] = ""
     ACTIONS: ClassVar[tuple[Action, ...]] = ()
     PARAGRAPHS: ClassVar[tuple[tuple[str, str], ...]] = ()

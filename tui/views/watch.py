@@ -23,14 +23,17 @@ class WatchView(View):
     """The first view."""
 
     TITLE = "Watch"
+    ASKS = False
     SUMMARY = "The text, the attention, the time per token and the cache, as they come."
     ACTIONS: ClassVar[tuple[Action, ...]] = (
-        Action("previous_layer", "left_square_bracket", "[", "Previous layer", "Attention of the layer before.", "-"),
-        Action("next_layer", "right_square_bracket", "]", "Next layer", "Attention of the layer after.", "Layer"),
-        Action("previous_head", "less_than_sign", "<", "Previous head", "Attention of the head before.", "-"),
-        Action("next_head", "greater_than_sign", ">", "Next head", "Attention of the head after.", "Head"),
-        Action("heads", "h", "h", "One head, all heads, or their mean", "What the attention pane draws."),
-        Action("ramp", "g", "g", "Characters of the attention grid", "ASCII characters or shades."),
+        Action(
+            "previous_layer", "left_square_bracket", "[", "Previous layer", "Attention of the layer before.", "-", True
+        ),
+        Action("next_layer", "right_square_bracket", "]", "Next layer", "Attention of the layer after.", "Layer", True),
+        Action("previous_head", "less_than_sign", "<", "Previous head", "Attention of the head before.", "-", True),
+        Action("next_head", "greater_than_sign", ">", "Next head", "Attention of the head after.", "Head", True),
+        Action("heads", "h", "h", "One head, all heads, or their mean", "What the attention pane draws.", asks=True),
+        Action("ramp", "g", "g", "Characters of the attention grid", "ASCII characters or shades.", asks=True),
         Action(
             "colour",
             "c",
