@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvtui.core import commands as ask
 from kvtui.core import events
+from kvtui.core.cache_contents import cache_contents
 from kvtui.core.errors import KvtuiError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 # A function reads the generation (model, window, cache, record) and changes nothing in it.
 ANSWERS: dict[type, Callable[[Generation, Any], events.Answer]] = {
     ask.ShowAttention: lambda generation, question: generation.attention(question),
-    ask.ShowCache: lambda generation, question: generation.cache_contents(question),
+    ask.ShowCache: cache_contents,
     ask.Inspect: lambda generation, question: generation.inspect(question),
 }
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kvtui.core.layers import Array
+from kvtui.core.layers import Array, IntArray
 
 Shade = Literal["value", "key", "read"]
 EndReason = Literal["length", "stop", "cancelled"]
@@ -237,15 +237,19 @@ class CacheContents:
     Attributes:
         shade: what the numbers are: ``value`` or ``key`` norms, or the weight with which each was ``read``.
         first_layer: counted from 0.
-        shades: (layers, key/value heads, positions) float32.
-        position: place in the whole text of the first position.
+        kept: (layers, key/value heads, kept) the positions that each head holds, ascending.
+        shades: (layers, key/value heads, kept) float32, a number for each of them.
+        length: positions that have been run; those that are not among ``kept`` were dropped.
+        position: place in the whole text of position 0.
         written: positions that the newest step wrote: the last so many.
         process_bytes: memory of the process as the system measures it; None where it does not tell.
     """
 
     shade: Shade
     first_layer: int
+    kept: IntArray
     shades: Array
+    length: int
     position: int
     written: int
     process_bytes: int | None

@@ -12,10 +12,8 @@ from kvtui.core import commands as ask
 from kvtui.core import events
 from kvtui.core.anatomy import Inspector
 from kvtui.core.answers import answer
-from kvtui.core.cache_contents import cache_contents
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array
-from kvtui.core.memory import resident_bytes
 from kvtui.core.model import Head, Model
 from kvtui.core.observe import AttentionRecord, Stopwatch
 from kvtui.core.sampling import Sampler, SamplingSettings
@@ -33,6 +31,8 @@ class Generation:
         window: ids that the model sees: the newest tokens, at most its context.
         dropped: tokens of the text before them.
         logits: (V,) what the model expects after them.
+        computed: positions that the newest step has run.
+        record: queries and keys of the window, if observing.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Generation:
         self.heads_off: tuple[Head, ...] = ()
         self.logits: Array = np.empty(0)
         self.written = 0
-        self.computed = 0  # positions that the newest step has run
+        self.computed = 0
         self.seconds = 0.0
         self._ids = ids  # of the whole text
         self._prompt_tokens = len(ids)
@@ -74,7 +74,7 @@ class Generation:
         self._max_new_tokens = max_new_tokens
         self._sampler = Sampler(sampling or SamplingSettings(), seed)
         self._commands = commands
-        self._record = AttentionRecord(model.config, model.dtype) if observe else None
+        self.record = AttentionRecord(model.config, model.dtype) if observe else None
         self._stopwatch = Stopwatch() if parts else None
         self._verify = verify
         self._text = TextStream(model.tokenizer, self.window[-1])
@@ -112,7 +112,7 @@ class Generation:
             KvtuiError: not observing, or no such layer, head or rows.
         """
         config = self.model.config
-        if self._record is None:
+        if self.record is None:
             raise KvtuiError("attention is only recorded with observe=True")
         if not 0 <= wanted.layer < config.num_layers:
             raise KvtuiError(f"there is no layer {wanted.layer}: the model has 0 to {config.num_layers - 1}")
@@ -124,19 +124,9 @@ class Generation:
             raise KvtuiError(
                 f"rows {wanted.first_row} to {wanted.last_row} are not in the window of {len(self.window)}"
             )
-        weights = self._record.weights(wanted.layer, first, last)[list(heads)]
+        weights = self.record.weights(wanted.layer, first, last)[list(heads)]
         keys = tuple(map(self.model.tokenizer.piece, self.window[:last]))
         return events.Attention(wanted.layer, heads, first, weights, keys, self.dropped)
-
-    def cache_contents(self, wanted: ask.ShowCache) -> events.CacheContents:
-        """What is in the cache; answers after the end of the run as well.
-
-        Raises:
-            KvtuiError: no such layers, or ``read`` is asked for when not observing.
-        """
-        shades = cache_contents(self.cache, self._record, wanted)
-        written = min(self.computed, self.cache.length)
-        return events.CacheContents(wanted.shade, wanted.first_layer, shades, self.dropped, written, resident_bytes())
 
     def context_of(self, position: int) -> list[int]:
         """The ids that the model saw when it predicted the token at a position of the whole text.
@@ -212,9 +202,9 @@ class Generation:
         """
         missing = self.window[self.cache.length :]
         if self.cache_on and len(missing) == 1 and self.cache.length:
-            return self.model.decode(missing[0], self.cache, record=self._record, stopwatch=self._stopwatch)
+            return self.model.decode(missing[0], self.cache, record=self.record, stopwatch=self._stopwatch)
         cache = self.cache if self.cache_on else None
-        return self.model.forward(missing, cache, record=self._record, stopwatch=self._stopwatch)[-1]
+        return self.model.forward(missing, cache, record=self.record, stopwatch=self._stopwatch)[-1]
 
     def _next_token(self, given: int | None) -> events.Token:
         started = perf_counter_ns()

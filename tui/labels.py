@@ -45,3 +45,11 @@ def label(text: str, width: int = 12) -> str:
 def printable(text: str) -> str:
     """The text with everything that could move the cursor made visible; wide characters stay as they are."""
     return "".join(character if character.isprintable() else symbol(character) for character in text)
+
+
+def size_words(count: float) -> str:
+    """Bytes, short: ``4.7 MB``. Decimal units: 1 MB is a million bytes."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} B"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kvtui.core import Generation, KvtuiError, Model, load
+from kvtui.core.cache_contents import cache_contents
 from kvtui.core.commands import SetCache, ShowAttention, ShowCache
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.events import CacheContents
@@ -38,18 +39,19 @@ def written(model: Model, count: int, **settings: bool) -> Generation:
 @pytest.mark.parametrize("shade", ["key", "value"])
 def test_norms_are_those_of_a_run_over_the_whole_text(grouped: Model, shade: str) -> None:
     generation = written(grouped, 6)
-    event = generation.cache_contents(ShowCache(shade, 1))  # type: ignore[arg-type]
+    event = cache_contents(generation, ShowCache(shade, 1))  # type: ignore[arg-type]
     cache = grouped.new_cache()
     grouped.forward(generation.window, cache)
     kept = (cache.keys if shade == "key" else cache.values)[1:, :, :9]
     expected = [[[np.linalg.norm(vector) for vector in head] for head in layer] for layer in kept]
     np.testing.assert_allclose(event.shades, expected, rtol=1e-4)
-    assert (event.first_layer, event.position, event.written, event.shades.shape) == (1, 0, 1, (2, 2, 9))
+    assert (event.first_layer, event.position, event.written, event.length) == (1, 0, 1, 9)
+    np.testing.assert_array_equal(event.kept, np.broadcast_to(np.arange(9), (2, 2, 9)))
 
 
 def test_what_was_read_is_the_attention_of_the_newest_query(grouped: Model) -> None:
     generation = written(grouped, 6)
-    event = generation.cache_contents(ShowCache("read", 0, 2))
+    event = cache_contents(generation, ShowCache("read", 0, 2))
     assert event.shades.shape == (2, 2, 9)
     for layer in range(2):
         weights = generation.attention(ShowAttention(layer)).weights[:, -1]  # (H, S)
@@ -60,31 +62,31 @@ def test_what_was_read_is_the_attention_of_the_newest_query(grouped: Model) -> N
 
 @pytest.mark.parametrize("shade", ["key", "value", "read"])
 def test_the_cache_as_it_was(grouped: Model, shade: str) -> None:
-    then = written(grouped, 2).cache_contents(ShowCache(shade))  # type: ignore[arg-type]
-    now = written(grouped, 6).cache_contents(ShowCache(shade, length=5))  # type: ignore[arg-type]
+    then = cache_contents(written(grouped, 2), ShowCache(shade))  # type: ignore[arg-type]
+    now = cache_contents(written(grouped, 6), ShowCache(shade, length=5))  # type: ignore[arg-type]
     np.testing.assert_allclose(now.shades, then.shades, rtol=1e-5)
 
 
 def test_more_than_there_is_and_nothing(grouped: Model) -> None:
-    assert written(grouped, 2).cache_contents(ShowCache(length=99)).shades.shape == (3, 2, 5)
-    off = written(grouped, 2, cache=False).cache_contents(ShowCache("read"))
+    assert cache_contents(written(grouped, 2), ShowCache(length=99)).shades.shape == (3, 2, 5)
+    off = cache_contents(written(grouped, 2, cache=False), ShowCache("read"))
     assert (off.shades.shape, off.written) == ((3, 2, 0), 0)
 
 
 def test_after_the_window_has_moved(grouped: Model) -> None:
-    event = written(grouped, 14).cache_contents(ShowCache())  # 16 positions, 8 dropped, 9 kept with the new one
+    event = cache_contents(written(grouped, 14), ShowCache())  # 16 positions, 8 dropped, 9 kept with the new one
     assert (event.position, event.written, event.shades.shape) == (8, 9, (3, 2, 9))
 
 
 @pytest.mark.parametrize("layers", [(3, None), (-1, None), (2, 2)])
 def test_no_such_layers(grouped: Model, layers: tuple[int, int | None]) -> None:
     with pytest.raises(KvtuiError, match="no layers"):
-        written(grouped, 1).cache_contents(ShowCache("value", *layers))
+        cache_contents(written(grouped, 1), ShowCache("value", *layers))
 
 
 def test_read_needs_a_record(grouped: Model) -> None:
     with pytest.raises(KvtuiError, match="observe"):
-        Generation(grouped, "abc").cache_contents(ShowCache("read"))
+        cache_contents(Generation(grouped, "abc"), ShowCache("read"))
 
 
 def test_asked_between_tokens(tiny_model_file: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from kvtui.core import ModelConfig
-from kvtui.core.commands import ShowAttention
-from kvtui.core.events import Attention, Event, Prefill, Token
+from kvtui.core.commands import ShowAttention, ShowCache
+from kvtui.core.events import Attention, CacheContents, Event, Prefill, Token
 from kvtui.tui.wire import Batch, Ready, Report, Request, Start
 
 CONFIG = ModelConfig(
@@ -56,8 +56,20 @@ def attention(link: FakeLink, question: ShowAttention) -> Attention:
     return Attention(question.layer, heads, first, weights, keys[:last], 0)
 
 
+def cache(link: FakeLink, question: ShowCache) -> CacheContents:
+    """Everything is kept; the numbers grow with the position."""
+    length = len(link.window)
+    layers = len(range(CONFIG.num_layers)[question.first_layer : question.last_layer])
+    kept = np.broadcast_to(np.arange(length), (layers, CONFIG.num_kv_heads, length))
+    shades = kept / max(length * (length - 1) / 2, 1) if question.shade == "read" else kept % 7
+    return CacheContents(question.shade, question.first_layer, kept, shades, length, 0, 1, 143_200_000)
+
+
 # What the fake process answers to each kind of question; a kind that is not here gets no answer.
-ANSWERS: dict[type, Callable[[FakeLink, Any], Event]] = {ShowAttention: attention}
+ANSWERS: dict[type, Callable[[FakeLink, Any], Event]] = {
+    ShowAttention: attention,
+    ShowCache: cache,
+}
 
 
 class FakeLink:

@@ -18,6 +18,7 @@ from bench import Bench, bench
 from fake_link import token
 
 from kvtui.core.events import End
+from kvtui.tui.panes.chart import Chart
 
 SIZES = [(80, 24), (120, 36)]
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -64,6 +65,21 @@ async def watch(it: Bench) -> None:
     await it.press("t")
     write(it, " fall", len(TEXT), cache=False)
     it.link.write([End("length", 5, 0.1, 50.0)])
+
+
+@screen
+async def cache(it: Bench) -> None:
+    write(it)
+    await it.press("3")
+    chart = it.app.view.query_one(Chart)
+    await it.until(lambda: "resident" in it.screen_text() and chart.up_to_date)
+
+
+@screen
+async def cache_read_bars_and_models(it: Bench) -> None:
+    write(it)
+    await it.press("3", "k", "k", "g", "m", "m", "right_curly_bracket")
+    await it.until(lambda: "it is read with ▁ 0.0" in it.screen_text())
 
 
 @screen

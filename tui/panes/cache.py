@@ -9,18 +9,11 @@ from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
+from kvtui.tui.labels import size_words
 from kvtui.tui.session import Figures
 from kvtui.tui.wire import Ready
 
 _LEAST_BAR = 10
-
-
-def size_words(count: float) -> str:
-    """Bytes, short: ``4.7 MB``. Decimal units: 1 MB is a million bytes."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} B"
 
 
 class CachePane(Widget):

@@ -83,6 +83,11 @@ class Chart(PlotextPlot):
             self._shown, self._drawn_at = drawing, monotonic()
             self.refresh()
 
+    @property
+    def up_to_date(self) -> bool:
+        """Whether what it was last shown is drawn."""
+        return self._shown is self._wanted
+
     def render(self) -> Text:
         """The chart; built anew only if something has changed."""
         key = (self._shown, self.size, self.app.theme)

@@ -1,20 +1,183 @@
-"""View 3: the cache as a map, and what it weighs."""
+"""View 3: the cache as a map, what it weighs, and what the caches of other models would."""
 
 from __future__ import annotations
 
-from textual.app import ComposeResult
-from textual.widgets import Static
+from collections.abc import Iterable
+from functools import partial
+from typing import ClassVar
 
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.reactive import reactive
+
+from kvtui.core.commands import Question
+from kvtui.core.events import CacheContents
+from kvtui.tui.actions import Action
+from kvtui.tui.bars import round_up
+from kvtui.tui.cache_sums import Sizes, sizes_lines
+from kvtui.tui.panes.cache_map import CacheMapPane
+from kvtui.tui.panes.chart import Axis, Chart, Curve, Drawing
+from kvtui.tui.panes.known_models import KnownModelsPane
+from kvtui.tui.panes.lines import LinesPane
+from kvtui.tui.session import Session, Update
 from kvtui.tui.views.view import View
+
+BELOW = ("-all", "-growth", "-models", "-none")  # what stands below the map: as much as there is room for, or one
 
 
 class CacheView(View):
-    """View 3: the cache as a map, and what it weighs."""
+    """The third view."""
 
     TITLE = "Cache"
-    SUMMARY = "The cache as a map of layers, heads and positions."
-    PARAGRAPHS = (("Cache", "The cache will stand here as a map: layers, heads and positions."),)
+    SUMMARY = "The cache as a map of layers, heads and positions; what it weighs, here and in well-known models."
+    ACTIONS: ClassVar[tuple[Action, ...]] = (
+        Action("shade", "k", "k", "What the map shows", "Norms of values, of keys, or what was read.", "Shade"),
+        Action("previous_layer", "left_square_bracket", "[", "Previous layer", "Scroll the map up to it.", "-"),
+        Action("next_layer", "right_square_bracket", "]", "Next layer", "Scroll the map down to it.", "Layer"),
+        Action("zoom", "z", "z", "Zoom of the map", "All positions in the width, or one in a cell.", "Zoom"),
+        Action("ramp", "g", "g", "Characters of the map", "Shades or bars."),
+        Action(
+            "below",
+            "m",
+            "m",
+            "What stands below the map",
+            "Sizes and growth, growth alone, well-known models, or nothing.",
+            "More",
+        ),
+        Action("shorter", "left_curly_bracket", "{", "Shorter context", "For the caches of well-known models.", "-"),
+        Action(
+            "longer", "right_curly_bracket", "}", "Longer context", "For the caches of well-known models.", "Context"
+        ),
+    )
+    PARAGRAPHS = (
+        (
+            "Cache map",
+            "A row for every layer and key/value head, a column for every position, or for several where there are "
+            "more than cells: the title says how many. The denser the mark, the longer the vector that is kept there, "
+            "or the more of it the newest token read. The line below marks what the newest step wrote and read.",
+        ),
+        (
+            "What it weighs",
+            "Bytes of one position, of those kept now (measured), and of a full context; the formula they follow; the "
+            "memory of the generator process, with model and Python, as the system measures it.",
+        ),
+        (
+            "Well-known models",
+            "The same formula with the shapes that their makers publish, for one text of a context that you pick with "
+            "{ and }. A server keeps one such cache for every text that is being written.",
+        ),
+    )
+
+    below: reactive[str] = reactive(BELOW[0])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._points: list[tuple[float, float]] = []  # tokens of the text, MB
+        self._growth = Drawing()
+        self._contents: CacheContents | None = None
 
     def compose(self) -> ComposeResult:
-        """What will stand here."""
-        yield Static("The cache will stand here as a map: layers, heads and positions.", classes="placeholder")
+        """The map above, sums below."""
+        yield CacheMapPane(id="cache-map")
+        with Horizontal(id="cache-below"):
+            with Vertical(id="cache-weight"):
+                yield LinesPane(lambda width, height: [], "What it weighs", id="cache-sizes")
+                yield Chart("Growth · MB against tokens of the text", id="cache-growth")
+            yield KnownModelsPane(id="cache-models")
+
+    @property
+    def map(self) -> CacheMapPane:
+        """The map."""
+        return self.query_one(CacheMapPane)
+
+    def show(self, update: Update, session: Session) -> None:
+        """Feed every pane."""
+        config, figures = session.ready.config, session.figures
+        if update.fresh or update.ready:
+            self.map.configure(config)
+        if update.fresh:
+            self.map.clear()
+            self._points.clear()
+            self._contents = None
+        if update.prefill is not None:
+            self._points.append((update.prefill.dropped + update.prefill.tokens, update.prefill.cache_bytes / 1e6))
+        self._points += [(token.position + 1, token.cache_bytes / 1e6) for token in update.tokens]
+        if contents := update.answer(CacheContents):
+            self._contents = contents
+            self.map.show(contents)
+        self.map.state(figures.cache, figures.context)
+        sizes = self._sizes(session)
+        self.query_one("#cache-sizes", LinesPane).show(partial(_sizes_lines, sizes))
+        self.query_one(KnownModelsPane).here(session.ready.name, sizes)
+        if update.news or not self._growth.curves:
+            self._growth = growth(self._points, sizes)
+        self.query_one(Chart).show(self._growth)
+
+    def _sizes(self, session: Session) -> Sizes:
+        ready, figures = session.ready, session.figures
+        config, contents = ready.config, self._contents
+        return Sizes(
+            config,
+            ready.cache_bytes_per_position // (2 * config.num_layers * config.kv_dim),
+            figures.cache,
+            figures.cached_positions if figures.cache else 0,
+            figures.cache_bytes if figures.cache else 0,
+            contents.process_bytes if contents else None,
+            contents is not None,
+        )
+
+    def questions(self, session: Session) -> Iterable[Question]:
+        """The layers that are on the map."""
+        yield self.map.question
+
+    # Keys
+
+    def watch_below(self, before: str, below: str) -> None:
+        """Show other panes below the map."""
+        self.remove_class(before).add_class(below)
+
+    def action_shade(self) -> None:
+        """Value norm, key norm, read."""
+        self.map.cycle_shade()
+
+    def action_previous_layer(self) -> None:
+        """Up."""
+        self.map.move_layer(-1)
+
+    def action_next_layer(self) -> None:
+        """Down."""
+        self.map.move_layer(1)
+
+    def action_zoom(self) -> None:
+        """Fitted, or one position a cell."""
+        self.map.fitted = not self.map.fitted
+
+    def action_ramp(self) -> None:
+        """Shades or bars."""
+        self.map.cycle_ramp()
+
+    def action_below(self) -> None:
+        """Everything, one, nothing."""
+        self.below = BELOW[(BELOW.index(self.below) + 1) % len(BELOW)]
+
+    def action_shorter(self) -> None:
+        """A context of half the length."""
+        self.query_one(KnownModelsPane).choice -= 1
+
+    def action_longer(self) -> None:
+        """A context of twice the length."""
+        self.query_one(KnownModelsPane).choice += 1
+
+
+def _sizes_lines(sizes: Sizes, width: int, height: int) -> list[list[tuple[str, str]]]:
+    return sizes_lines(sizes, width)
+
+
+def growth(points: list[tuple[float, float]], sizes: Sizes) -> Drawing:
+    """Measured bytes against tokens of the text, and the formula up to a full context."""
+    capacity = sizes.config.context_length
+    full = sizes.by_formula(capacity) / 1e6
+    formula = Curve([(0.0, 0.0), (capacity, full)], style="chart--axis", label="formula")
+    measured = Curve(list(points), style="chart--first", label="measured")
+    last = max(capacity, points[-1][0] if points else 0)
+    return Drawing((formula, measured), Axis(0, last), Axis(0, round_up(full)))

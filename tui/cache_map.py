@@ -1,0 +1,382 @@
+"""How the cache is laid out as a map: a row a layer and head, a column a position. Nothing of Textual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from kvtui.core.commands import Shade
+from kvtui.core.events import CacheContents
+from kvtui.core.layers import IntArray
+from kvtui.tui.bars import runs
+from kvtui.tui.lines import Line, Piece
+
+RAMPS = ("░▒▓█", "▁▂▃▄▅▆▇█")
+SHADES: tuple[Shade, ...] = ("value", "key", "read")
+NAMES: dict[Shade, str] = {
+    "value": "value norm",
+    "key": "key norm",
+    "read": "√ of the weight it is read with",
+}
+EMPTY = (
+    "The cache will stand here as a map: a row for every layer and head,",
+    "a mark for every position that is kept.",
+    "Write a prompt and press Enter.",
+)
+FREE, DROPPED, GAP, WRITTEN, READ = "·", "×", "┆", "▲", "─"
+_LINES_BELOW = 2  # what the newest step did, and the ruler
+_TICK = 10  # cells between two numbers of the ruler, at least
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+class Look(IntEnum):
+    """What a cell is coloured by; its character says the same."""
+
+    FREE = 0
+    FAINT = 1
+    MIDDLING = 2
+    STRONG = 3
+    WRITTEN = 4
+    DROPPED = 5
+
+
+STYLES = {look: f"cache-map--{look.name.lower()}" for look in Look}
+
+
+@dataclass(frozen=True)
+class MapView:
+    """What is to be drawn, and in how many cells.
+
+    Attributes:
+        width, height: cells.
+        layers, heads: of the model; heads are key/value heads.
+        grouped: whether several query heads share one of them.
+        capacity: positions that the cache has room for.
+        top: the first row shown, of layers × heads.
+        fitted: all positions in the width, several in a cell if need be; else one a cell, the newest on the right.
+        shade: what the contents shall be.
+        ramp: characters from the least to the greatest.
+        cache: whether the cache is on.
+        context: positions of the text that the newest token could attend to.
+        contents: what the worker told, None before it has.
+        written: positions that the newest step wrote, where another step than the newest is shown.
+    """
+
+    width: int
+    height: int
+    layers: int
+    heads: int
+    grouped: bool
+    capacity: int
+    top: int = 0
+    fitted: bool = True
+    shade: Shade = "value"
+    ramp: str = RAMPS[0]
+    cache: bool = True
+    context: int = 0
+    contents: CacheContents | None = None
+    written: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows of the map that there is room for."""
+        return max(self.height - _LINES_BELOW, 1)
+
+    @property
+    def total_rows(self) -> int:
+        """Rows that there are."""
+        return self.layers * self.heads
+
+    @property
+    def first_row(self) -> int:
+        """The first row shown, kept within what there is."""
+        return max(0, min(self.top, self.total_rows - self.rows))
+
+    @property
+    def last_row(self) -> int:
+        """The row after the last shown."""
+        return min(self.first_row + self.rows, self.total_rows)
+
+    @property
+    def shown_layers(self) -> tuple[int, int]:
+        """The layers that the rows belong to, as a range."""
+        return self.first_row // self.heads, -(-self.last_row // self.heads)
+
+    @property
+    def gutter(self) -> int:
+        """Cells left of the map: ``L12 H12 ``."""
+        return len(str(self.layers)) + len(str(self.heads)) + 4
+
+    @property
+    def room(self) -> int:
+        """Cells for positions."""
+        return max(self.width - self.gutter, 1)
+
+    @property
+    def per_cell(self) -> int:
+        """Positions in a cell."""
+        return max(1, -(-self.capacity // self.room)) if self.fitted else 1
+
+    @property
+    def length(self) -> int:
+        """Positions that have been run, as far as is known."""
+        return self.contents.length if self.contents is not None else 0
+
+    @property
+    def axis(self) -> Axis:
+        """Which positions the columns are."""
+        per_cell, room, length = self.per_cell, self.room, self.length
+        cells = min(room, -(-self.capacity // per_cell))
+        if length <= cells * per_cell:
+            return Axis(0, 0, per_cell, cells)
+        early = min(self._beginning, room // 4 * per_cell)
+        late = room - (-(-early // per_cell)) - 1
+        return Axis(early, -(-(length - late * per_cell) // per_cell) * per_cell, per_cell, room)
+
+    @property
+    def _beginning(self) -> int:
+        """How many first positions are kept while later ones were dropped. Policies keep them in all heads or none."""
+        if self.contents is None or not self.contents.kept.size:
+            return 0
+        first = self.contents.kept[0, 0]
+        others = np.flatnonzero(first != np.arange(len(first)))
+        return int(others[0]) if len(others) else 0
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Columns of the map: the ``early`` first positions if they are kept, a gap, and those from ``base`` on.
+
+    Attributes:
+        early: positions before the gap.
+        base: the first position after it; without a gap it is 0.
+        per_cell: positions in a cell.
+        cells: columns, the gap included.
+    """
+
+    early: int
+    base: int
+    per_cell: int
+    cells: int
+
+    @property
+    def gap(self) -> int | None:
+        """The cell of the gap."""
+        return -(-self.early // self.per_cell) if self.base else None
+
+    @property
+    def offset(self) -> int:
+        """The cell of ``base``."""
+        return 0 if self.gap is None else self.gap + 1
+
+    def cells_of(self, positions: IntArray) -> Integers:
+        """The cell of each position, -1 where it is not shown."""
+        late = self.offset + (positions - self.base) // self.per_cell
+        cells = np.where(positions < self.early, positions // self.per_cell, np.where(positions < self.base, -1, late))
+        return np.where(cells < self.cells, cells, -1)
+
+    def positions(self, cell: int) -> range:
+        """The positions in a cell."""
+        if cell == self.gap:
+            return range(self.early, self.base)
+        first = cell * self.per_cell if cell < self.offset else self.base + (cell - self.offset) * self.per_cell
+        last = min(first + self.per_cell, self.early) if cell < self.offset else first + self.per_cell
+        return range(first, last)
+
+
+@dataclass
+class MapDrawing:
+    """Lines from the top, and the least and greatest number in them (None if there are none)."""
+
+    lines: list[Line] = field(default_factory=list)
+    scale: tuple[float, float] | None = None
+
+
+def draw(view: MapView) -> MapDrawing:
+    """The rows, the line of what the newest step did, and the ruler."""
+    if view.contents is None and not view.context:
+        return MapDrawing([[(text, "cache-map--hint")] for text in EMPTY])
+    values = binned(view)
+    drawing = MapDrawing(scale=scale_of(view, values))
+    columns = _Columns(view)
+    for number in range(view.first_row, view.last_row):
+        row = values[number - view.first_row] if values is not None else np.full(columns.axis.cells, np.nan)
+        drawing.lines.append([(_label(view, number), "cache-map--label"), *_cells(view, columns, row, drawing.scale)])
+    drawing.lines.append([(" " * view.gutter, ""), *_step_line(view, columns)])
+    drawing.lines.append([(_ruler(view, columns.axis), "cache-map--label")])
+    return drawing
+
+
+class _Columns:
+    """What is the same in every row: the axis, and for each cell whether any of its positions was run, was read and
+    was written by the newest step."""
+
+    def __init__(self, view: MapView) -> None:
+        self.axis = axis = view.axis
+        self.run = np.array([axis.positions(cell).start for cell in range(axis.cells)]) < view.length
+        self.read = np.zeros(axis.cells, bool)
+        self.written = np.zeros(axis.cells, bool)
+        if view.contents is not None and view.length:
+            self._mark(self.read, view.contents.kept.reshape(-1))
+            count = view.contents.written if view.written is None else view.written
+            self._mark(self.written, np.arange(max(view.length - count, 0), view.length))
+
+    def _mark(self, marks: npt.NDArray[np.bool_], positions: IntArray) -> None:
+        cells = self.axis.cells_of(positions)
+        marks[cells[cells >= 0]] = True
+
+
+def fits(view: MapView) -> bool:
+    """Whether the contents are of what is shown: an answer to the question before may be another."""
+    contents, (first, last) = view.contents, view.shown_layers
+    return (
+        contents is not None
+        and contents.shade == view.shade
+        and contents.first_layer <= first
+        and contents.first_layer + contents.shades.shape[0] >= last
+    )
+
+
+def binned(view: MapView) -> Floats | None:
+    """(rows shown, cells) the mean of the positions kept in a cell, NaN where there are none; None before an answer.
+
+    Of weights it is the sum: a row's cells sum to 1.
+    """
+    if view.contents is None or not fits(view):
+        return None
+    axis, contents = view.axis, view.contents
+    skipped = view.first_row - contents.first_layer * view.heads
+    rows = slice(skipped, skipped + view.last_row - view.first_row)
+    flat = (-1, contents.kept.shape[2]) if contents.kept.size else (contents.kept.shape[0] * view.heads, 0)
+    cells = axis.cells_of(contents.kept.reshape(flat)[rows])  # (rows, K)
+    shades = contents.shades.reshape(flat)[rows]
+    shown = cells >= 0
+    places = (np.arange(len(cells))[:, None] * axis.cells + cells)[shown]
+    shape = (len(cells), axis.cells)
+    counts = np.bincount(places, minlength=len(cells) * axis.cells).reshape(shape)
+    sums = np.bincount(places, shades[shown], len(cells) * axis.cells).reshape(shape)
+    return np.where(counts > 0, sums / np.maximum(counts, 1) if view.shade != "read" else sums, np.nan)
+
+
+def scale_of(view: MapView, values: Floats | None) -> tuple[float, float] | None:
+    """What the first and the last character of the ramp mean: for weights 0 and 1, for norms the extremes shown."""
+    if values is None or not np.isfinite(values).any():
+        return None
+    if view.shade == "read":
+        return 0.0, 1.0
+    return float(np.nanmin(values)), float(np.nanmax(values))
+
+
+def levels(values: Floats, scale: tuple[float, float], steps: int, roots: bool) -> Integers:
+    """Places in a ramp of ``steps`` characters; NaN is -1. ``roots``: of the square root, as in the attention grid."""
+    low, high = scale
+    fractions = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    fractions = np.sqrt(np.clip(fractions, 0.0, 1.0)) if roots else np.clip(fractions, 0.0, 1.0)
+    places = np.minimum(np.floor(np.nan_to_num(fractions) * steps), steps - 1).astype(np.int64)
+    return np.where(np.isfinite(values), places, -1)
+
+
+def _cells(view: MapView, columns: _Columns, values: Floats, scale: tuple[float, float] | None) -> list[Piece]:
+    """One row of the map as pieces of one look each."""
+    gap = columns.axis.gap
+    places = levels(values, scale or (0.0, 1.0), len(view.ramp), view.shade == "read")
+    looks = np.where(places < 0, Look.FREE, Look.FAINT + np.minimum(places * 3 // len(view.ramp), 2))
+    looks[columns.written & (places >= 0)] = Look.WRITTEN
+    looks[columns.run & (places < 0)] = Look.DROPPED
+    characters = np.array([*view.ramp, FREE])[places]
+    characters[looks == Look.DROPPED] = DROPPED
+    if gap is not None:
+        characters[gap], looks[gap] = GAP, Look.FREE
+    return [("".join(characters[start:end]), STYLES[Look(int(looks[start]))]) for start, end in runs(looks)]
+
+
+def _step_line(view: MapView, columns: _Columns) -> list[Piece]:
+    """What was written and what was read in the newest step, below the columns: read is what any head keeps."""
+    if not view.cache:
+        words = f"off: nothing is kept, all {view.context} positions are run for each token"
+        return [(words[: view.room], "cache-map--off")]
+    looks = np.where(columns.written, 2, np.where(columns.read, 1, 0))
+    signs = ((" ", ""), (READ, STYLES[Look.FAINT]), (WRITTEN, STYLES[Look.WRITTEN]))
+    return [(signs[looks[start]][0] * (end - start), signs[looks[start]][1]) for start, end in runs(looks)]
+
+
+def _ruler(view: MapView, axis: Axis) -> str:
+    """Positions under the cells, counted from 0 at the first that was run."""
+    line = [" "] * (view.gutter + axis.cells)
+    step = _round_step(_TICK * axis.per_cell)
+    first = -(-axis.base // step) * step
+    ticks = [*range(0, axis.early, step), *range(first, axis.positions(axis.cells - 1).stop, step)]
+    free = 0
+    for position in ticks:
+        place = view.gutter + int(axis.cells_of(np.array(position)))
+        text = str(position)
+        if free <= place and place + len(text) <= len(line):
+            line[place : place + len(text)] = text
+            free = place + len(text) + 1
+    return "".join(line)
+
+
+def _round_step(least: int) -> int:
+    """The next of 10, 20, 50, 100 … or power of two times ten that is not below."""
+    power = 10
+    while True:
+        for factor in (1, 2, 5):
+            if factor * power >= least:
+                return factor * power
+        power *= 10
+
+
+def _label(view: MapView, row: int) -> str:
+    """``L1 H2 ``; the layer only at its first head and at the top."""
+    layer, head = divmod(row, view.heads)
+    digits = len(str(view.layers))
+    name = f"L{layer + 1:<{digits}}" if head == 0 or row == view.first_row else " " * (digits + 1)
+    return f"{name} {'G' if view.grouped else 'H'}{head + 1:<{len(str(view.heads))}} "
+
+
+def title(view: MapView, drawing: MapDrawing) -> str:
+    """What the marks mean, as far as there is room."""
+    positions = "1 position" if view.per_cell == 1 else f"{view.per_cell} positions"
+    scale = ""
+    if drawing.scale is not None:
+        low, high = drawing.scale
+        scale = f" {view.ramp[0]} {low:.1f} to {view.ramp[-1]} {high:4.1f}"
+    choices = (
+        f"Cache map · {NAMES[view.shade]}{scale} · a cell is {positions}",
+        f"{NAMES[view.shade].partition(' with')[0]}{scale} · a cell is {positions}",
+        f"a cell is {positions}",
+    )
+    return next((choice for choice in choices if len(choice) <= view.width), choices[-1])
+
+
+def legend(view: MapView) -> str:
+    """What the signs mean."""
+    rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
+    signs = f"{FREE} free · {READ} read, {WRITTEN} written by the newest step"
+    return f"{signs} · {rows}" if view.total_rows > view.rows else signs
+
+
+def pointed(view: MapView, x: int, y: int) -> str:
+    """What is in a cell, in figures; empty where there is nothing."""
+    values, axis = binned(view), view.axis
+    cell = x - view.gutter
+    if values is None or view.contents is None or not (0 <= y < len(values) and 0 <= cell < axis.cells):
+        return ""
+    layer, head = divmod(view.first_row + y, view.heads)
+    positions = axis.positions(cell)
+    first, last = positions.start, min(positions.stop, view.length) - 1
+    if last < first:
+        return ""
+    where = f"layer {layer + 1} head {head + 1}, " + (
+        f"position {first}" if first == last else f"positions {first}–{last}"
+    )
+    if not np.isfinite(values[y, cell]):
+        return f"{where}: dropped"
+    what = {"value": "value norm", "key": "key norm", "read": "read with weight"}[view.shade]
+    mean = "mean " if first != last and view.shade != "read" else ""
+    return f"{where}: {mean}{what} {values[y, cell]:.3g}"
