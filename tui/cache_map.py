@@ -8,8 +8,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from kvtui.core.commands import Shade
-from kvtui.core.events import CacheContents
+from kvtui.core.events import CacheContents, Shade
 from kvtui.core.layers import IntArray
 from kvtui.tui.bars import runs
 from kvtui.tui.lines import Line, Piece
@@ -348,7 +347,7 @@ def title(view: MapView, drawing: MapDrawing) -> str:
         scale = f" {view.ramp[0]} {low:.1f} to {view.ramp[-1]} {high:4.1f}"
     choices = (
         f"Cache map · {NAMES[view.shade]}{scale} · a cell is {positions}",
-        f"{NAMES[view.shade].partition(' with')[0]}{scale} · a cell is {positions}",
+        f"{NAMES[view.shade]}{scale} · a cell is {positions}",
         f"a cell is {positions}",
     )
     return next((choice for choice in choices if len(choice) <= view.width), choices[-1])

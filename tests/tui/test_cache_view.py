@@ -28,9 +28,9 @@ async def opened(it: Bench, tokens: int = 3) -> CacheView:
 async def test_map_and_sums_are_there_at_every_size(size: tuple[int, int]) -> None:
     async with bench(size=size) as it:
         await opened(it)
-        await it.until(lambda: "value norm ░ 0.0 to █  5.0 · a cell is 1 position" in it.screen_text())
+        await it.until(lambda: "value norm ░ 0.0 to █  6.0 · a cell is 1 position" in it.screen_text())
         text = it.screen_text()
-        assert "L1 H1 ░░▒▓██····" in text
+        assert "L1 H1 ░░▒▓▓██░░···" in text
         assert "384 B  1 position" in text
         assert "9 positions, measured" in text
         assert "143.2 MB  resident set, measured" in text
