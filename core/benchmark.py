@@ -104,7 +104,7 @@ def floor_run(model: Model) -> Callable[[], None]:
     shapes = parameter_shapes(model.config)
     matrices = [model.parameters[name] for name, shape in shapes.items() if len(shape) == 2 and "embedding" not in name]
     if model.config.tied_output:
-        matrices.append(np.ascontiguousarray(model.parameters["token_embedding"].T))
+        matrices.append(model.parameters["token_embedding"].T)
     vectors = [np.ones(len(matrix), model.dtype) for matrix in matrices]
     outs = [np.empty(matrix.shape[1], model.dtype) for matrix in matrices]
     work = list(zip(vectors, matrices, outs, strict=True))

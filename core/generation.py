@@ -82,7 +82,7 @@ class Generation:
         self._cancelled = False
         self._due = 0.0
         if cache:
-            model.decode_step  # noqa: B018 - prepared here, so that the first token's time does not hold it
+            model.prepare()
 
     @property
     def position(self) -> int:

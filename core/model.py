@@ -15,7 +15,7 @@ import numpy as np
 
 from kvtui.core import layers
 from kvtui.core.cache import KVCache
-from kvtui.core.config import ModelConfig, parameter_shapes
+from kvtui.core.config import ModelConfig, parameter_count, parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.formats import read_model
 from kvtui.core.layers import Array, IntArray
@@ -26,6 +26,7 @@ from kvtui.core.tokenizer import Tokenizer
 Head = tuple[int, int]  # layer and head, both counted from 0
 
 BUNDLED = "shakespeare"
+LARGEST_STEP = 1 << 25  # parameters; 134 MB as float32
 _MODELS = Path(__file__).parent / "models"
 
 
@@ -142,14 +143,28 @@ class Model:
     ) -> Array:
         """Logits after one more token: the same as ``forward([token], cache)[0]``, on the fast path.
 
-        The first call prepares the weights (see :mod:`kvtui.core.step`).
+        The first call prepares the weights (see :mod:`kvtui.core.step`), a second copy of them all. For a large model
+        that would be too much memory and gain next to nothing, as reading the weights takes nearly all of its time: it
+        has no other path than ``forward``.
 
         Returns:
             (V,), valid until the next call.
         """
+        if not self.has_step:
+            return self.forward([token], cache, record=record, stopwatch=stopwatch)[0]
         self._check_ids([token])
         cache.check_room(1)
         return self.decode_step(token, cache, record, stopwatch)
+
+    @property
+    def has_step(self) -> bool:
+        """Whether :meth:`decode` has a path of its own."""
+        return parameter_count(self.config) <= LARGEST_STEP
+
+    def prepare(self) -> None:
+        """Get ready for :meth:`decode`, so that the first token's time does not hold it."""
+        if self.has_step:
+            _ = self.decode_step
 
     @property
     def decode_step(self) -> DecodeStep:

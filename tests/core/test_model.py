@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kvtui.core import CharTokenizer, KvtuiError, Model, ModelConfig
-from kvtui.core.config import parameter_shapes
+from kvtui.core.config import parameter_count, parameter_shapes
 from kvtui.core.observe import AttentionRecord, Stopwatch
 
 OPTIONS = list(
@@ -189,6 +189,17 @@ def test_decode_equals_forward_in_float32():
     stepped = np.array([model.decode(int(token), cache).copy() for token in ids])
     assert stepped.dtype == np.float32
     assert np.abs(stepped - model.forward(ids)).max() <= 1e-5
+
+
+def test_a_large_model_decodes_without_a_second_copy_of_its_weights(monkeypatch):
+    small, large = build(num_kv_heads=2, bias=True), build(num_kv_heads=2, bias=True)
+    monkeypatch.setattr("kvtui.core.model.LARGEST_STEP", parameter_count(small.config) - 1)
+    caches = small.new_cache(), large.new_cache()
+    large.prepare()
+    stepped = [large.decode(token, caches[1]) for token in (1, 5, 2)]
+    assert large._step is None
+    np.testing.assert_allclose(stepped, [small.decode_step(token, caches[0]).copy() for token in (1, 5, 2)], atol=1e-10)
+    assert caches[1].length == 3
 
 
 def test_a_later_token_changes_no_earlier_logit():
