@@ -1,4 +1,4 @@
-"""The screen behind ``?``: every key, and a paragraph on what each pane of the visible view shows."""
+"""The screen behind ``?``: every key, then a paragraph on what each pane of the visible view shows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from kvtui.tui.actions import ACTIONS
 from kvtui.tui.views.table import VIEWS
 from kvtui.tui.views.view import View
 
+WHAT_THIS_IS = (
+    "A transformer writes text, one token at a time, in a process of its own. You watch what each token cost, what "
+    "the KV cache held and what every head attended to. Every figure is measured from the running model."
+)
 PANES: tuple[tuple[str, str], ...] = (
-    (
-        "What this is",
-        "A transformer writes text, one token at a time, in a process of its own. You watch what each token cost, what "
-        "the KV cache held and what every head attended to. Every figure is measured from the running model.",
-    ),
     (
         "Prompt",
         "What the model goes on from. Enter starts, Esc leaves, up and down bring earlier prompts back, ctrl+n puts in "
@@ -31,16 +30,21 @@ PANES: tuple[tuple[str, str], ...] = (
 
 
 def keys_table(view: type[View]) -> Table:
-    """Every action with its key, the view's own first."""
+    """Every action with its key: those that work everywhere, then the visible view's own."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(ratio=1)
-    for action in (*view.ACTIONS, *ACTIONS):
+    for action in ACTIONS:
         table.add_row(action.shown, _described(action.title, action.help))
     for number, other in enumerate(VIEWS):
         table.add_row(str(number + 1), _described(f"View {other.TITLE}", other.SUMMARY))
     table.add_row("ctrl+p", _described("Command palette", "Every action by name, and more themes."))
     table.add_row("Tab", _described("Next pane", "Panes scroll with the arrow keys and with the wheel."))
+    if view.ACTIONS:
+        table.add_row()
+        table.add_row("", Text(f"Only in view {view.TITLE}:", style="italic"))
+        for action in view.ACTIONS:
+            table.add_row(action.shown, _described(action.title, action.help))
     return table
 
 
@@ -69,12 +73,13 @@ class HelpScreen(ModalScreen[None]):
         self._view = view
 
     def compose(self) -> ComposeResult:
-        """Panes first, then keys."""
+        """What this is, then keys, then panes."""
         with VerticalScroll(id="help") as scroll:
             scroll.border_title = f"Help · view {self._view.TITLE}"
             scroll.border_subtitle = "Esc closes · arrow keys scroll"
-            yield Static(panes_text(self._view), id="help-panes")
+            yield Static(WHAT_THIS_IS, id="help-intro")
             yield Static(keys_table(self._view), id="help-keys")
+            yield Static(panes_text(self._view), id="help-panes")
 
     def on_click(self) -> None:
         """Nothing: clicks do not reach the panes below."""

@@ -26,7 +26,7 @@ _LETTERS = {
 _PHASES = {
     "idle": "○ ready",
     "writing": "▶ writing",
-    "paused": "⏸ paused",
+    "paused": "‖ paused",
     "ended": "■ ended",
     "dead": "✖ restarting",
 }
