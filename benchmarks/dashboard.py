@@ -69,8 +69,7 @@ class MeasuredApp(KvtuiApp):
         self.written = 0
         self.rate = 0.0
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def on_mount(self) -> None:  # besides the dashboard's own: Textual calls both
         self.action_view(self.number)
         self.set_timer(WARM_UP_SECONDS, self.begin)
 

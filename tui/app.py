@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 from textual import events, on
@@ -48,7 +49,7 @@ class KvtuiApp(App[None]):
     """
 
     TITLE = "kvtui"
-    CSS_PATH = "kvtui.tcss"
+    CSS_PATH = Path(__file__).with_name("kvtui.tcss")  # not a relative one: subclasses stand elsewhere
     AUTO_FOCUS = None  # on_mount decides: keys pressed early must not end up in a prompt that is running
     ENABLE_COMMAND_PALETTE = True
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
