@@ -39,6 +39,34 @@ class SetPace:
 
 
 @dataclass(frozen=True)
+class SetVerify:
+    """Run every token without the cache as well, from now on or no longer. It is no part of the measured time."""
+
+    on: bool
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Go on from another token: the text before token number ``position`` of the whole text stays, with what the cache
+    holds of it, and ``tokens`` take its place, or those that spell ``text``. The length of the text is a position too.
+
+    The branch that was being written is kept, and can be returned to. The new one gets a random generator of its own,
+    seeded with the seed of the text and the branch's number: the same forks in the same order give the same texts.
+    """
+
+    position: int
+    tokens: tuple[int, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Revisit:
+    """Go on with a branch where it was left, as if it had never been. Branch 0 is the text that was there first."""
+
+    branch: int
+
+
+@dataclass(frozen=True)
 class Stop:
     """End the generation (reason ``cancelled``)."""
 
@@ -48,6 +76,7 @@ class ShowAttention:
     """Ask for attention weights of query rows ``first_row`` up to, not including, ``last_row`` of the window.
 
     Negative rows count from the end, as in a slice; ``last_row`` None means the newest. ``heads`` None means all.
+    With ``position`` the window ends for this purpose with that token of the whole text.
     """
 
     answer: ClassVar[type] = events.Attention
@@ -56,6 +85,7 @@ class ShowAttention:
     heads: tuple[int, ...] | None = None
     first_row: int = -1
     last_row: int | None = None
+    position: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +134,7 @@ class Inspect:
 # Changes nothing: answered between two tokens, and after the end, by the function that core/answers.py names.
 Question = ShowAttention | ShowCache | Inspect
 
-Command = SetCache | SetHeads | Pause | Resume | Step | SetPace | Stop | Question
+Command = SetCache | SetHeads | SetVerify | Pause | Resume | Step | SetPace | Fork | Revisit | Stop | Question
 
 
 class CommandSource(Protocol):

@@ -79,6 +79,7 @@ class Token:
         cache_bytes: bytes of keys and values in use afterwards.
         parts: where the time went, if asked for.
         max_logit_error: greatest difference between these logits and an uncached run's, if verifying.
+        argmax_agrees: whether both find the same token likeliest, if verifying.
     """
 
     step: int
@@ -94,6 +95,7 @@ class Token:
     cache_bytes: int
     parts: Parts | None = None
     max_logit_error: float | None = None
+    argmax_agrees: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,36 @@ class Evict:
 @dataclass(frozen=True)
 class State:
     """The loop has obeyed a command: this is how it stands now. ``pace`` in tokens a second, None for unlimited;
-    ``heads_off`` are (layer, head) pairs that it writes without."""
+    ``heads_off`` are (layer, head) pairs that it writes without; with ``verify`` every token is run uncached too."""
 
     cache: bool
     paused: bool
     pace: float | None
     heads_off: tuple[tuple[int, int], ...] = ()
+    verify: bool = False
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Another continuation of the text is being written from now on: a new one, or an earlier one again.
+
+    Attributes:
+        number: of the branch; 0 is the text that was there first.
+        parent: the branch that was being written before.
+        position: the first token of the whole text in which the two differ.
+        length: tokens of the whole text of this branch so far.
+        reused: positions that stayed in the cache.
+        computed: positions that were run: the rest of the window, and at least its newest.
+        seconds: model time of that.
+    """
+
+    number: int
+    parent: int
+    position: int
+    length: int
+    reused: int
+    computed: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -291,7 +317,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Unanswered:
-    """A question that has no answer now, such as one for a row that is not in the window any more.
+    """A question that has no answer now, such as one for a row that is not in the window any more, or a command that
+    cannot be carried out, such as a fork at a token that there is not.
 
     Attributes:
         question: of :mod:`kvtui.core.commands`.
@@ -400,8 +427,8 @@ class RaceEnd:
 
 RaceEvent = RaceEstimate | RacePrefill | RaceToken | RaceEnd
 Answer = Attention | CacheContents | Inspection | Breakdown | Limits | Unanswered
-Event = Prefill | Token | Evict | State | End | Answer | RaceEvent
-_OPTIONAL = ("parts", "max_logit_error")  # left out of JSON where not asked for
+Event = Prefill | Token | Evict | State | Branch | End | Answer | RaceEvent
+_OPTIONAL = ("parts", "max_logit_error", "argmax_agrees")  # left out of JSON where not asked for
 
 
 def to_json(event: Event) -> dict[str, Any]:

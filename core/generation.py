@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator
 from time import perf_counter_ns
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +13,13 @@ from kvtui.core import commands as ask
 from kvtui.core import events
 from kvtui.core.anatomy import Inspector
 from kvtui.core.answers import answer
+from kvtui.core.branches import Branch, common_length
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array
 from kvtui.core.model import Head, Model
 from kvtui.core.observe import AttentionRecord, Stopwatch
 from kvtui.core.sampling import Sampler, SamplingSettings
-from kvtui.core.tokenizer import TextStream
+from kvtui.core.tokenizer import TextStream, spell
 
 
 class Generation:
@@ -71,7 +73,11 @@ class Generation:
         self._ids = ids  # of the whole text
         self._prompt_tokens = len(ids)
         self._starts = [(0, self.dropped)]  # from the first number on, predictions began at the second
+        self._branches: list[Branch | None] = [None]  # those that are not being written
+        self._branch = 0
+        self._made = 0  # tokens of all branches
         self._max_new_tokens = max_new_tokens
+        self._seed = seed
         self._sampler = Sampler(sampling or SamplingSettings(), seed)
         self._commands = commands
         self.record = AttentionRecord(model.config, model.dtype) if observe else None
@@ -92,7 +98,19 @@ class Generation:
     def run(self) -> Iterator[events.Event]:
         """Prefill, then a token after the other until the length is reached, the model ends the text, or a command."""
         yield self.prefill()
+        yield from self._write_on()
+
+    def resume(self, command: ask.Fork | ask.Revisit) -> Iterator[events.Event]:
+        """Write on after the end, from another place; only the refusal if that cannot be."""
+        for event in self._carry_out(command):
+            yield event
+            if isinstance(event, events.Unanswered):
+                return
+        yield from self._write_on()
+
+    def _write_on(self) -> Iterator[events.Event]:
         self._due = time.perf_counter()
+        self._cancelled = False
         reason: events.EndReason = "length"
         while reason == "length" and (self._max_new_tokens is None or self.written < self._max_new_tokens):
             yield from self._obey()
@@ -102,7 +120,7 @@ class Generation:
             yield from self.write()
             if self.window[-1] in self.model.tokenizer.stop_ids:
                 reason = "stop"
-        rate = self.written / self.seconds if self.seconds else 0.0
+        rate = self._made / self.seconds if self.seconds else 0.0
         yield events.End(reason, self.written, self.seconds, rate)
 
     def attention(self, wanted: ask.ShowAttention) -> events.Attention:
@@ -119,7 +137,10 @@ class Generation:
         heads = tuple(range(config.num_heads)) if wanted.heads is None else wanted.heads
         if not heads or not all(0 <= head < config.num_heads for head in heads):
             raise KvtuiError(f"there are no heads {heads}: the model has 0 to {config.num_heads - 1}")
-        first, last, _ = slice(wanted.first_row, wanted.last_row).indices(len(self.window))
+        newest = len(self.window) if wanted.position is None else wanted.position - self.dropped + 1
+        if not 0 < newest <= len(self.window):
+            raise KvtuiError(f"token {wanted.position} has left the window, which begins at token {self.dropped}")
+        first, last, _ = slice(wanted.first_row, wanted.last_row).indices(newest)
         if first >= last:
             raise KvtuiError(
                 f"rows {wanted.first_row} to {wanted.last_row} are not in the window of {len(self.window)}"
@@ -232,14 +253,83 @@ class Generation:
             cached_positions=self.cache.length,
             cache_bytes=self.cache.bytes_used,
             parts=self._stopwatch.parts() if self._stopwatch else None,
-            max_logit_error=self._logit_error() if self._verify else None,
+            **(self._compare() if self._verify else {}),
         )
         self.written += 1
+        self._made += 1
         self.seconds += seconds
         return event
 
-    def _logit_error(self) -> float:
-        return float(np.abs(self.model.forward(self.window)[-1] - self.logits).max())
+    def fork(self, wanted: ask.Fork) -> Iterator[events.Branch | events.Evict | events.Token]:
+        """Begin another branch: the same text up to a token, then the given tokens in its place.
+
+        Raises:
+            KvtuiError: there is no such token to replace, or no token for what was given.
+        """
+        first, position, tokenizer = self._prompt_tokens, wanted.position, self.model.tokenizer
+        if not first <= position <= len(self._ids):
+            raise KvtuiError(
+                f"no fork at token {position}: there are tokens {first} to {len(self._ids) - 1} to replace"
+            )
+        if position <= self.dropped:
+            raise KvtuiError(f"no fork at token {position}: it has left the window, which begins at {self.dropped}")
+        tokens = wanted.tokens or tuple(spell(tokenizer, wanted.text, self._ids[position - 1]))
+        if not all(0 <= token < self.model.config.vocab_size for token in tokens):
+            raise KvtuiError(
+                f"no fork with tokens {tokens}: the vocabulary has 0 to {self.model.config.vocab_size - 1}"
+            )
+        if not tokens:
+            raise KvtuiError("no fork without a token to go on with")
+        number, left = len(self._branches), self._set_down()
+        self._branches.append(None)
+        yield self._take_up(number, left.copy(position, self._sampler.reseeded(self._seed, number), first))
+        for token in tokens:
+            yield from self.write(token)
+
+    def revisit(self, wanted: ask.Revisit) -> events.Branch:
+        """Go on with a branch where it was left.
+
+        Raises:
+            KvtuiError: there is no such branch, or it is being written.
+        """
+        branch = self._branches[wanted.branch] if 0 <= wanted.branch < len(self._branches) else None
+        if branch is None:
+            raise KvtuiError(f"no branch {wanted.branch} to go back to")
+        self._set_down()
+        return self._take_up(wanted.branch, branch)
+
+    def _set_down(self) -> Branch:
+        """Keep the branch that is being written, for later."""
+        branch = Branch(self._ids, self.dropped, self._starts, self.written, self._sampler)
+        self._branches[self._branch] = branch
+        return branch
+
+    def _take_up(self, number: int, branch: Branch) -> events.Branch:
+        """Write a branch from now on: what the cache holds of it stays, the rest of its window is run.
+
+        The newest token is run in any case, for what the model expects after it.
+        """
+        before, parent, old = self._ids, self._branch, self.window if self.dropped == branch.dropped else []
+        self._ids, self.dropped, self._starts = branch.ids, branch.dropped, branch.starts
+        self.written, self._sampler, self.window = branch.written, branch.sampler, branch.window
+        self._text = TextStream(self.model.tokenizer, self._ids[self._prompt_tokens - 1])
+        for token in self._ids[self._prompt_tokens :]:  # a character may be half written
+            self._text.add(token)
+        self._branches[number], self._branch = None, number
+        reused = min(common_length(old, self.window), self.cache.length, len(self.window) - 1)
+        self.cache.truncate(reused)
+        self.computed = len(self.window) - reused
+        started = perf_counter_ns()
+        self.logits = self._run_window().copy()
+        seconds = (perf_counter_ns() - started) / 1e9
+        position = common_length(before, self._ids)
+        return events.Branch(number, parent, position, len(self._ids), reused, self.computed, seconds)
+
+    def _compare(self) -> dict[str, Any]:
+        """The newest prediction against one without the cache, as fields of a token."""
+        expected = self.model.forward(self.window)[-1]
+        error = float(np.abs(expected - self.logits).max())
+        return {"max_logit_error": error, "argmax_agrees": bool(expected.argmax() == self.logits.argmax())}
 
     def _evict(self) -> events.Evict:
         """Drop the oldest half of the window. The next step runs the rest again, at its new positions."""
@@ -291,10 +381,23 @@ class Generation:
                 self._due = time.perf_counter()
             case ask.SetHeads(off):
                 self.set_heads(off)
+            case ask.SetVerify(on):
+                self._verify = on
+            case ask.Fork() | ask.Revisit():
+                yield from self._change_branch(command)
             case ask.Stop():
                 self._cancelled = True
                 return
-        yield events.State(self.cache_on, self.paused, self.pace, self.heads_off)
+        yield events.State(self.cache_on, self.paused, self.pace, self.heads_off, self._verify)
+
+    def _change_branch(self, command: ask.Fork | ask.Revisit) -> Iterator[events.Event]:
+        try:
+            if isinstance(command, ask.Fork):
+                yield from self.fork(command)
+            else:
+                yield self.revisit(command)
+        except KvtuiError as error:
+            yield events.Unanswered(command, str(error))
 
 
 def _check_pace(pace: float | None) -> float | None:

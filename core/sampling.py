@@ -50,6 +50,12 @@ class Sampler:
         self.settings = settings
         self._rng = np.random.default_rng(seed)
 
+    def reseeded(self, seed: int, branch: int) -> Sampler:
+        """A sampler with the same settings for another branch of a text, with random numbers of its own."""
+        sampler = Sampler(self.settings, seed)
+        sampler._rng = np.random.default_rng((seed, branch))
+        return sampler
+
     def sample(self, logits: Array, given: int | None = None) -> tuple[int, float]:
         """Draw one token. (V,) -> its id, and its log-probability in nats under the model at temperature 1.
 

@@ -65,6 +65,28 @@ class TextStream:
         return self._decoder.decode(data, final)
 
 
+def spell(tokenizer: Tokenizer, text: str, previous: int) -> list[int]:
+    """Ids that add this text to one whose last token is ``previous``: the longest token first, then the next.
+
+    Unlike ``encode`` it puts nothing at the beginning.
+
+    Raises:
+        KvtuiError: there is no token for a part of it.
+    """
+    pieces: dict[bytes, int] = {}
+    for index in range(tokenizer.vocab_size):
+        pieces.setdefault(tokenizer.token_bytes(index, previous), index)
+    longest = max(map(len, pieces))
+    data, ids = text.encode(), []
+    while data:
+        size = next((size for size in range(longest, 0, -1) if data[:size] in pieces), 0)
+        if not size:
+            raise KvtuiError(f"the model has no token for {describe_bytes(data)!r}")
+        ids.append(pieces[data[:size]])
+        data = data[size:]
+    return ids
+
+
 def decode_tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
     """What :meth:`Tokenizer.decode` promises, from the tokens' bytes."""
     data, previous = bytearray(), None

@@ -21,12 +21,13 @@ _LENGTH = struct.Struct("<I")
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How to write one text. ``pace`` in tokens a second, None for unlimited."""
+    """How to write one text. ``pace`` in tokens a second, None for unlimited; ``verify`` as ``SetVerify``."""
 
     cache: bool = True
     seed: int = 0
     sampling: SamplingSettings = SamplingSettings()  # noqa: RUF009 - frozen
     pace: float | None = 25.0
+    verify: bool = False
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,9 @@ class Worker:
             elif isinstance(request, ask.Question) and self._generation is not None:
                 self._outbox.add(answer(self._generation, request))
                 self._outbox.flush()
+            elif isinstance(request, ask.Fork | ask.Revisit) and self._generation is not None:
+                self._inbox.interruption = None
+                following = self._follow(self._outbox.run, self._generation.resume(request))
             request = following
 
     def _write(self, start: Start) -> Request | None:
@@ -160,11 +163,20 @@ class Worker:
                 commands=self._inbox,
                 pace=settings.pace,
                 observe=True,
+                verify=settings.verify,
             )
-            for event in self._generation.run():
-                self._outbox.add(event)
         except KvtuiError as error:
             self._outbox.send(Notice(start.run, str(error), fatal=True))
+            return None
+        return self._follow(start.run, self._generation.run())
+
+    def _follow(self, run: int, events: Iterable[Event]) -> Request | None:
+        """Tell of all events; the request that interrupted them, if any."""
+        try:
+            for event in events:
+                self._outbox.add(event)
+        except KvtuiError as error:
+            self._outbox.send(Notice(run, str(error), fatal=True))
         self._outbox.flush()
         return self._inbox.interruption
 

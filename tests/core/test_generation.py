@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kvtui.core import CharTokenizer, Generation, KvtuiError, Model, ModelConfig, SamplingSettings, generate, load
-from kvtui.core.commands import Pause, Resume, SetCache, SetPace, ShowAttention, Step, Stop
+from kvtui.core.commands import Pause, Resume, SetCache, SetPace, SetVerify, ShowAttention, Step, Stop
 from kvtui.core.config import parameter_shapes
 from kvtui.core.events import Attention, End, Evict, Prefill, State, Token, to_json
 
@@ -161,7 +161,28 @@ def test_verify_measures_the_difference_of_the_two_paths(model):
     off = next(
         event for event in generate(model, "a", max_new_tokens=1, cache=False, verify=True) if isinstance(event, Token)
     )
-    assert off.max_logit_error == 0
+    assert (off.max_logit_error, off.argmax_agrees) == (0, True)
+    assert all(token.argmax_agrees for token in tokens)
+
+
+def test_verify_finds_a_cache_that_is_wrong(model):
+    generation = Generation(model, "hello", max_new_tokens=3, seed=1, verify=True)
+    right, wrong = None, None
+    for event in generation.run():
+        if isinstance(event, Token):
+            right, wrong = wrong, event
+            generation.cache.values[:, :, :3] += 5.0
+    assert right.max_logit_error > 1e-3
+    assert wrong.max_logit_error > 1e-3
+    assert not (right.argmax_agrees and wrong.argmax_agrees)
+
+
+def test_verify_can_be_turned_on_and_off_while_it_writes(model):
+    events = run(model, {2: [SetVerify(True)], 4: [SetVerify(False)]}, 6)
+    tokens = [event for event in events if isinstance(event, Token)]
+    assert [token.max_logit_error is not None for token in tokens] == [False, False, True, True, False, False]
+    assert [event.verify for event in events if isinstance(event, State)] == [True, False]
+    assert [token.id for token in tokens] == [event.id for event in run(model, {}, 6) if isinstance(event, Token)]
 
 
 def test_parts_add_up_to_no_more_than_the_whole(model):
