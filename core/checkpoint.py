@@ -127,6 +127,25 @@ def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:
     return Checkpoint(config, tokenizer, parameters, training, path, "kvtui")
 
 
+def peek_checkpoint(path: Path) -> tuple[ModelConfig, str]:
+    """Config and kind of a model file, without its weights.
+
+    Raises:
+        KvtuiError: the file is missing, damaged or foreign.
+    """
+    path = path / "model.safetensors" if path.is_dir() else path
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            kinds = sorted({file.get_slice(name).get_dtype() for name in file.keys()})  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise KvtuiError(f"{path} is not a whole safetensors file: {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise KvtuiError(f"{path} is not a kvtui model")
+    config, _, _ = _read_metadata(path, metadata)
+    return config, f"kvtui, {' and '.join(kinds)}"
+
+
 def check_names(path: Path) -> None:
     """Refuse a safetensors file whose header has a name twice: the format forbids it, safetensors takes the last.
 

@@ -285,6 +285,11 @@ def bundled_names() -> list[str]:
     return sorted(path.stem for path in _MODELS.glob("*.safetensors"))
 
 
+def bundled_path(name: str) -> Path:
+    """The file of a bundled model."""
+    return _MODELS / f"{name}.safetensors"
+
+
 def load(
     model: str | Path | None = None,
     dtype: Any = np.float32,
@@ -303,7 +308,7 @@ def load(
     """
     names = bundled_names()
     if model is None or str(model) in names:
-        path = _MODELS / f"{BUNDLED if model is None else model}.safetensors"
+        path = bundled_path(BUNDLED if model is None else str(model))
     else:
         path = Path(model)
         if not path.exists():

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kvtui.core.checkpoint import Checkpoint, load_checkpoint
+from kvtui.core.checkpoint import Checkpoint, load_checkpoint, peek_checkpoint
+from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
-from kvtui.core.formats.huggingface import read_huggingface
-from kvtui.core.formats.llama2c import is_llama2c, read_llama2c
+from kvtui.core.formats.huggingface import peek_huggingface, read_huggingface
+from kvtui.core.formats.llama2c import is_llama2c, peek_llama2c, read_llama2c
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # how files of torch.save begin, new and old
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a kind of model file is read, and how only its config and kind are, from its headers."""
+
+    read: Callable[[Path, Any, Callable[[int, int], None]], Checkpoint]
+    peek: Callable[[Path], tuple[ModelConfig, str]]
+
+
+KVTUI = Format(lambda path, dtype, on_progress: load_checkpoint(path, dtype), peek_checkpoint)
+HUGGING_FACE = Format(read_huggingface, peek_huggingface)
+LLAMA2C = Format(read_llama2c, peek_llama2c)
 
 
 def read_model(
@@ -31,24 +46,43 @@ def read_model(
         KvtuiError: the model is missing, damaged, of an unknown format, or has a feature that is not implemented.
     """
     try:
-        if path.is_dir():
-            if (path / "config.json").is_file():
-                return read_huggingface(path, dtype, on_progress)
-            return load_checkpoint(path, dtype)
-        if not path.is_file():
-            raise KvtuiError(f"{path} is neither a file nor a folder")  # a pipe would wait for a writer for ever
-        with path.open("rb") as file:
-            head = file.read(9)
-        if head[8:] != b"{" and path.suffix != ".safetensors":  # how a safetensors file begins
-            if is_llama2c(path):
-                return read_llama2c(path, dtype, on_progress)
-            if path.suffix in _PICKLE_SUFFIXES and head.startswith((_ZIP, _PICKLE)):
-                raise KvtuiError(
-                    f"{path} is a PyTorch pickle, which can run any program when it is loaded: convert it first, with "
-                    "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER) of transformers"
-                )
-            if path.suffix == ".bin":
-                return read_llama2c(path, dtype, on_progress)  # it is none, and the message says why
-        return load_checkpoint(path, dtype)
+        return recognise(path).read(path, dtype, on_progress)
     except OSError as error:
         raise KvtuiError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def peek_model(path: Path) -> tuple[ModelConfig, str]:
+    """Config and kind of a model, read from its headers alone.
+
+    Raises:
+        KvtuiError: as far as the headers tell, :func:`read_model` would refuse it.
+    """
+    try:
+        return recognise(path).peek(path)
+    except OSError as error:
+        raise KvtuiError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def recognise(path: Path) -> Format:
+    """The format of a file or folder.
+
+    Raises:
+        KvtuiError: it is neither, or a PyTorch pickle.
+        OSError: it cannot be read.
+    """
+    if path.is_dir():
+        return HUGGING_FACE if (path / "config.json").is_file() else KVTUI
+    if not path.is_file():
+        raise KvtuiError(f"{path} is neither a file nor a folder")  # a pipe would wait for a writer for ever
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:] == b"{" or path.suffix == ".safetensors":  # how a safetensors file begins
+        return KVTUI
+    if is_llama2c(path):
+        return LLAMA2C
+    if path.suffix in _PICKLE_SUFFIXES and head.startswith((_ZIP, _PICKLE)):
+        raise KvtuiError(
+            f"{path} is a PyTorch pickle, which can run any program when it is loaded: convert it first, with "
+            "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER) of transformers"
+        )
+    return LLAMA2C if path.suffix == ".bin" else KVTUI  # it is none, and the message says why

@@ -28,17 +28,34 @@ def read_huggingface(folder: Path, dtype: Any, on_progress: Callable[[int, int],
             not fit the config, or a tokenizer that does not fit them.
     """
     values = read_json(folder / "config.json")
-    architecture = _architecture(folder, values)
+    architecture, config = _read_config(folder, values)
     family = FAMILIES[architecture]
-    try:
-        config = family.read_config(values)
-    except (KvtuiError, TypeError, ValueError, OverflowError) as error:
-        raise KvtuiError(f"{folder / 'config.json'}: {error}") from None
     tensors = _without_prefix(find_tensors(folder))
     tokenizer = read_tokenizer(folder, values, config.vocab_size)
     parameters = _read_parameters(folder, family, config, tensors, dtype, on_progress)
-    kinds = sorted({stored.dtype for stored in tensors.values()})
-    return Checkpoint(config, tokenizer, parameters, {}, folder, f"Hugging Face {architecture}, {' and '.join(kinds)}")
+    return Checkpoint(config, tokenizer, parameters, {}, folder, _kind(architecture, tensors))
+
+
+def peek_huggingface(folder: Path) -> tuple[ModelConfig, str]:
+    """Config and kind of a folder's model, without its weights; only the headers of the files are read.
+
+    Raises:
+        KvtuiError: an unknown architecture, a feature that is not implemented, or weights that are missing or damaged.
+    """
+    architecture, config = _read_config(folder, read_json(folder / "config.json"))
+    return config, _kind(architecture, find_tensors(folder))
+
+
+def _read_config(folder: Path, values: dict[str, Any]) -> tuple[str, ModelConfig]:
+    architecture = _architecture(folder, values)
+    try:
+        return architecture, FAMILIES[architecture].read_config(values)
+    except (KvtuiError, TypeError, ValueError, OverflowError) as error:
+        raise KvtuiError(f"{folder / 'config.json'}: {error}") from None
+
+
+def _kind(architecture: str, tensors: dict[str, Stored]) -> str:
+    return f"Hugging Face {architecture}, {' and '.join(sorted({stored.dtype for stored in tensors.values()}))}"
 
 
 def _architecture(folder: Path, values: dict[str, Any]) -> str:

@@ -125,18 +125,39 @@ def is_llama2c(path: Path) -> bool:
         return False
 
 
+def peek_llama2c(path: Path) -> tuple[ModelConfig, str]:
+    """Config and kind of a model, without its weights.
+
+    Raises:
+        KvtuiError: no such model, a version that is not read, a wrong size, or no tokenizer beside it.
+    """
+    header = _read_whole_header(path)
+    _find_tokenizer(path, header.config.vocab_size)
+    return header.config, _kind(header)
+
+
+def _kind(header: _Header) -> str:
+    return f"llama2.c version {header.version}, float32"
+
+
+def _read_whole_header(path: Path) -> _Header:
+    """The header of a file that is as long as it says."""
+    header, size = _read_header(path), path.stat().st_size
+    if header.file_bytes != size:
+        raise KvtuiError(
+            f"{path} is no whole llama2.c model: its header asks for {header.file_bytes:,} bytes, it has {size:,}"
+        )
+    return header
+
+
 def read_llama2c(path: Path, dtype: Any, on_progress: Callable[[int, int], None]) -> Checkpoint:
     """Read a model and the tokenizer beside it, ``tok<vocabulary>.bin`` or ``tokenizer.bin``.
 
     Raises:
         KvtuiError: no such model, a version that is not read, a wrong size, or no tokenizer.
     """
-    header = _read_header(path)
-    config, size = header.config, path.stat().st_size
-    if header.file_bytes != size:
-        raise KvtuiError(
-            f"{path} is no whole llama2.c model: its header asks for {header.file_bytes:,} bytes, it has {size:,}"
-        )
+    header = _read_whole_header(path)
+    config, size = header.config, header.file_bytes
     tokenizer = read_tokenizer(_find_tokenizer(path, config.vocab_size), config.vocab_size)
     stored: dict[str, Array] = {}
     offset = header.start
@@ -156,7 +177,7 @@ def read_llama2c(path: Path, dtype: Any, on_progress: Callable[[int, int], None]
     if not config.tied_output:
         parameters["output.weight"] = stored["output"].T
     ordered = {name: parameters[name] for name in parameter_shapes(config)}
-    return Checkpoint(config, tokenizer, ordered, {}, path, f"llama2.c version {header.version}, float32")
+    return Checkpoint(config, tokenizer, ordered, {}, path, _kind(header))
 
 
 def _find_tokenizer(path: Path, vocab_size: int) -> Path:

@@ -15,7 +15,7 @@ from calling import Kvtui, arguments, assert_refused
 from kvtui.core import Model
 from kvtui.tui.cli.main import DASHBOARD
 
-COMMANDS = ["bench", "eval", "generate", "info", "train", "watch"]
+COMMANDS = ["bench", "eval", "generate", "info", "models", "train", "watch"]
 
 
 def test_version(kvtui: Kvtui) -> None:

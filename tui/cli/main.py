@@ -20,6 +20,7 @@ from kvtui.tui.cli.evaluate import evaluate_text
 from kvtui.tui.cli.figure import figure
 from kvtui.tui.cli.generate import generate_text
 from kvtui.tui.cli.info import info
+from kvtui.tui.cli.models import models
 from kvtui.tui.cli.options import Pace, model_option, pace_value, sampling_options, sampling_settings
 from kvtui.tui.cli.streams import discard_output, note
 from kvtui.tui.cli.train import train_model
@@ -142,7 +143,7 @@ def dashboard(
     raise click.exceptions.Exit(status)
 
 
-for command in (generate_text, evaluate_text, train_model, watch, bench, figure, info):
+for command in (generate_text, evaluate_text, train_model, watch, models, bench, figure, info):
     cli.add_command(command)
 
 

@@ -9,6 +9,7 @@ from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
+from kvtui.tui.labels import count_words
 from kvtui.tui.session import Figures, pace_words
 from kvtui.tui.wire import Ready
 
@@ -33,14 +34,6 @@ _PHASES = {
 _PHASE_WIDTH = max(map(len, _PHASES.values()))
 
 Piece = tuple[str, str]
-
-
-def count_words(count: int) -> str:
-    """A number of parameters, short: ``2.7 M``."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return str(count)
 
 
 def large(word: str) -> tuple[str, str]:

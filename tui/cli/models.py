@@ -1,0 +1,69 @@
+"""``kvtui models``: the models that there are on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from kvtui.core.library import LibraryModel, find_models, hub_folder
+from kvtui.tui.cli.streams import note, write, write_json
+from kvtui.tui.labels import count_words, printable, size_words
+
+_LONGEST_NAME = 40
+
+
+@click.command("models", short_help="What is bundled, and what lies in a folder.")
+@click.option(
+    "--models-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="A folder to search, with what lies below it.  [default: the Hugging Face cache]",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a model and line.")
+def models(models_dir: Path | None, as_json: bool) -> None:
+    """List the bundled models and those found in a folder, without loading them: name, parameters, bytes, kind, path.
+
+    The path is what --model takes. Nothing is downloaded: the default folder is where Hugging Face's own programs keep
+    what they have downloaded (HF_HUB_CACHE, or hub in HF_HOME, or ~/.cache/huggingface/hub).
+
+    \b
+      kvtui models
+      kvtui models --models-dir . --json
+    """
+    found = find_models(models_dir)
+    if as_json:
+        for model in found:
+            write_json(asdict(model) | {"path": str(model.path)})
+        return
+    write(table(found))
+    if models_dir is None and all(model.bundled for model in found):
+        note(f"no others in {hub_folder()}: for another folder give --models-dir DIR")
+
+
+def table(found: list[LibraryModel]) -> str:
+    """A line a model."""
+    rows = [("name", "parameters", "size", "kind", "--model")]
+    for model in found:
+        path = model.name if model.bundled else printable(_short(model.path))
+        count = count_words(model.parameters) if model.parameters else "?"
+        kind = printable(f"not usable: {model.problem}" if model.problem else model.kind)
+        rows.append((_cut(printable(model.name)), count, size_words(model.file_bytes), kind, path))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "".join(
+        f"{name:{widths[0]}}  {count:>{widths[1]}}  {size:>{widths[2]}}  {kind:{widths[3]}}  {path}\n"
+        for name, count, size, kind, path in rows
+    )
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def _short(path: Path) -> str:
+    """With ``~`` for the home folder, as a shell reads it."""
+    try:
+        return str("~" / path.absolute().relative_to(Path.home()))
+    except (ValueError, RuntimeError):
+        return str(path)
