@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from textual.containers import Container, Vertical
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Static
 
-from kvtui.core.errors import KvtuiError
 from kvtui.tui.actions import ACTIONS, ALWAYS
 from kvtui.tui.help import HelpScreen
 from kvtui.tui.link import Link, WorkerLink
@@ -28,13 +26,13 @@ from kvtui.tui.questions import Questions
 from kvtui.tui.session import Session, faster, slower
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.stream_link import CACHE_IS_NOT_OURS
+from kvtui.tui.terminal import LEAST_HEIGHT, LEAST_WIDTH
 from kvtui.tui.views.stream import StreamView
 from kvtui.tui.views.table import VIEWS
 from kvtui.tui.views.view import View
 from kvtui.tui.wire import Ready
 
 TICK_SECONDS = 1 / 12
-LEAST_WIDTH, LEAST_HEIGHT = 64, 20
 NOTICE_SECONDS = 8.0
 INTERRUPTED = 130
 
@@ -317,16 +315,12 @@ class KvtuiApp(App[None]):
 
 
 def run_dashboard(settings: DashboardSettings) -> int:
-    """Open the dashboard; the exit status.
+    """Open the dashboard; the exit status. :func:`kvtui.tui.terminal.require_terminal` has found the terminal good.
 
     Raises:
-        KvtuiError: there is no terminal, or the model cannot be loaded; before the terminal is touched.
+        KvtuiError: the model cannot be loaded; before the terminal is touched.
         KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
     """
-    if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
-        raise KvtuiError(
-            "the dashboard needs a terminal, and standard input or output is not one: use 'kvtui generate PROMPT'"
-        )
     link = WorkerLink(settings.model)
     try:
         link.start()

@@ -12,6 +12,7 @@ from kvtui.tui.app import KvtuiApp, run_app
 from kvtui.tui.labels import printable
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.stream_link import StreamLink
+from kvtui.tui.terminal import require_terminal
 
 _TERMINAL = "/dev/tty"
 _LONGEST_PROMPT = 2_000  # characters of it in the prompt pane; the output shows all
@@ -25,8 +26,7 @@ def watch_stream(source: str, pace: float | None) -> int:
         KvtuiError: there is no terminal or no such file, or the stream ends without an event; nothing is drawn yet.
         KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
     """
-    if not (sys.stdout and sys.stdout.isatty()):
-        raise KvtuiError("the dashboard needs a terminal, and standard output is not one")
+    require_terminal(keyboard=False)
     stream, name = _open(source)
     _take_keyboard()
     link = StreamLink(stream, name)

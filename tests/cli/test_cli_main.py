@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from calling import Kvtui, arguments, assert_refused
+from calling import Kvtui, Outcome, arguments, assert_refused
 
 from kvtui.core import Model
 from kvtui.tui.cli.main import DASHBOARD
@@ -45,20 +45,46 @@ def test_dashboard_without_a_terminal_points_to_generate(kvtui: Kvtui, args: lis
     assert_refused(kvtui(*args), "terminal", "kvtui generate")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_dashboard_in_a_terminal_refuses_a_missing_model_before_it_draws(tmp_path: Path) -> None:
+def in_terminal(*args: object, size: tuple[int, int] = (80, 24), term: str = "xterm-256color") -> Outcome:
+    """A real ``kvtui`` process in a pseudo-terminal of so many columns and rows, to its end."""
+    termios = pytest.importorskip("termios", reason="needs a pseudo-terminal")
     ours, theirs = os.openpty()
-    command = arguments("A", "--model", tmp_path / "no.safetensors")
     try:
+        termios.tcsetwinsize(theirs, (size[1], size[0]))
         done = subprocess.run(
-            command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+            arguments(*args),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env=os.environ | {"TERM": term},
         )
+        os.set_blocking(ours, False)
+        try:
+            drawn = os.read(ours, 1 << 16).decode()
+        except BlockingIOError:
+            drawn = ""
     finally:
         os.close(theirs)
         os.close(ours)
-    assert done.returncode == 2
-    assert done.stderr.startswith("kvtui: there is no model")
-    assert done.stderr.count("\n") == 1
+    return Outcome(done.returncode, drawn, done.stderr)
+
+
+def test_dashboard_refuses_a_missing_model_before_it_draws(tmp_path: Path) -> None:
+    assert_refused(in_terminal("A", "--model", tmp_path / "no.safetensors"), "there is no model")
+
+
+@pytest.mark.parametrize("size", [(63, 40), (120, 19), (20, 5)])
+def test_dashboard_refuses_a_terminal_too_small(size: tuple[int, int]) -> None:
+    assert_refused(
+        in_terminal("A", size=size), f"64 columns and 20 rows, and this terminal has {size[0]} and {size[1]}"
+    )
+
+
+def test_dashboard_refuses_a_terminal_that_cannot_move_its_cursor() -> None:
+    assert_refused(in_terminal("A", term="dumb"), "TERM is dumb", "kvtui generate")
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])

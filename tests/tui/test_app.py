@@ -8,15 +8,12 @@ from fake_link import CONFIG, READY, token
 from textual.widgets import Static
 
 from kvtui.core.commands import Pause, Resume, SetCache, SetPace, ShowAttention, Step, Stop
-from kvtui.core.errors import KvtuiError
 from kvtui.core.events import End, Evict
 from kvtui.tui.actions import ACTIONS, ALWAYS
-from kvtui.tui.app import run_dashboard
 from kvtui.tui.help import HelpScreen
 from kvtui.tui.panes.cache import CachePane
 from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.status import StatusPane
-from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.wire import Ended, Notice, Ready, Refused
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
@@ -258,9 +255,3 @@ async def test_another_model_after_a_restart_is_shown() -> None:
     async with bench() as it:
         it.link.say(Ready("other", CONFIG, 99, 768))
         await it.until(lambda: "other · 99 parameters" in it.screen_text())
-
-
-def test_without_a_terminal_it_refuses_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KvtuiError, match="kvtui generate"):
-        run_dashboard(DashboardSettings())
-    assert capsys.readouterr().out == ""

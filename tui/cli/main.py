@@ -25,6 +25,7 @@ from kvtui.tui.cli.options import Pace, model_option, pace_value, sampling_optio
 from kvtui.tui.cli.streams import discard_output, note
 from kvtui.tui.cli.train import train_model
 from kvtui.tui.cli.watch import watch
+from kvtui.tui.terminal import require_terminal
 
 DASHBOARD = "(dashboard)"  # hidden: what runs when no command is named; no prompt is likely to be this word
 COMPLETE = "_KVTUI_COMPLETE"  # set by the shell when it wants completions
@@ -123,10 +124,7 @@ def dashboard(
             f"'{prompt[0]}' is not a command, and a prompt is one argument: put it in quotes, as in 'kvtui \"ROMEO:\"'"
         )
     sampling = sampling_settings(greedy, temperature, top_k, top_p)
-    if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
-        raise KvtuiError(
-            "the dashboard needs a terminal, and standard input or output is not one: use 'kvtui generate PROMPT'"
-        )
+    require_terminal()  # before the app is imported, which takes its time
     from kvtui.tui.app import run_dashboard
     from kvtui.tui.settings import DashboardSettings
 
