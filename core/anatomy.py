@@ -23,6 +23,8 @@ from kvtui.core.sampling import SamplingSettings, survivors
 from kvtui.core.tokenizer import Tokenizer
 
 CANDIDATES = 10
+CONTINUATION_SECONDS = 0.25  # a large model must not keep the reader waiting
+BEFORE = 60  # tokens of the text before that are told
 
 
 def entropy(weights: Array) -> Array:
@@ -134,9 +136,12 @@ class Follower:
         return entropy(np.stack([self._record.weights(layer, last - 1, last)[:, 0] for layer in layers]))
 
     def continuation(self, logits: Array, count: int) -> str:
-        """Up to ``count`` tokens that follow if the likeliest is always taken, as far as the context goes."""
+        """Up to ``count`` tokens that follow if the likeliest is always taken, as far as context and time go."""
         length, written = self._cache.length, []
+        deadline = perf_counter() + CONTINUATION_SECONDS
         for _ in range(min(count, self._cache.capacity - length)):
+            if perf_counter() > deadline:
+                break
             written.append(int(logits.argmax()))
             logits = self.model.decode(written[-1], self._cache)
         self._cache.truncate(length)
@@ -192,6 +197,7 @@ class Inspector:
             text=self._model.tokenizer.piece(token),
             written=written,
             context=len(context),
+            before=self._model.tokenizer.decode(context[-BEFORE:]),
             candidates=choose(logits),
             lens=lens,
             entropy=spread,

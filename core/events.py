@@ -237,6 +237,7 @@ class Inspection:
         id: the token, ``text`` its label.
         written: False for a token of the prompt, which was given and not chosen.
         context: positions that the prediction could attend to.
+        before: the end of the text before it.
         candidates: the likeliest tokens, the one that was written among them.
         lens: the prediction as it leaves the embedding, and after each layer.
         entropy: (layers, heads) entropy of the attention weights of the position before the token, in nats.
@@ -249,6 +250,7 @@ class Inspection:
     text: str
     written: bool
     context: int
+    before: str
     candidates: tuple[Candidate, ...]
     lens: tuple[LensLayer, ...]
     entropy: Array

@@ -6,7 +6,9 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from kvtui.core.events import Candidate, Inspection
+import numpy as np
+
+from kvtui.core.events import Attention, Candidate, Inspection
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.grid import window
 from kvtui.tui.labels import label
@@ -15,10 +17,11 @@ from kvtui.tui.lines import Line, bar
 Head = tuple[int, int]
 
 LEVELS = "▁▂▃▄▅▆▇█"
-CELL = 6  # "[2.13]", or " 2.13▅"
+CELLS = (6, 5)  # "[2.13]" or " 2.13▅"; "[2.1]" where the heads do not fit otherwise
 GUTTER = 4  # "L12 "
 _LABEL = 10  # cells of the longest label of a token
 _SHARE = 7  # "100.0 %"
+_SEEN = 0.00005  # a change of probability that two decimals of a percent show
 _BARS = 12  # least cells of a bar that is worth drawing twice
 
 
@@ -85,9 +88,18 @@ def _with_chosen(candidates: Sequence[Candidate], count: int) -> list[Candidate]
     return shown
 
 
-def candidates_title(inspection: Inspection) -> str:
-    """Which token this is about."""
-    return f"Token {inspection.position} {label(inspection.text, _LABEL)} · its candidates"
+def candidates_subtitle(inspection: Inspection, settings: SamplingSettings) -> str:
+    """How it was chosen, and from how much text."""
+    how = settings_words(settings) if inspection.written else "given by the prompt, not chosen"
+    return f"{how} · after {inspection.context} tokens"
+
+
+def candidates_title(inspection: Inspection, width: int) -> tuple[str, str]:
+    """Which token this is about: the text before it, as far as it fits, and the token."""
+    name, token = f"Token {inspection.position} · ", label(inspection.text, _LABEL)
+    room = max(width - len(name) - len(token) - 6, 0)
+    before = label(inspection.before, len(inspection.before) + 1)
+    return f"{name}{'…' if len(before) > room else ''}{before[len(before) - min(room, len(before)) :]}", f"▸{token}"
 
 
 # Logit lens
@@ -144,10 +156,11 @@ class Grid:
 
     layers: tuple[int, int]
     heads: tuple[int, int]
+    cell: int
 
     def at(self, x: int, y: int) -> Head | None:
         """The head in a cell."""
-        layer, head = self.layers[0] + y - 1, self.heads[0] + (x - GUTTER) // CELL
+        layer, head = self.layers[0] + y - 1, self.heads[0] + (x - GUTTER) // self.cell
         inside = x >= GUTTER and y >= 1 and layer < self.layers[1] and head < self.heads[1]
         return (layer, head) if inside else None
 
@@ -155,27 +168,46 @@ class Grid:
 def grid_of(inspection: Inspection, chosen: Head, width: int, height: int) -> Grid:
     """As many heads as fit, the chosen one among them."""
     layers, heads = inspection.entropy.shape
-    return Grid(around(chosen[0], layers, height - 2), around(chosen[1], heads, (width - GUTTER) // CELL))
+    cell = next((cell for cell in CELLS if GUTTER + heads * cell <= width), CELLS[-1])
+    return Grid(around(chosen[0], layers, height - 2), around(chosen[1], heads, (width - GUTTER) // cell), cell)
 
 
 def head_lines(inspection: Inspection, chosen: Head, off: Collection[Head], width: int, height: int) -> list[Line]:
     """Layers × heads: the entropy of each head's attention, ``off`` where it is switched off, and the chosen one."""
     grid = grid_of(inspection, chosen, width, height)
-    lines: list[Line] = [
-        [(f"{'':{GUTTER}}" + "".join(f"{f'H{head + 1}':^{CELL}}" for head in range(*grid.heads)), "lines--label")]
-    ]
+    names = "".join(f"{f'H{head + 1}':^{grid.cell}}" for head in range(*grid.heads))
+    lines: list[Line] = [[(f"{'':{GUTTER}}{names}", "lines--label")]]
     for layer in range(*grid.layers):
         line: Line = [(f"{f'L{layer + 1}':{GUTTER}}", "lines--label")]
         for head in range(*grid.heads):
             value = float(inspection.entropy[layer, head])
             is_off, is_chosen = (layer, head) in off, (layer, head) == chosen
-            text = "off " if is_off else f"{value:4.2f}"[:4]
+            text = "off" if is_off else f"{value:.{grid.cell - 4}f}"
             after = "]" if is_chosen else " " if is_off else level(value, inspection.context)
             style = "lines--cut" if is_off else "lines--selected" if is_chosen else "lines--figure"
-            line.append((f"{'[' if is_chosen else ' '}{text}{after}", style))
+            line.append((f"{'[' if is_chosen else ' '}{text[: grid.cell - 2]:{grid.cell - 2}}{after}", style))
         lines.append(line)
     lines.append([(_head_words(inspection, chosen, chosen in off, width), "lines--label")])
     return lines
+
+
+def looked_lines(attention: Attention, width: int, height: int) -> list[Line]:
+    """The keys that a head gave the most weight, for the only query row and head that there are."""
+    weights = attention.weights[0, 0]  # (S,)
+    query = attention.first_row
+    order = np.argsort(-weights, kind="stable")[: max(height, 0)]
+    names = _width_of_labels([attention.keys[key] for key in order])
+    room = max(width - 9 - names - 1 - _SHARE - 1, 0)
+    return [
+        [
+            (f"{'itself' if key == query else f'{query - key} back':>8} ", "lines--label"),
+            (f"{label(attention.keys[key], names):{names}} ", "lines--figure"),
+            (share(float(weights[key])), "lines--figure"),
+            (f" {bar(float(weights[key]), room)}", "lines--bar"),
+        ]
+        for key in order
+        if weights[key] >= _SEEN
+    ]
 
 
 def level(entropy: float, context: int) -> str:
@@ -184,10 +216,15 @@ def level(entropy: float, context: int) -> str:
     return LEVELS[min(int(entropy / most * len(LEVELS)), len(LEVELS) - 1)]
 
 
+def entropy_scale(inspection: Inspection) -> str:
+    """The ends of the scale."""
+    return f"nats: 0 one key · {math.log(inspection.context):.2f} all {inspection.context} alike"
+
+
 def _head_words(inspection: Inspection, chosen: Head, off: bool, width: int) -> str:
     """The entropy of the chosen head as a number of keys, which is exp(entropy): as many, looked at alike, have it."""
     if off:
-        return f"{head_name(chosen)} is off · x: on"
+        return f"{head_name(chosen)} is off · x: on · it looked at"
     keys = math.exp(float(inspection.entropy[chosen]))
     words = f"{head_name(chosen)} looks at about {keys:.0f} of {inspection.context} keys"
     return next((text for text in (f"{words} · x: off", words) if len(text) <= width), words)
@@ -209,45 +246,53 @@ def without_lines(inspection: Inspection, paused: bool, width: int, height: int)
         return [[(text, "lines--hint")] for text in NOTHING_OFF]
     before, after = inspection.candidates[0], without.candidates[0]
     word = "still" if after.id == before.id else "now"
-    now = f"{word} likeliest: {label(after.text, _LABEL)}{share(after.probability)}"
-    was = f"{label(before.text, _LABEL)}{share(before.probability)}"
+    now = f"{word} likeliest: {label(after.text, _LABEL)} {share(after.probability).strip()}"
+    was = f"{label(before.text, _LABEL)} {share(before.probability).strip()}"
     lines: list[Line] = [
         [("KL ", "lines--label"), (f"{without.kl:.4f} nats", "lines--chosen"), ("  0: no change", "lines--label")],
         [(f"{now}  (was {was})" if len(now) + len(was) + 9 <= width else now, "lines--figure")],
     ]
-    texts = _continuation_lines(inspection, paused, width)
-    lines += _moves(inspection, height - len(lines) - len(texts))
-    return [*lines, *texts]
+    least = 2 if without.continuation else 1
+    lines += _moves(inspection, height - len(lines) - least)
+    return lines + _continuation_lines(inspection, paused, width, height - len(lines))
 
 
 def _moves(inspection: Inspection, room: int) -> list[Line]:
-    """The candidates whose probability moves the most, whichever way."""
+    """The candidates whose probability moves the most, up or down."""
     assert inspection.without is not None
     after = {candidate.id: candidate for candidate in inspection.without.candidates}
     both = [(one, after[one.id]) for one in inspection.candidates if one.id in after]
+    both = [(one, other) for one, other in both if abs(other.probability - one.probability) >= _SEEN]
     both.sort(key=lambda pair: -abs(pair[1].probability - pair[0].probability))
     names = _width_of_labels([one.text for one, _ in both])
     return [
         [
             (f"{'▶' if one.chosen else ' '} {label(one.text, names):{names}} ", "lines--label"),
-            (f"{share(one.probability)} →{share(other.probability)}", "lines--figure"),
-            (f"  {100 * (other.probability - one.probability):+6.1f}", "lines--label"),
+            (f"{share(one.probability)} → {share(other.probability)}", "lines--figure"),
+            (f"  {100 * (other.probability - one.probability):+6.2f} points", "lines--label"),
         ]
         for one, other in both[: max(room, 0)]
     ]
 
 
-def _continuation_lines(inspection: Inspection, paused: bool, width: int) -> list[Line]:
+def _continuation_lines(inspection: Inspection, paused: bool, width: int, height: int) -> list[Line]:
+    """How both would go on, in as many lines each as there is room for."""
     without = inspection.without
     assert without is not None
     if not without.continuation:
         hint = "pause (Space): both go on from here" if not paused else "the context is full: no room to go on"
         return [[(hint, "lines--hint")]]
-    room = max(width - len("without "), 1)
-    return [
-        [("with    ", "lines--label"), (label(without.continuation_with, room), "lines--figure")],
-        [("without ", "lines--label"), (label(without.continuation, room), "lines--chosen")],
-    ]
+    lines: list[Line] = []
+    for name, text, style in (
+        ("with    ", without.continuation_with, "lines--figure"),
+        ("without ", without.continuation, "lines--chosen"),
+    ):
+        room, count = max(width - len(name), 1), max(height // 2, 1)
+        shown = label(text, room * count)
+        rows = [shown[start : start + room] for start in range(0, len(shown), room)]
+        names = [name, *[" " * len(name)] * len(rows)]
+        lines += [[(name, "lines--label"), (row, style)] for name, row in zip(names, rows, strict=False)]
+    return lines
 
 
 def off_words(off: Collection[Head]) -> str:

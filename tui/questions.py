@@ -11,6 +11,7 @@ from kvtui.core.events import Event, Unanswered
 
 LEAST_SECONDS = 0.1  # at most ten questions a second of each kind
 PATIENCE = 1.0  # a question that was not answered for so long is lost
+SHARE = 0.05  # of the worker's time, at most, goes into answers that tell what they took
 
 
 @dataclass
@@ -21,6 +22,7 @@ class _Asked:
     at: float
     waiting: bool = True
     due: bool = False
+    rest: float = LEAST_SECONDS  # until it may be asked again because there is news
 
 
 class Questions:
@@ -52,7 +54,7 @@ class Questions:
             return False
         changed = question != asked.question
         lost = asked.waiting and now - asked.at >= PATIENCE
-        return changed or lost or (asked.due and not asked.waiting)
+        return changed or lost or (asked.due and not asked.waiting and now - asked.at >= asked.rest)
 
     def take(self, answers: Iterable[Event]) -> None:
         """These answers have come."""
@@ -61,6 +63,7 @@ class Questions:
                 refused = isinstance(answer, Unanswered) and type(answer.question) is type(asked.question)
                 if refused or isinstance(answer, asked.question.answer):
                     asked.waiting = False
+                    asked.rest = getattr(answer, "seconds", 0.0) / SHARE
 
     def forget(self) -> None:
         """Another text, or another view: whatever was asked is of no interest any more."""

@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 
 from kvtui.core import commands as ask
 from kvtui.core.events import Answer, End, Evict, Prefill, State, Token
+from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.link import Link
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.timeline import Mark, Timeline
@@ -50,6 +51,7 @@ class Figures:
     cached_positions: int = 0
     cache_bytes: int = 0
     evictions: int = 0
+    heads_off: tuple[tuple[int, int], ...] = ()  # (layer, head) pairs that the text goes on without
 
 
 A = TypeVar("A", bound=Answer)
@@ -112,6 +114,11 @@ class Session:
         self._alive = True
 
     @property
+    def sampling(self) -> SamplingSettings:
+        """How tokens are chosen."""
+        return self._sampling
+
+    @property
     def running(self) -> bool:
         """Whether a text is being written, paused or not."""
         return self.figures.phase in ("writing", "paused")
@@ -158,6 +165,11 @@ class Session:
     def set_pace(self, pace: float | None) -> None:
         """Tokens a second, None for unlimited; for this text and the next."""
         self._tell(ask.SetPace(pace), pace=pace)
+
+    def set_heads(self, off: tuple[tuple[int, int], ...]) -> None:
+        """Write on without these (layer, head) pairs; for this text only."""
+        if self.running:
+            self._tell(ask.SetHeads(off), heads_off=off)
 
     def stop(self) -> None:
         """End this text."""
@@ -252,11 +264,11 @@ class Session:
                     )
             case Evict():
                 self.figures = replace(self.figures, evictions=self.figures.evictions + 1)
-            case State(cache, paused, pace):
+            case State(cache, paused, pace, heads_off):
                 self._unanswered = max(0, self._unanswered - 1)
                 if not self._unanswered:
                     phase: Phase = "paused" if paused else "writing"
-                    self.figures = replace(self.figures, cache=cache, phase=phase, pace=pace)
+                    self.figures = replace(self.figures, cache=cache, phase=phase, pace=pace, heads_off=heads_off)
             case End():
                 self._set_phase("ended")
             case _ if isinstance(event, Answer):

@@ -208,6 +208,7 @@ def test_an_inspection_agrees_with_a_plain_run():
     )
     probabilities = plain_softmax(reference_logits(model, IDS[:-1])[-1])
     assert (found.position, found.id, found.text, found.written, found.context) == (7, 3, "d", False, 7)
+    assert found.before == model.tokenizer.decode(IDS[:-1])
     assert len(found.candidates) in (CANDIDATES, CANDIDATES + 1)
     assert [candidate.id for candidate in found.candidates if candidate.chosen] == [3]
     for candidate in found.candidates:

@@ -8,8 +8,19 @@ from typing import Any
 import numpy as np
 
 from kvtui.core import ModelConfig
-from kvtui.core.commands import ShowAttention, ShowCache
-from kvtui.core.events import Attention, CacheContents, Event, Prefill, Token
+from kvtui.core.commands import Inspect, ShowAttention, ShowCache
+from kvtui.core.events import (
+    Attention,
+    CacheContents,
+    Candidate,
+    Cut,
+    Event,
+    Inspection,
+    LensLayer,
+    Prefill,
+    Token,
+    WithoutHeads,
+)
 from kvtui.tui.wire import Batch, Ready, Report, Request, Start
 
 CONFIG = ModelConfig(
@@ -65,10 +76,54 @@ def cache(link: FakeLink, question: ShowCache) -> CacheContents:
     return CacheContents(question.shade, question.first_layer, kept, shades, length, 0, 1, 143_200_000)
 
 
+def inspection(link: FakeLink, question: Inspect) -> Inspection:
+    """Made-up numbers that depend on the token, on the layer and on the head."""
+    position = len(link.window) - 1 if question.position is None else question.position
+    text = link.window[position]
+
+    def candidates(likeliest: float) -> tuple[Candidate, ...]:
+        rest = [(1 - likeliest) * 0.5**rank for rank in range(1, 10)]
+        texts = (text, *(letter for letter in "etaonishr" if letter != text), "d")
+        return tuple(
+            Candidate(rank, ord(texts[rank]), texts[rank], share, share if rank < 4 else 0.0, CUTS.get(rank), not rank)
+            for rank, share in enumerate([likeliest, *rest])
+        )
+
+    layers = CONFIG.num_layers + 1
+    lens = tuple(
+        LensLayer(ord(text if layer > 1 else "e"), text if layer > 1 else "e", 0.2 * (layer + 1), 0.2 * layer)
+        for layer in range(layers)
+    )
+    entropy = np.arange(CONFIG.num_layers * CONFIG.num_heads).reshape(CONFIG.num_layers, -1) * 0.25
+    without = WithoutHeads(
+        question.heads_off,
+        0.125 * len(question.heads_off),
+        candidates(0.5),
+        "nothing"[: question.continuation],
+        "to write"[: question.continuation],
+    )
+    return Inspection(
+        position=position,
+        id=ord(text),
+        text=text,
+        written=position >= 6,
+        context=position,
+        before="".join(link.window[:position]),
+        candidates=candidates(0.6),
+        lens=lens,
+        entropy=entropy,
+        without=without if question.heads_off else None,
+        seconds=0.0,
+    )
+
+
+CUTS: dict[int, Cut] = {rank: "top-p" if rank < 7 else "top-k" for rank in range(4, 10)}
+
 # What the fake process answers to each kind of question; a kind that is not here gets no answer.
 ANSWERS: dict[type, Callable[[FakeLink, Any], Event]] = {
     ShowAttention: attention,
     ShowCache: cache,
+    Inspect: inspection,
 }
 
 

@@ -32,6 +32,7 @@ INSPECTION = Inspection(
     text=" ",
     written=True,
     context=50,
+    before="the night ",
     candidates=CANDIDATES,
     lens=(LensLayer(7, "e", 0.25, 0.0004), LensLayer(1, " ", 0.5, 0.5), LensLayer(0, "t", 0.5, 0.3)),
     entropy=np.array([[0.0, 1.25], [math.log(50), 2.0]]),
@@ -119,7 +120,7 @@ def test_the_grid_shows_entropies_the_choice_and_what_is_off() -> None:
         "L2 H1 looks at about 50 of 50 keys · x: off",
     ]
     lines = text(view.head_lines(INSPECTION, (0, 1), [(0, 1)], 50, 9))
-    assert lines[1:] == ["L1   0.00▁[off ]", "L2   3.91█ 2.00▅", "L1 H2 is off · x: on"]
+    assert lines[1:] == ["L1   0.00▁[off ]", "L2   3.91█ 2.00▅", "L1 H2 is off · x: on · it looked at"]
 
 
 def test_a_cell_of_the_grid_is_found_again_also_where_it_is_scrolled() -> None:
@@ -139,8 +140,8 @@ def test_without_heads_the_change_is_told_in_nats_and_in_words() -> None:
     lines = text(view.without_lines(replace(INSPECTION, without=WITHOUT), True, 60, 8))
     assert lines[0].startswith("KL 0.1234 nats")
     assert lines[1] == "now likeliest: ␣ 70.0 %  (was t 50.0 %)"
-    assert lines[2].split() == ["▶", "␣", "30.0", "%", "→", "70.0", "%", "+40.0"]
-    assert lines[3].split() == ["t", "50.0", "%", "→", "20.0", "%", "-30.0"]
+    assert lines[2].split() == ["▶", "␣", "30.0", "%", "→", "70.0", "%", "+40.00", "points"]
+    assert lines[3].split() == ["t", "50.0", "%", "→", "20.0", "%", "-30.00", "points"]
     assert lines[-2:] == ["with    to␣be", "without ␣the↵"]
     assert "x switches" in "\n".join(text(view.without_lines(INSPECTION, True, 60, 8)))
 

@@ -87,6 +87,13 @@ async def help_of_watch(it: Bench) -> None:
     await it.press("question_mark")
 
 
+@screen
+async def anatomy(it: Bench) -> None:
+    write(it, "\nWhat light")
+    await it.press("4", "right_square_bracket", "greater_than_sign", "x")
+    it.link.write([End("length", 11, 0.1, 50.0)])
+
+
 async def settled(it: Bench) -> str:
     """The screen when nothing changes on it any more."""
     before, now = "", it.screen_text()

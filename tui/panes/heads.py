@@ -6,8 +6,9 @@ from collections.abc import Collection
 
 from textual import events
 
-from kvtui.core.events import Inspection
-from kvtui.tui.anatomy_view import Head, grid_of, head_lines
+from kvtui.core.events import Attention, Inspection
+from kvtui.tui.anatomy_view import Head, grid_of, head_lines, looked_lines
+from kvtui.tui.lines import Line
 from kvtui.tui.messages import HeadChosen
 from kvtui.tui.panes.lines import LinesPane
 
@@ -20,10 +21,18 @@ class HeadsPane(LinesPane):
         self._inspection: Inspection | None = None
         self._chosen: Head = (0, 0)
 
-    def show_heads(self, inspection: Inspection, chosen: Head, off: Collection[Head]) -> None:
-        """Draw these at the next refresh."""
+    def show_heads(
+        self, inspection: Inspection, chosen: Head, off: Collection[Head], attention: Attention | None
+    ) -> None:
+        """Draw these at the next refresh; ``attention`` has one row of the chosen head's weights."""
         self._inspection, self._chosen = inspection, chosen
-        self.show(lambda width, height: head_lines(inspection, chosen, off, width, height))
+
+        def lines(width: int, height: int) -> list[Line]:
+            grid = head_lines(inspection, chosen, off, width, height)
+            fits = attention is not None and (attention.layer, *attention.heads) == chosen
+            return grid + (looked_lines(attention, width, height - len(grid)) if attention and fits else [])
+
+        self.show(lines)
 
     def on_click(self, event: events.Click) -> None:
         """Choose the head under the mouse."""

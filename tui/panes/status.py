@@ -9,6 +9,7 @@ from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
+from kvtui.tui.anatomy_view import off_words
 from kvtui.tui.labels import count_words
 from kvtui.tui.session import Figures, pace_words
 from kvtui.tui.wire import Ready
@@ -129,6 +130,7 @@ class StatusPane(Widget):
             (f" · {pace_words(figures.pace):9}", ""),
             *([] if self._ready.stream else [(f" · seed {figures.seed}", "")]),
             (f" · {figures.written:7,} tokens written", ""),
+            *self._without(),
         ]
 
     def _brief(self) -> list[Piece]:
@@ -138,11 +140,19 @@ class StatusPane(Widget):
         return [
             (f"{_PHASES[figures.phase]:{_PHASE_WIDTH}}", "status--name"),
             (f" {pace_words(figures.pace):9}", ""),
+            *self._without(),
             (f" seed {figures.seed}", ""),
             (f" · {self._ready.name}", "status--dim"),
             (f" {count_words(self._ready.parameters)} parameters", "status--dim"),
             (f" {self._ready.config.num_layers} × {self._ready.config.num_heads} heads", "status--dim"),
         ]
+
+    def _without(self) -> list[Piece]:
+        """A warning while the text is not the model's own."""
+        off = self._figures.heads_off
+        if not off:
+            return []
+        return [(f" · without {off_words(off) if len(off) <= 2 else f'{len(off)} heads'}", "status--off")]
 
     @staticmethod
     def _fit(pieces: list[Piece], room: int) -> list[Piece]:
