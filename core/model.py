@@ -301,7 +301,7 @@ def load(
         model: a file or a folder of any format in :mod:`kvtui.core.formats`, the name of a bundled model, or None for
             the bundled one.
         dtype: float32, or float64 for tests.
-        on_progress: called with (bytes done, bytes in all).
+        on_progress: called with (parts done, parts in all).
 
     Raises:
         KvtuiError: there is no such model, its file is damaged, or it has a feature that is not implemented.

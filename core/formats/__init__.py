@@ -12,6 +12,7 @@ import numpy as np
 from kvtui.core.checkpoint import Checkpoint, load_checkpoint, peek_checkpoint
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
+from kvtui.core.formats.gguf import peek_gguf, read_gguf
 from kvtui.core.formats.huggingface import peek_huggingface, read_huggingface
 from kvtui.core.formats.llama2c import is_llama2c, peek_llama2c, read_llama2c
 
@@ -30,6 +31,7 @@ class Format:
 KVTUI = Format(lambda path, dtype, on_progress: load_checkpoint(path, dtype), peek_checkpoint)
 HUGGING_FACE = Format(read_huggingface, peek_huggingface)
 LLAMA2C = Format(read_llama2c, peek_llama2c)
+GGUF = Format(read_gguf, peek_gguf)
 
 
 def read_model(
@@ -40,7 +42,7 @@ def read_model(
     Args:
         path: a file, or a folder.
         dtype: of the weights in memory: float32, or float64 for tests.
-        on_progress: called with (bytes done, bytes in all).
+        on_progress: called with (parts done, parts in all).
 
     Raises:
         KvtuiError: the model is missing, damaged, of an unknown format, or has a feature that is not implemented.
@@ -76,6 +78,8 @@ def recognise(path: Path) -> Format:
         raise KvtuiError(f"{path} is neither a file nor a folder")  # a pipe would wait for a writer for ever
     with path.open("rb") as file:
         head = file.read(9)
+    if head.startswith(b"GGUF"):
+        return GGUF
     if head[8:] == b"{" or path.suffix == ".safetensors":  # how a safetensors file begins
         return KVTUI
     if is_llama2c(path):

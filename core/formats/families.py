@@ -25,7 +25,8 @@ class Family:
         top: our name -> theirs, for the parameters outside the blocks.
         block: the same inside a block, without ``.weight`` and ``.bias`` for projections.
         prefix: of a block's tensors, with ``{}`` for its number.
-        turned: whether projections are stored as (outputs, inputs).
+        turned: whether projections are stored as (outputs, inputs). The output projection always is.
+        halves: whether the two numbers that rotary positions turn together are half a head apart, not neighbours.
         ignored: endings of tensors that are no parameters.
     """
 
@@ -34,10 +35,16 @@ class Family:
     block: Mapping[str, str]
     prefix: str
     turned: bool
-    ignored: tuple[str, ...]
+    halves: bool = True
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def fused(self) -> bool:
+        """Whether queries, keys and values share one tensor, side by side."""
+        return self.block["attention.query"] == self.block["attention.key"]
 
     def theirs(self, ours: str) -> str:
-        """Their name of one of our parameters. The three projections of GPT-2's attention share one tensor."""
+        """Their name of one of our parameters."""
         if ours in self.top:
             return self.top[ours]
         _, layer, name = ours.split(".", 2)
@@ -48,7 +55,7 @@ class Family:
         return f"{self.prefix.format(layer)}.{theirs}"
 
 
-def _require(values: Values, feature: str, *known: Any) -> None:
+def require(values: Values, feature: str, *known: Any) -> None:
     """Refuse a feature unless it is missing, null, or has one of the values that are implemented."""
     value = values.get(feature)
     if value is not None and value not in known:
@@ -63,11 +70,11 @@ def _context(values: Values, name: str) -> Any:
 
 
 def _gpt2_config(values: Values) -> ModelConfig:
-    _require(values, "activation_function", "gelu_new", "gelu_pytorch_tanh", "gelu_fast")
-    _require(values, "scale_attn_weights", True)
-    _require(values, "scale_attn_by_inverse_layer_idx", False)
-    _require(values, "add_cross_attention", False)
-    _require(values, "quantization_config")
+    require(values, "activation_function", "gelu_new", "gelu_pytorch_tanh", "gelu_fast")
+    require(values, "scale_attn_weights", True)
+    require(values, "scale_attn_by_inverse_layer_idx", False)
+    require(values, "add_cross_attention", False)
+    require(values, "quantization_config")
     width, heads = values.get("n_embd"), values.get("n_head")
     return ModelConfig(
         vocab_size=values.get("vocab_size", 0),
@@ -75,7 +82,7 @@ def _gpt2_config(values: Values) -> ModelConfig:
         num_layers=values.get("n_layer", 0),
         num_heads=heads,  # type: ignore[arg-type]  # checked by the config
         num_kv_heads=heads,  # type: ignore[arg-type]
-        head_dim=_share(width, heads),
+        head_dim=head_width(width, heads),
         embed_dim=width,  # type: ignore[arg-type]
         mlp_dim=values.get("n_inner") or (4 * width if isinstance(width, int) else 0),
         norm="layer",
@@ -89,13 +96,13 @@ def _gpt2_config(values: Values) -> ModelConfig:
 
 def _llama_config(values: Values, window: int | None = None, **options: bool) -> ModelConfig:
     """The options that Llama, Mistral and Qwen share."""
-    _require(values, "hidden_act", "silu", "swish")
-    _require(values, "partial_rotary_factor", 1)
-    _require(values, "rope_interleaved", False)
-    _require(values, "quantization_config")
+    require(values, "hidden_act", "silu", "swish")
+    require(values, "partial_rotary_factor", 1)
+    require(values, "rope_interleaved", False)
+    require(values, "quantization_config")
     width, heads = values.get("hidden_size"), values.get("num_attention_heads")
     head_dim, kv_heads = values.get("head_dim"), values.get("num_key_value_heads")
-    head_dim = _share(width, heads) if head_dim is None else head_dim
+    head_dim = head_width(width, heads) if head_dim is None else head_dim
     base, divisors = _rotary(values, head_dim)
     return ModelConfig(
         vocab_size=values.get("vocab_size", 0),
@@ -124,7 +131,7 @@ def _plain_llama_config(values: Values) -> ModelConfig:
         raise KvtuiError(
             f"attention_bias is {biases[0]!r} and mlp_bias is {biases[1]!r}, but only both or neither is implemented"
         )
-    _require(values, "sliding_window")
+    require(values, "sliding_window")
     return _llama_config(values, bias=biases[0])
 
 
@@ -137,11 +144,11 @@ def _qwen2_config(values: Values) -> ModelConfig:
 
 
 def _qwen3_config(values: Values) -> ModelConfig:
-    _require(values, "attention_bias", False)
+    require(values, "attention_bias", False)
     return _llama_config(values, _window(values, bool(values.get("use_sliding_window"))), query_key_norm=True)
 
 
-def _share(width: Any, heads: Any) -> int:
+def head_width(width: Any, heads: Any) -> int:
     """Width of a head where the config does not say it; 0, which is refused later, if the two are no sizes."""
     if not (isinstance(width, int) and isinstance(heads, int) and heads > 0):
         return 0
@@ -179,7 +186,7 @@ def _rotary(values: Values, head_dim: Any) -> tuple[float, tuple[float, ...]]:
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind not in ("default", "linear", "llama3"):
         raise KvtuiError(f"rope_type is {kind!r}, but only 'default', 'linear' and 'llama3' are implemented")
-    _require(scaling, "partial_rotary_factor", 1)
+    require(scaling, "partial_rotary_factor", 1)
     if kind == "default" or not isinstance(head_dim, int) or head_dim < 2:
         return base, ()
     names = ["factor"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvtui.core.errors import KvtuiError
 from kvtui.core.formats.shards import read_json
-from kvtui.core.tokenizer import decode_tokens, describe_bytes
+from kvtui.core.tokenizer import Tokenizer, decode_tokens, describe_bytes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Library
@@ -157,7 +157,7 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any], vocab_size: int) -> 
     return tokenizer
 
 
-def check_fit(path: Path, tokenizer: Any, vocab_size: int) -> None:
+def check_fit(where: Path | str, tokenizer: Tokenizer, vocab_size: int) -> None:
     """Refuse a tokenizer that has ids which the model has not.
 
     Raises:
@@ -165,10 +165,10 @@ def check_fit(path: Path, tokenizer: Any, vocab_size: int) -> None:
     """
     if tokenizer.vocab_size > vocab_size:
         raise KvtuiError(
-            f"{path} has ids up to {tokenizer.vocab_size - 1:,}, but the model's embedding only {vocab_size:,} rows: "
+            f"{where} has ids up to {tokenizer.vocab_size - 1:,}, but the model's embedding only {vocab_size:,} rows: "
             "it is another model's tokenizer"
         )
     if not 0 <= tokenizer.start_id < vocab_size:
         raise KvtuiError(
-            f"{path}: a text begins with the id {tokenizer.start_id}, which the {vocab_size:,} tokens do not have"
+            f"{where}: a text begins with the id {tokenizer.start_id}, which the {vocab_size:,} tokens do not have"
         )

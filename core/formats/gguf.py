@@ -1,0 +1,244 @@
+"""GGUF files, as llama.cpp has them, through the ``gguf`` package's own reader and dequantisers: the extra ``gguf``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvtui.core.checkpoint import Checkpoint
+from kvtui.core.config import LONGEST_CONTEXT, ModelConfig
+from kvtui.core.errors import KvtuiError
+from kvtui.core.formats.families import Family, head_width, require
+from kvtui.core.formats.gguf_tokenizer import make_tokenizer
+from kvtui.core.formats.numbers import map_array
+from kvtui.core.formats.parameters import read_parameters
+
+Metadata = Mapping[str, Any]
+
+_MAPPED = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # these need no dequantiser
+_ROWS_AT_ONCE = 1 << 22  # numbers to dequantise at a time: the dequantisers need several times that much memory
+_ROTARY_DIVISORS = "rope_freqs.weight"  # Llama 3's scaling comes as a tensor
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A tensor of a file; quantised ones become numbers when they are asked for."""
+
+    path: Path
+    kind: str
+    shape: tuple[int, ...]
+    nbytes: int
+    offset: int
+    blocks: NDArray[Any]  # (rows, bytes) where it is quantised
+
+    def map(self) -> NDArray[Any]:
+        """The numbers; bfloat16 as uint16."""
+        if self.kind in _MAPPED:
+            return map_array(self.path, _MAPPED[self.kind], self.shape, self.offset)
+        gguf = import_gguf()
+        kind, numbers = gguf.GGMLQuantizationType[self.kind], np.empty(self.shape, np.float32)
+        step = max(1, _ROWS_AT_ONCE // self.shape[-1])
+        try:
+            for first in range(0, len(numbers), step):
+                numbers[first : first + step] = gguf.quants.dequantize(self.blocks[first : first + step], kind)
+        except NotImplementedError:
+            raise KvtuiError(f"{self.path} has a tensor of the kind {self.kind}, which cannot be read") from None
+        return numbers
+
+
+def import_gguf() -> Any:
+    """The ``gguf`` package.
+
+    Raises:
+        KvtuiError: it is not installed.
+    """
+    try:
+        import gguf
+    except ImportError:
+        raise KvtuiError("GGUF files need the package 'gguf': pip install 'kvtui[gguf]'") from None
+    return gguf
+
+
+def read_gguf(path: Path, dtype: Any, on_progress: Callable[[int, int], None]) -> Checkpoint:
+    """Read a model of one of the architectures in ``ARCHITECTURES``.
+
+    Raises:
+        KvtuiError: an unknown architecture, kind of tensor or tokenizer, a feature that is not implemented, or a file
+            that is damaged.
+    """
+    metadata, tensors = _read_header(path)
+    family, config = _find_config(path, metadata, tensors)
+    try:
+        tokenizer = make_tokenizer(metadata, config.vocab_size)
+    except KvtuiError as error:
+        raise KvtuiError(f"{path}: {error}") from None
+    parameters = read_parameters(path, family, config, tensors, dtype, on_progress)
+    return Checkpoint(config, tokenizer, parameters, {}, path, _kind(metadata, tensors))
+
+
+def peek_gguf(path: Path) -> tuple[ModelConfig, str]:
+    """Config and kind of a model, without its weights.
+
+    Raises:
+        KvtuiError: as for :func:`read_gguf`, but for the tensors and the tokenizer.
+    """
+    metadata, tensors = _read_header(path)
+    return _find_config(path, metadata, tensors)[1], _kind(metadata, tensors)
+
+
+def _read_header(path: Path) -> tuple[Metadata, dict[str, _Stored]]:
+    gguf = import_gguf()
+    try:
+        reader = gguf.GGUFReader(path)
+        metadata = {name: field.contents() for name, field in reader.fields.items()}
+        return metadata, {tensor.name: _stored(path, tensor) for tensor in reader.tensors}
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+        raise KvtuiError(f"{path} is not a whole GGUF file: {error}") from None
+
+
+def _find_config(path: Path, metadata: Metadata, tensors: Mapping[str, _Stored]) -> tuple[Family, ModelConfig]:
+    architecture = metadata.get("general.architecture")
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise KvtuiError(f"{path}: the architecture is {architecture!r}; those implemented are {known}")
+    family, prefix = ARCHITECTURES[architecture], f"{architecture}."
+    own = {name.removeprefix(prefix): _number(value) for name, value in metadata.items() if name.startswith(prefix)}
+    try:
+        return family, _read_config(own, tensors, family)
+    except (KvtuiError, TypeError, ValueError) as error:
+        raise KvtuiError(f"{path}: {error}") from None
+
+
+def _kind(metadata: Metadata, tensors: Mapping[str, _Stored]) -> str:
+    kinds = sorted({stored.kind for stored in tensors.values()})
+    return f"GGUF {metadata['general.architecture']}, {' and '.join(kinds)}"
+
+
+def _number(value: Any) -> Any:
+    """Numbers are stored as float32: 1e-5 is meant, not 9.999999747378752e-06."""
+    return float(str(np.float32(value))) if isinstance(value, float) else value
+
+
+def _stored(path: Path, tensor: Any) -> _Stored:
+    shape = tuple(int(length) for length in reversed(tensor.shape))
+    return _Stored(path, tensor.tensor_type.name, shape, int(tensor.n_bytes), int(tensor.data_offset), tensor.data)
+
+
+def _read_config(values: Metadata, tensors: Mapping[str, _Stored], family: Family) -> ModelConfig:
+    """The config from the metadata, and from which tensors there are."""
+    if "token_embd.weight" not in tensors:
+        raise KvtuiError("it has no tensor token_embd.weight")
+    require(values, "expert_count", 0)
+    require(values, "rope.scaling.type", "none", "linear")
+    config = family.read_config({**values, **_found_in(tensors)})
+    head_dim = config.head_dim
+    require(values, "attention.value_length", head_dim)
+    require(values, "rope.dimension_count", head_dim)
+    if config.position == "rotary" and values.get("rope.scaling.type") == "linear":
+        factor = values.get("rope.scaling.factor", 1.0)
+        config = replace(config, rotary_divisors=(float(factor),) * (head_dim // 2))
+    if _ROTARY_DIVISORS in tensors:
+        divisors = tensors[_ROTARY_DIVISORS].map().astype(np.float64)
+        config = replace(config, rotary_divisors=tuple(divisors.ravel().tolist()))
+    return config
+
+
+def _found_in(tensors: Mapping[str, _Stored]) -> dict[str, Any]:
+    """What the metadata does not say."""
+    return {
+        "vocab_size": tensors["token_embd.weight"].shape[0],
+        "tied_output": "output.weight" not in tensors,
+        "qkv_bias": "blk.0.attn_q.bias" in tensors,
+    }
+
+
+def _gpt2_config(values: Metadata) -> ModelConfig:
+    width, heads = values.get("embedding_length"), values.get("attention.head_count")
+    return ModelConfig(
+        vocab_size=values["vocab_size"],
+        context_length=values.get("context_length", 0),
+        num_layers=values.get("block_count", 0),
+        num_heads=heads,  # type: ignore[arg-type]  # checked by the config
+        num_kv_heads=heads,  # type: ignore[arg-type]
+        head_dim=head_width(width, heads),
+        embed_dim=width,  # type: ignore[arg-type]
+        mlp_dim=values.get("feed_forward_length", 0),
+        norm="layer",
+        position="learned",
+        mlp="gelu",
+        tied_output=values["tied_output"],
+        bias=True,
+        norm_epsilon=values.get("attention.layer_norm_epsilon", 1e-5),
+    )
+
+
+def _llama_config(values: Metadata, query_key_norm: bool = False) -> ModelConfig:
+    width, heads = values.get("embedding_length"), values.get("attention.head_count")
+    context, head_dim = values.get("context_length", 0), values.get("attention.key_length")
+    return ModelConfig(
+        vocab_size=values["vocab_size"],
+        context_length=min(context, LONGEST_CONTEXT) if isinstance(context, int) else context,
+        num_layers=values.get("block_count", 0),
+        num_heads=heads,  # type: ignore[arg-type]  # checked by the config
+        num_kv_heads=values.get("attention.head_count_kv", heads),
+        head_dim=head_width(width, heads) if head_dim is None else head_dim,
+        embed_dim=width,  # type: ignore[arg-type]
+        mlp_dim=values.get("feed_forward_length", 0),
+        norm="rms",
+        position="rotary",
+        mlp="swiglu",
+        tied_output=values["tied_output"],
+        qkv_bias=values["qkv_bias"],
+        query_key_norm=query_key_norm,
+        norm_epsilon=values.get("attention.layer_norm_rms_epsilon", 1e-5),
+        rotary_base=values.get("rope.freq_base", 10_000.0),
+        sliding_window=values.get("attention.sliding_window") or None,
+    )
+
+
+def _qwen3_config(values: Metadata) -> ModelConfig:
+    return _llama_config(values, query_key_norm=True)
+
+
+def _family(read_config: Callable[[Metadata], ModelConfig], *, halves: bool = True, fused: bool = False) -> Family:
+    query, key, value = ("attn_qkv",) * 3 if fused else ("attn_q", "attn_k", "attn_v")
+    norms = {"attention_norm": "attn_norm", "mlp_norm": "ffn_norm"}
+    head_norms = {"attention.query_norm": "attn_q_norm", "attention.key_norm": "attn_k_norm"}
+    return Family(
+        read_config=read_config,
+        top={
+            "token_embedding": "token_embd.weight",
+            "position_embedding": "position_embd.weight",
+            "final_norm.gain": "output_norm.weight",
+            "final_norm.bias": "output_norm.bias",
+            "output.weight": "output.weight",
+        },
+        block={
+            **{f"{ours}.gain": f"{theirs}.weight" for ours, theirs in (norms | head_norms).items()},
+            **{f"{ours}.bias": f"{theirs}.bias" for ours, theirs in norms.items()},
+            "attention.query": query,
+            "attention.key": key,
+            "attention.value": value,
+            "attention.output": "attn_output",
+            "mlp.gate": "ffn_gate",
+            "mlp.up": "ffn_up",
+            "mlp.down": "ffn_down",
+        },
+        prefix="blk.{}",
+        turned=True,
+        halves=halves,
+        ignored=(_ROTARY_DIVISORS,),
+    )
+
+
+ARCHITECTURES: dict[str, Family] = {
+    "llama": _family(_llama_config, halves=False),  # llama.cpp's converter has made neighbours of rotary pairs
+    "qwen2": _family(_llama_config),
+    "qwen3": _family(_qwen3_config),
+    "gpt2": _family(_gpt2_config, fused=True),
+}
