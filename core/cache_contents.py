@@ -9,7 +9,7 @@ import numpy as np
 from kvtui.core.commands import ShowCache
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import CacheContents
-from kvtui.core.layers import Array
+from kvtui.core.layers import Array, IntArray
 from kvtui.core.memory import resident_bytes
 
 if TYPE_CHECKING:
@@ -21,41 +21,52 @@ def cache_contents(generation: Generation, wanted: ShowCache) -> CacheContents:
 
     ``value`` and ``key`` are Euclidean norms. ``read`` is the newest query's attention, the mean over the query heads
     that share a key/value head, so that a head's numbers sum to 1. Nothing that is in the cache changes until it is
-    dropped: its first n positions are what it held when there were n.
+    dropped: if nothing was, its first n positions are what it held when there were n.
 
     Raises:
-        KvtuiError: no such layers, or ``read`` is asked for when not observing.
+        KvtuiError: no such layers, ``read`` is asked for when not observing, or what the cache once was is gone.
     """
     cache = generation.cache
-    layers = range(cache.keys.shape[0])[wanted.first_layer : wanted.last_layer]
+    layers = range(cache.config.num_layers)[wanted.first_layer : wanted.last_layer]
     if wanted.first_layer < 0 or not len(layers):
         raise KvtuiError(f"there are no layers {wanted.first_layer} to {wanted.last_layer} in the cache")
     length = cache.length if wanted.length is None else max(0, min(wanted.length, cache.length))
-    if wanted.shade == "read":
-        shades = _read(generation, layers, length)
-    else:
-        held = cache.keys if wanted.shade == "key" else cache.values
-        part = held[layers.start : layers.stop, :, :length]  # (layers, G, S, D)
-        shades = np.sqrt(np.vecdot(part, part)).astype(np.float32)
+    if length < cache.length != cache.held:
+        raise KvtuiError("the cache has dropped positions since: it can only be shown as it is now")
+    held = min(cache.held, length)
+    kept = np.array([cache.kept(layer)[:, :held] for layer in layers])
+    shades = [_shade(generation, wanted, layer, places, length) for layer, places in zip(layers, kept, strict=True)]
     return CacheContents(
         shade=wanted.shade,
         first_layer=wanted.first_layer,
-        kept=np.broadcast_to(np.arange(length), shades.shape),
-        shades=shades,
+        kept=kept,
+        shades=np.array(shades, np.float32),
         length=length,
-        position=generation.dropped,
+        position=generation.cache_start,
         written=min(generation.computed, length),
         process_bytes=resident_bytes(),
     )
 
 
-def _read(generation: Generation, layers: range, length: int) -> Array:
-    if generation.record is None:
+def _shade(generation: Generation, wanted: ShowCache, layer: int, places: IntArray, length: int) -> Array:
+    """One number for each position held. (G, K) -> (G, K)."""
+    if wanted.shade == "read":
+        return _read(generation, layer, places, length)
+    keys, values = generation.cache.read(layer)
+    held = (keys if wanted.shade == "key" else values)[:, : places.shape[1]]
+    return np.sqrt(np.vecdot(held, held))
+
+
+def _read(generation: Generation, layer: int, places: IntArray, length: int) -> Array:
+    record = generation.record
+    if record is None:
         raise KvtuiError("what was read is only recorded with observe=True")
-    kv_heads = generation.cache.keys.shape[1]
-    weights = np.zeros((len(layers), kv_heads, length), np.float32)
-    if length:
-        for place, layer in enumerate(layers):
-            rows = generation.record.weights(layer, length - 1, length)  # (H, 1, S)
-            weights[place] = rows.reshape(kv_heads, -1, length).mean(axis=1)
-    return weights
+    if not length:
+        return np.zeros(places.shape)
+    newest = length - record.first
+    rows = record.weights(layer, newest - 1, newest)[:, 0]  # (H, S)
+    sinks = record.sink_weights(layer, newest - 1, newest)[:, 0]  # (H, sinks before the window)
+    mean = np.concatenate([sinks, rows], axis=1).reshape(len(places), -1, sinks.shape[1] + newest).mean(axis=1)
+    first = record.first - sinks.shape[1]  # what the first column would be, but for the sinks
+    columns = np.where(places < record.first, places, places - first)
+    return np.take_along_axis(mean, columns, axis=1)

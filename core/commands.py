@@ -17,6 +17,17 @@ class SetCache:
 
 
 @dataclass(frozen=True)
+class SetPolicy:
+    """Change what the cache keeps (:func:`kvtui.core.policies.parse_policy`).
+
+    The next token runs the window once more under it. One that this model cannot have changes nothing, and
+    :class:`~kvtui.core.events.Unanswered` says why.
+    """
+
+    policy: str
+
+
+@dataclass(frozen=True)
 class Pause:
     """Wait before the next token until told otherwise. Requests for attention are still answered."""
 
@@ -134,7 +145,9 @@ class Inspect:
 # Changes nothing: answered between two tokens, and after the end, by the function that core/answers.py names.
 Question = ShowAttention | ShowCache | Inspect
 
-Command = SetCache | SetHeads | SetVerify | Pause | Resume | Step | SetPace | Fork | Revisit | Stop | Question
+Command = (
+    SetCache | SetPolicy | SetHeads | SetVerify | Pause | Resume | Step | SetPace | Fork | Revisit | Stop | Question
+)
 
 
 class CommandSource(Protocol):

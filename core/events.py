@@ -10,11 +10,13 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kvtui.core.layers import Array, IntArray
 
 Shade = Literal["value", "key", "read"]
 EndReason = Literal["length", "stop", "cancelled"]
+EvictReason = Literal["context", "policy"]
 Cut = Literal["top-k", "top-p", "greedy"]
 
 
@@ -48,6 +50,7 @@ class Prefill:
         prompt: the text that was run, which is the end of the prompt where that was longer than the context.
         dropped: tokens of the prompt that did not fit.
         parts: where the time went, if asked for.
+        cached_positions: positions that a head has in the cache afterwards.
     """
 
     tokens: int
@@ -57,6 +60,7 @@ class Prefill:
     prompt: str
     dropped: int = 0
     parts: Parts | None = None
+    cached_positions: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,11 @@ class Token:
         context: positions that the model could attend to, this one included.
         computed: positions that were run in this step. 1 with a warm cache; the whole context without a cache,
             and once when the cache was just turned on or the window just moved: the spike on the screen.
-        cached_positions: positions in the cache afterwards.
-        cache_bytes: bytes of keys and values in use afterwards.
+        cached_positions: positions that a head has in the cache afterwards.
+        cache_bytes: bytes of keys and values in use afterwards, and of all else that the cache policy needs.
         parts: where the time went, if asked for.
-        max_logit_error: greatest difference between these logits and an uncached run's, if verifying.
+        max_logit_error: greatest difference between these logits and an uncached run's, if verifying; under a policy
+            that includes what the policy changes.
         argmax_agrees: whether both find the same token likeliest, if verifying.
     """
 
@@ -100,29 +105,45 @@ class Token:
 
 @dataclass(frozen=True)
 class Evict:
-    """The context was full: the oldest positions were dropped. The next token runs what is kept once more.
+    """Positions were dropped.
+
+    Because of ``context``: it was full, and the oldest are gone; the next token runs what is kept once more. Because of
+    the ``policy``: by the prompt that was just run, or to make room for the next token.
 
     Attributes:
-        dropped: positions that are gone.
-        kept: positions that remain.
-        position: place in the whole text of the oldest one kept.
+        dropped: positions that are gone from each head.
+        kept: positions that remain in each head.
+        position: place in the whole text of the oldest one that any head has kept.
+        reason: why.
+        positions: (layers, key/value heads, dropped) places in the whole text, where a policy dropped them.
     """
 
     dropped: int
     kept: int
     position: int
+    reason: EvictReason = "context"
+    positions: IntArray | None = None
 
 
 @dataclass(frozen=True)
 class State:
-    """The loop has obeyed a command: this is how it stands now. ``pace`` in tokens a second, None for unlimited;
-    ``heads_off`` are (layer, head) pairs that it writes without; with ``verify`` every token is run uncached too."""
+    """The loop has obeyed a command: this is how it stands now.
+
+    Attributes:
+        cache: whether the cache is on.
+        paused: whether it waits before the next token.
+        pace: tokens a second, None for unlimited.
+        heads_off: (layer, head) pairs that it writes without.
+        verify: whether every token is run uncached too.
+        policy: of the cache, as ``--policy`` has it.
+    """
 
     cache: bool
     paused: bool
     pace: float | None
     heads_off: tuple[tuple[int, int], ...] = ()
     verify: bool = False
+    policy: str = "full"
 
 
 @dataclass(frozen=True)
@@ -156,9 +177,11 @@ class Attention:
         layer: counted from 0.
         heads: the heads in ``weights``.
         first_row: place in the window of the first query row.
-        weights: (heads, rows, keys) float32; a row sums to 1, and keys after it are 0.
+        weights: (heads, rows, keys) float32; a row sums to 1, and keys after it are 0. Where a policy holds positions
+            from before the window, they have what a row lacks to 1.
         keys: the tokens of all keys as labels, a string or list entry each.
         position: place in the whole text of the first key.
+        dropped: (heads, rows, keys) which keys a cache policy had dropped when the query came; None if none.
     """
 
     layer: int
@@ -167,6 +190,7 @@ class Attention:
     weights: Array
     keys: tuple[str, ...]
     position: int
+    dropped: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -430,7 +454,7 @@ class RaceEnd:
 RaceEvent = RaceEstimate | RacePrefill | RaceToken | RaceEnd
 Answer = Attention | CacheContents | Inspection | Breakdown | Limits | Unanswered
 Event = Prefill | Token | Evict | State | Branch | End | Answer | RaceEvent
-_OPTIONAL = ("parts", "max_logit_error", "argmax_agrees")  # left out of JSON where not asked for
+_OPTIONAL = ("parts", "max_logit_error", "argmax_agrees", "positions")  # left out of JSON where not asked for
 
 
 def to_json(event: Event) -> dict[str, Any]:

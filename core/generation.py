@@ -18,6 +18,7 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array
 from kvtui.core.model import Head, Model
 from kvtui.core.observe import AttentionRecord, Stopwatch
+from kvtui.core.policies import CachePolicy, Eviction, parse_policy
 from kvtui.core.sampling import Sampler, SamplingSettings
 from kvtui.core.tokenizer import TextStream, spell
 
@@ -32,6 +33,7 @@ class Generation:
     Attributes:
         window: ids that the model sees: the newest tokens, at most its context.
         dropped: tokens of the text before them.
+        cache_start: place in the whole text of the cache's first position.
         logits: (V,) what the model expects after them.
         computed: positions that the newest step has run.
         record: queries and keys of the window, if observing.
@@ -45,6 +47,7 @@ class Generation:
         max_new_tokens: int | None = None,
         seed: int = 0,
         cache: bool = True,
+        policy: str | CachePolicy | Eviction = "full",
         sampling: SamplingSettings | None = None,
         commands: ask.CommandSource | None = None,
         pace: float | None = None,
@@ -58,7 +61,8 @@ class Generation:
         self.model = model  # the one that writes: the whole model, or without some heads
         self._whole = model
         self._inspector: Inspector | None = None
-        self.cache = model.new_cache()
+        self.policy = parse_policy(policy)
+        self.cache = model.new_cache(self.policy)
         self.cache_on = cache
         self.pace = _check_pace(pace)
         self.paused = paused
@@ -83,6 +87,7 @@ class Generation:
         self.record = AttentionRecord(model.config, model.dtype) if observe else None
         self._stopwatch = Stopwatch() if parts else None
         self._verify = verify
+        self.cache_start = 0
         self._text = TextStream(model.tokenizer, self.window[-1])
         self._steps_allowed = 0
         self._cancelled = False
@@ -98,6 +103,7 @@ class Generation:
     def run(self) -> Iterator[events.Event]:
         """Prefill, then a token after the other until the length is reached, the model ends the text, or a command."""
         yield self.prefill()
+        yield from self._evicted_by_policy()
         yield from self._write_on()
 
     def resume(self, command: ask.Fork | ask.Revisit) -> Iterator[events.Event]:
@@ -147,7 +153,8 @@ class Generation:
             )
         weights = self.record.weights(wanted.layer, first, last)[list(heads)]
         keys = tuple(map(self.model.tokenizer.piece, self.window[:last]))
-        return events.Attention(wanted.layer, heads, first, weights, keys, self.dropped)
+        gone = self.record.dropped(wanted.layer, first, last)[list(heads)]
+        return events.Attention(wanted.layer, heads, first, weights, keys, self.dropped, gone if gone.any() else None)
 
     def context_of(self, position: int) -> list[int]:
         """The ids that the model saw when it predicted the token at a position of the whole text.
@@ -207,13 +214,36 @@ class Generation:
             prompt=self.model.tokenizer.decode(self.window),
             dropped=self.dropped,
             parts=self._stopwatch.parts() if self._stopwatch else None,
+            cached_positions=self.cache.held,
         )
 
     def write(self, token: int | None = None) -> Iterator[events.Evict | events.Token]:
-        """One more token: sampled, or the one that is given. An ``evict`` first where the context is full."""
+        """One more token: sampled, or the one that is given. An ``evict`` first where something was dropped for it."""
         if len(self.window) == self.model.config.context_length:
-            yield self._evict()
-        yield self._next_token(token)
+            if self.cache_on and self.cache.endless:
+                self._move_window()
+            else:
+                yield self._evict()
+        written = self._next_token(token)
+        yield from self._evicted_by_policy()
+        yield written
+
+    def _evicted_by_policy(self) -> Iterator[events.Evict]:
+        positions, queries = self.cache.take_evicted()  # (layers, G, n), (n,)
+        count = len(queries)
+        if count:
+            if self.record is not None:
+                self.record.drop(positions, queries)
+            oldest = self.cache_start + self.cache.oldest
+            yield events.Evict(count, self.cache.held, oldest, "policy", positions + self.cache_start)
+
+    def _missing(self) -> list[int]:
+        """The end of the window that the cache has not seen."""
+        if not self.cache.length:
+            self.cache_start = self.dropped
+            if self.record is not None:
+                self.record.restart(self.cache if self.cache_on else None)
+        return self.window[self.cache_start + self.cache.length - self.dropped :]
 
     def _run_window(self) -> Array:
         """Run what the cache does not hold yet: one token, or the whole window when the cache is off or was emptied.
@@ -221,7 +251,7 @@ class Generation:
         Returns:
             Logits after the newest token, (V,).
         """
-        missing = self.window[self.cache.length :]
+        missing = self._missing()
         if self.cache_on and len(missing) == 1 and self.cache.length:
             return self.model.decode(missing[0], self.cache, record=self.record, stopwatch=self._stopwatch)
         cache = self.cache if self.cache_on else None
@@ -236,7 +266,7 @@ class Generation:
             self._stopwatch.mark("sampling")
         self.window.append(token)
         self._ids.append(token)
-        self.computed = len(self.window) - self.cache.length
+        self.computed = len(self._missing())
         logits = self._run_window()
         seconds = (perf_counter_ns() - started) / 1e9
         self.logits = logits.copy()  # they may lie in a buffer of the model's, which its next step overwrites
@@ -248,9 +278,9 @@ class Generation:
             logprob=logprob,
             seconds=seconds,
             cache=self.cache_on,
-            context=len(self.window),
+            context=self.cache.held if self.cache_on else len(self.window),
             computed=self.computed,
-            cached_positions=self.cache.length,
+            cached_positions=self.cache.held,
             cache_bytes=self.cache.bytes_used,
             parts=self._stopwatch.parts() if self._stopwatch else None,
             **(self._compare() if self._verify else {}),
@@ -316,14 +346,27 @@ class Generation:
         for token in self._ids[self._prompt_tokens :]:  # a character may be half written
             self._text.add(token)
         self._branches[number], self._branch = None, number
-        reused = min(common_length(old, self.window), self.cache.length, len(self.window) - 1)
-        self.cache.truncate(reused)
+        reused = self._keep_cached(min(common_length(old, self.window), len(self.window) - 1))
         self.computed = len(self.window) - reused
         started = perf_counter_ns()
         self.logits = self._run_window().copy()
         seconds = (perf_counter_ns() - started) / 1e9
         position = common_length(before, self._ids)
         return events.Branch(number, parent, position, len(self._ids), reused, self.computed, seconds)
+
+    def _keep_cached(self, count: int) -> int:
+        """Keep of the cache what it holds of the window's first ``count`` tokens; how many of them that are.
+
+        A policy that cannot go back keeps nothing, and the window is run again.
+        """
+        before = self.dropped - self.cache_start if self.cache.length else 0
+        count = max(0, min(count, self.cache.length - before))
+        try:
+            self.cache.truncate(before + count if count else 0)
+        except KvtuiError:
+            self.cache.reset()
+            return 0
+        return count
 
     def _compare(self) -> dict[str, Any]:
         """The newest prediction against one without the cache, as fields of a token."""
@@ -333,15 +376,22 @@ class Generation:
 
     def _evict(self) -> events.Evict:
         """Drop the oldest half of the window. The next step runs the rest again, at its new positions."""
+        dropped = self._move_window()
+        self.cache.reset()
+        return events.Evict(dropped, len(self.window), self.dropped)
+
+    def _move_window(self) -> int:
+        """Drop the oldest half of the window, but nothing of the cache; how many that are."""
         kept = max(1, self.model.config.context_length // 2)
         dropped = len(self.window) - kept
         if not dropped:
             raise KvtuiError("a context of one position leaves no room to write")
         self.window = self.window[-kept:]
         self.dropped += dropped
+        if self.record is not None:
+            self.record.move(dropped)
         self._starts.append((self.position + 2, self.dropped))  # the next token was predicted before
-        self.cache.reset()
-        return events.Evict(dropped, kept, self.dropped)
+        return dropped
 
     def _obey(self) -> Iterator[events.Event]:
         """Obey commands until the next token is due."""
@@ -370,6 +420,11 @@ class Generation:
                 if not on:
                     self.cache.reset()
                 self.cache_on = on
+            case ask.SetPolicy(policy):
+                try:
+                    self._set_policy(policy)
+                except KvtuiError as error:
+                    yield events.Unanswered(command, str(error))
             case ask.Pause():
                 self.paused = True
             case ask.Resume():
@@ -388,7 +443,7 @@ class Generation:
             case ask.Stop():
                 self._cancelled = True
                 return
-        yield events.State(self.cache_on, self.paused, self.pace, self.heads_off, self._verify)
+        yield events.State(self.cache_on, self.paused, self.pace, self.heads_off, self._verify, self.policy.spec)
 
     def _change_branch(self, command: ask.Fork | ask.Revisit) -> Iterator[events.Event]:
         try:
@@ -398,6 +453,11 @@ class Generation:
                 yield self.revisit(command)
         except KvtuiError as error:
             yield events.Unanswered(command, str(error))
+
+    def _set_policy(self, policy: str) -> None:
+        parsed = parse_policy(policy)
+        self.cache = self.model.new_cache(parsed)
+        self.policy = parsed
 
 
 def _check_pace(pace: float | None) -> float | None:
@@ -413,6 +473,7 @@ def generate(
     max_new_tokens: int | None = None,
     seed: int = 0,
     cache: bool = True,
+    policy: str | CachePolicy | Eviction = "full",
     sampling: SamplingSettings | None = None,
     commands: ask.CommandSource | None = None,
     pace: float | None = None,
@@ -423,8 +484,8 @@ def generate(
 ) -> Iterator[events.Event]:
     """Write text, one event at a time.
 
-    The same seed gives the same text with the cache on, off, or toggled at any step, as far as the text goes: when the
-    context is full the oldest half of it is dropped in either case.
+    The same seed gives the same text with the full cache on, off, or toggled at any step, as far as the text goes: when
+    the context is full the oldest half of it is dropped in either case. Other policies write another text.
 
     Args:
         model: the decoder.
@@ -433,6 +494,7 @@ def generate(
         max_new_tokens: when to end, None for never.
         seed: of the sampler's random generator.
         cache: whether to begin with the cache on.
+        policy: what the cache keeps while it is on: as ``--policy`` has it, or one of your own.
         sampling: how to choose tokens.
         commands: obeyed between two tokens.
         pace: tokens a second, None for as fast as the model goes. Waiting is never part of a measured time.
@@ -450,6 +512,7 @@ def generate(
         max_new_tokens=max_new_tokens,
         seed=seed,
         cache=cache,
+        policy=policy,
         sampling=sampling,
         commands=commands,
         pace=pace,

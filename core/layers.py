@@ -83,12 +83,16 @@ def llama3_divisors(
 
 
 def rotary_table(
-    context_length: int, head_dim: int, base: float, dtype: Any = np.float32, divisors: Sequence[float] = ()
+    positions: int | Sequence[int],
+    head_dim: int,
+    base: float,
+    dtype: Any = np.float32,
+    divisors: Sequence[float] = (),
 ) -> NDArray[Any]:
-    """exp(i · position · frequency) for every position and pair of a head. (context_length, D/2), complex.
+    """exp(i · position · frequency) for every position and pair of a head. (positions, D/2), complex.
 
     Args:
-        context_length: positions.
+        positions: which, or how many from 0 on.
         head_dim: D; the pairs of a head are (2j, 2j+1), as in Su et al. 2021.
         base: of the frequencies.
         dtype: of the numbers that will be turned.
@@ -97,7 +101,8 @@ def rotary_table(
     frequencies = rotary_frequencies(head_dim, base)  # (D/2,)
     if len(divisors):
         frequencies = frequencies / np.asarray(divisors)
-    angles = np.outer(np.arange(context_length), frequencies)  # (context, D/2)
+    places = np.arange(positions) if isinstance(positions, int) else np.asarray(positions)
+    angles = np.outer(places, frequencies)  # (positions, D/2)
     return np.exp(1j * angles).astype(np.result_type(dtype, np.complex64))
 
 

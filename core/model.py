@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kvtui.core import layers
 from kvtui.core.cache import KVCache
@@ -20,6 +21,7 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.formats import read_model
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.observe import AttentionRecord, ResidualRecord, Stopwatch
+from kvtui.core.policies import CachePolicy, Eviction, parse_policy
 from kvtui.core.step import DecodeStep
 from kvtui.core.tokenizer import Tokenizer
 
@@ -71,9 +73,28 @@ class Model:
         )
         self._step: DecodeStep | None = None
 
-    def new_cache(self) -> KVCache:
-        """An empty cache for this model's whole context."""
-        return KVCache(self.config, dtype=self.dtype)
+    def new_cache(self, policy: str | CachePolicy | Eviction = "full") -> KVCache:
+        """An empty cache.
+
+        Args:
+            policy: what it keeps, as :func:`kvtui.core.policies.parse_policy` reads it, or one of your own.
+
+        Raises:
+            KvtuiError: there is no such policy, or this model cannot have it.
+        """
+        return parse_policy(policy).new_cache(self.config, self.dtype, self.rotation_at)
+
+    def rotation_at(self, position: int) -> NDArray[Any]:
+        """The turn of each rotary pair at a position, which may lie past the context. (D/2,) complex."""
+        if position < len(self.rotation):
+            return self.rotation[position]
+        return self._rotations(position, 1)[0]
+
+    def _rotations(self, start: int, count: int) -> NDArray[Any]:  # (count, D/2)
+        if start + count <= len(self.rotation):
+            return self.rotation[start : start + count]
+        positions, config = range(start, start + count), self.config
+        return layers.rotary_table(positions, config.head_dim, config.rotary_base, self.dtype, config.rotary_divisors)
 
     def forward(
         self,
@@ -86,8 +107,9 @@ class Model:
     ) -> Array:
         """Logits of T new positions.
 
-        Without a cache the ids are the whole text. With one they follow the positions it holds, their keys and values
-        are appended to it, and the logits are the same as without it.
+        Without a cache the ids are the whole text. With one they follow the positions it has seen, and their keys and
+        values are stored in it. If it keeps everything, the logits are the same as without it; docs/policies.md says
+        what the other kinds do with several positions at once.
 
         Args:
             ids: (T,) at least one.
@@ -104,14 +126,34 @@ class Model:
         """
         ids = self._check_ids(ids)
         start = cache.length if cache is not None else 0
-        if start + len(ids) > self.config.context_length:
+        if start + len(ids) > self.config.context_length and not (cache is not None and cache.endless):
             raise KvtuiError(
                 f"{start + len(ids)} positions; the model's context is {self.config.context_length}: "
                 "drop the oldest, or reset the cache"
             )
-        if cache is not None:
-            cache.check_room(len(ids))
+        if cache is None:
+            return self._pass(ids, None, record, residuals, stopwatch)
+        cache.check_room(len(ids))
+        logits, done = [], 0
+        while done < len(ids):
+            end = done + cache.at_once(len(ids) - done)
+            logits.append(self._pass(ids[done:end], cache, record, residuals if end == len(ids) else None, stopwatch))
+            done = end
+        return logits[0] if len(logits) == 1 else np.concatenate(logits)
 
+    def _pass(
+        self,
+        ids: IntArray,
+        cache: KVCache | None,
+        record: AttentionRecord | None,
+        residuals: ResidualRecord | None,
+        stopwatch: Stopwatch | None,
+    ) -> Array:
+        """All layers over new positions at once. (T,) -> (T, V)."""
+        start = 0
+        if cache is not None:
+            start = cache.length
+            cache.open(len(ids))
         x = self._embed(ids, start)  # (T, E)
         if residuals is not None:
             residuals.write(x)
@@ -170,7 +212,7 @@ class Model:
     def decode_step(self) -> DecodeStep:
         """The optimised single-token step, prepared when first asked for."""
         if self._step is None:
-            self._step = DecodeStep(self.config, self.parameters, self.rotation)
+            self._step = DecodeStep(self.config, self.parameters, self.rotation_at)
         return self._step
 
     def unembed(self, residual: Array) -> Array:
@@ -245,15 +287,17 @@ class Model:
         if self.config.query_key_norm:
             query, key = self._head_norm(f"{block}.query_norm", query), self._head_norm(f"{block}.key_norm", key)
         if self.config.position == "rotary":
-            rotation = self.rotation[start : start + len(x)]
+            rotation = self._rotations(start, len(x))
             query, key = layers.rotate(query, rotation), layers.rotate(key, rotation)
         query, key, value = (heads.transpose(1, 0, 2) for heads in (query, key, value))  # (heads, T, D)
         if stopwatch:
             stopwatch.mark("qkv")
         if record is not None:
             record.write(layer, start, query, key)
-        keys, values = (key, value) if cache is None else cache.write(layer, key, value)  # (G, S, D)
-        mixed = layers.causal_attention(query, keys, values, window=self.config.sliding_window)  # (T, H·D)
+        if cache is None:
+            mixed = layers.causal_attention(query, key, value, window=self.config.sliding_window)  # (T, H·D)
+        else:
+            mixed = cache.attend(layer, query, key, value)
         y = self._linear(f"{block}.output", mixed)
         if stopwatch:
             stopwatch.mark("attention")

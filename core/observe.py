@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from itertools import pairwise
 from time import perf_counter_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kvtui.core import layers
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Parts
-from kvtui.core.layers import Array
+from kvtui.core.layers import Array, IntArray
+
+if TYPE_CHECKING:
+    from kvtui.core.cache import KVCache
+
+_NEVER = np.iinfo(np.int64).max // 2
 
 
 class Stopwatch:
@@ -53,14 +59,47 @@ class AttentionRecord:
         self._queries = np.zeros((config.num_layers, config.num_heads, config.context_length, config.head_dim), dtype)
         self._keys = np.zeros((config.num_layers, config.num_kv_heads, config.context_length, config.head_dim), dtype)
 
+        self._missed_by = np.empty(self._keys.shape[:3], np.int64)  # first query row that did not see a key any more
+        self.restart(None)
+
+    def restart(self, cache: KVCache | None) -> None:
+        """The text is run from the beginning of the window, into ``cache`` if there is one."""
+        self.first = 0  # place in the cache's count of positions of the window's first one
+        self._cache = cache
+        self._missed_by[...] = _NEVER
+        self._sinks: Array | None = None  # keys of sinks that are not in the window any more, (layers, G, sinks, D)
+
+    def drop(self, positions: IntArray, queries: IntArray) -> None:
+        """A cache policy dropped positions, (layers, G, n); the first query to miss each is in ``queries``, (n,)."""
+        in_window = (positions >= self.first).all(axis=(0, 1))
+        columns, rows = positions[:, :, in_window] - self.first, queries[in_window] - self.first
+        np.put_along_axis(self._missed_by, columns, rows[None, None], axis=2)
+
+    def move(self, count: int) -> None:
+        """The first ``count`` positions leave the window, though the cache may go on without a break."""
+        if self.first == 0 and self._cache is not None and self._cache.sinks:
+            self._sinks = self._keys[:, :, : self._cache.sinks].copy()
+        for array in (self._queries, self._keys, self._missed_by):
+            array[:, :, :-count] = array[:, :, count:]
+        self._missed_by[:, :, :-count] -= count
+        self._missed_by[:, :, -count:] = _NEVER
+        self.first += count
+
     def write(self, layer: int, start: int, query: Array, key: Array) -> None:
         """Record positions from ``start`` on. query: (H, T, D), key: (G, T, D), both rotated."""
+        start -= self.first
         end = start + query.shape[1]
         self._queries[layer, :, start:end] = query
         self._keys[layer, :, start:end] = key
+        self._missed_by[layer, :, start:end] = _NEVER
 
     def weights(self, layer: int, first: int, last: int) -> Array:
-        """Attention weights of query rows ``first`` up to ``last`` over keys 0 up to ``last``. (H, rows, last)."""
+        """Attention weights of query rows ``first`` up to ``last`` over keys 0 up to ``last``. (H, rows, last).
+
+        A row sums to 1, or to less where sinks that are not in the window any more have the rest.
+        """
+        if self.any_dropped(layer, last):
+            return self._kept_weights(layer, first, last)[1]
         collected: list[Array] = []
         keys = self._keys[layer, :, :last]
         layers.causal_attention(
@@ -76,6 +115,50 @@ class AttentionRecord:
             rows[:, row : row + weights.shape[1], : weights.shape[2]] = weights
             row += weights.shape[1]
         return rows
+
+    def any_dropped(self, layer: int, last: int) -> bool:
+        """Whether a cache policy has dropped a position that a row before ``last`` missed."""
+        return self._sinks is not None or bool((self._missed_by[layer, :, :last] < last).any())
+
+    def dropped(self, layer: int, first: int, last: int) -> NDArray[np.bool_]:
+        """Which keys had been dropped when a query came. (H, rows, last)."""
+        rows = np.arange(first, last)[:, None]
+        gone = self._missed_by[layer, :, None, :last] <= rows  # (G, rows, last)
+        return np.repeat(gone, self._queries.shape[1] // len(gone), axis=0)
+
+    def sink_weights(self, layer: int, first: int, last: int) -> Array:
+        """What rows give to sinks that are not in the window any more. (H, rows, sinks), no sinks if there are none."""
+        if self._sinks is None:
+            return np.empty((self._queries.shape[1], last - first, 0), np.float32)
+        return self._kept_weights(layer, first, last)[0]
+
+    def _kept_weights(self, layer: int, first: int, last: int) -> tuple[Array, Array]:
+        """Weights of what the cache held when each row came: of sinks before the window, and of the window."""
+        queries, keys, cache = self._queries[layer, :, first:last], self._keys[layer, :, :last], self._cache
+        assert cache is not None
+        rows = np.arange(first, last)
+        scores = _products(queries, keys)  # (H, rows, last)
+        outside = np.empty((*scores.shape[:2], 0), scores.dtype)
+        if cache.sinks:
+            turns = cache.sink_turns(rows + self.first)  # (rows, D/2)
+            back = (np.ascontiguousarray(queries).view(turns.dtype) * turns.conj()).view(queries.dtype)
+            if self._sinks is not None:
+                outside = _products(back, self._sinks[layer])
+            else:
+                inside = min(cache.sinks, last)
+                scores[..., :inside] = _products(back, keys[:, :inside])
+        scores[:, np.arange(last) > rows[:, None]] = -np.inf
+        scores[self.dropped(layer, first, last)] = -np.inf
+        weights = layers.softmax(np.concatenate([outside, scores], axis=2)).astype(np.float32)
+        return weights[..., : outside.shape[2]], weights[..., outside.shape[2] :]
+
+
+def _products(queries: Array, keys: Array) -> Array:
+    """q · k / √D. (H, T, D), (G, S, D) -> (H, T, S)."""
+    heads, count, head_dim = queries.shape
+    grouped = queries.reshape(len(keys), -1, count, head_dim)
+    products = np.matmul(grouped, keys[:, None].swapaxes(2, 3)) * queries.dtype.type(head_dim**-0.5)
+    return products.reshape(heads, count, keys.shape[1])
 
 
 class ResidualRecord:

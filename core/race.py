@@ -81,13 +81,14 @@ class Race:
         start = partial(Generation, model, prompt, seed=seed, sampling=sampling)
         first = start(
             cache=lanes[0].cache,
+            policy=lanes[0].policy,
             max_new_tokens=max_new_tokens,
             commands=None if commands is None else _RaceCommands(commands),
             pace=pace,
             paused=paused,
         )
         self._max_new_tokens = max_new_tokens
-        generations = [first, *(start(cache=lane.cache) for lane in lanes[1:])]
+        generations = [first, *(start(cache=lane.cache, policy=lane.policy) for lane in lanes[1:])]
         self._runners = [
             _Runner(number, lane, generation, first, Sampler(sampling, seed))
             for number, (lane, generation) in enumerate(zip(lanes, generations, strict=True))

@@ -22,10 +22,9 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kvtui.core import layers
-from kvtui.core.cache import KVCache
+from kvtui.core.cache import MOST_HIDDEN, KVCache, RotationAt
 from kvtui.core.config import ModelConfig
 from kvtui.core.layers import Array
 from kvtui.core.observe import AttentionRecord, Stopwatch
@@ -54,10 +53,10 @@ class _Block:
 class DecodeStep:
     """The folded weights, the buffers, and :meth:`__call__`, the step itself."""
 
-    def __init__(self, config: ModelConfig, parameters: dict[str, Array], rotation: NDArray[Any]) -> None:
+    def __init__(self, config: ModelConfig, parameters: dict[str, Array], rotation_at: RotationAt) -> None:
         self._config = config
         self._parameters = parameters
-        self._rotation = rotation
+        self._rotation_at = rotation_at
         self._centred = config.norm == "layer"
         self._embedding = self._writer(parameters["token_embedding"])
         self._positions = self._writer(parameters.get("position_embedding"))
@@ -80,7 +79,7 @@ class DecodeStep:
 
     def _allocate(self) -> None:
         """The buffers, which no two steps may share."""
-        config, rotation = self._config, self._rotation
+        config = self._config
         dtype = self._embedding.dtype
         heads, kv_heads, head_dim = config.num_heads, config.num_kv_heads, config.head_dim
         self._x = np.empty(config.embed_dim, dtype)  # the residual
@@ -89,14 +88,15 @@ class DecodeStep:
         self._qkv = np.empty((heads + 2 * kv_heads) * head_dim, dtype)
         by_head = self._qkv.reshape(-1, head_dim)  # views of the same memory: (H + 2G, D)
         self._turned = by_head[: heads + kv_heads]  # queries and keys: (H + G, D)
-        self._pairs = self._turned.view(rotation.dtype) if config.position == "rotary" else None
+        self._pairs = self._turned.view(self._rotation_at(0).dtype) if config.position == "rotary" else None
         self._query = by_head[:heads].reshape(kv_heads, -1, head_dim)  # (G, H/G, D)
-        self._key = by_head[heads : heads + kv_heads]  # (G, D)
-        self._value = by_head[heads + kv_heads :]  # (G, D)
-        self._scores = np.empty(heads * config.context_length, dtype)
+        self._key = by_head[heads : heads + kv_heads, None]  # (G, 1, D)
+        self._value = by_head[heads + kv_heads :, None]  # (G, 1, D)
+        columns = config.context_length + MOST_HIDDEN
+        self._scores = np.empty(heads * columns, dtype)
         self._largest = np.empty((*self._query.shape[:2], 1), dtype)
         self._total = np.empty_like(self._largest)
-        self._ones = np.ones(config.context_length, dtype)
+        self._ones = np.ones(columns, dtype)
         self._mixed = np.empty_like(self._query)
         self._mixed_flat = self._mixed.reshape(-1)
         self._hidden = np.empty(self._blocks[0].up.shape[1], dtype)
@@ -109,13 +109,9 @@ class DecodeStep:
     ) -> Array:
         """Run one token at position ``cache.length`` and append it to the cache. Returns the logits, (V,)."""
         x, normed, added = self._x, self._normed, self._added
-        position, seen = cache.length, cache.length + 1
-        first = max(0, seen - (self._config.sliding_window or seen))  # the oldest position in sight
-        keys = cache.keys[:, :, first:seen].swapaxes(2, 3)  # (layers, G, D, S)
-        values = cache.values[:, :, first:seen]  # (layers, G, S, D)
-        sight = seen - first
-        scores = self._scores[: self._config.num_heads * sight].reshape(*self._query.shape[:2], sight)  # (G, H/G, S)
-        rotation = self._rotation[position]
+        position, seen = cache.length, cache.open(1)
+        scores = self._scores[: self._config.num_heads * seen].reshape(*self._query.shape[:2], seen)  # (G, H/G, S)
+        rotation = self._rotation_at(position)
         x[:] = self._embedding[token]
         if self._positions is not None:
             x += self._positions[position]
@@ -132,13 +128,12 @@ class DecodeStep:
                 self._turned *= block.head_gain / np.sqrt(mean_square + self._config.norm_epsilon)
             if self._pairs is not None:
                 self._pairs *= rotation  # turns queries and keys, a pair being one complex number
-            cache.keys[layer, :, position] = self._key
-            cache.values[layer, :, position] = self._value
+            cache.write(layer, self._key, self._value)
             if stopwatch:
                 stopwatch.mark("qkv")
             if record is not None:
                 self._note(record, layer, position)
-            self._attend(keys[layer], values[layer], scores)
+            self._attend(cache, layer, scores)
             np.dot(self._mixed_flat, block.output, out=added)
             if block.output_bias is not None:
                 added += block.output_bias
@@ -170,15 +165,17 @@ class DecodeStep:
         """x / rms(x). The residual has zero mean where the model has LayerNorm, so this is LayerNorm's division too."""
         np.multiply(x, 1.0 / sqrt(x.dot(x) / len(x) + self._config.norm_epsilon), out=out)
 
-    def _attend(self, keys: Array, values: Array, scores: Array) -> None:
-        """softmax(qKᵀ)V for one query a head, into ``_mixed``. (G, D, S), (G, S, D), buffer (G, H/G, S)."""
-        np.matmul(self._query, keys, out=scores)
+    def _attend(self, cache: KVCache, layer: int, scores: Array) -> None:
+        """softmax(qKᵀ)V for one query a head, into ``_mixed``; ``scores`` is a buffer, (G, H/G, S)."""
+        cache.score(layer, self._query, scores)
         np.maximum.reduce(scores, axis=2, out=self._largest, keepdims=True)
         np.subtract(scores, self._largest, out=scores)
         np.exp(scores, out=scores)
         np.dot(scores, self._ones[: scores.shape[2]], out=self._total[..., 0])  # sums, in half the time of add.reduce
-        np.matmul(scores, values, out=self._mixed)
+        cache.mix(layer, scores, self._mixed)
         np.divide(self._mixed, self._total, out=self._mixed)  # fewer divisions than on the scores
+        if cache.watches:
+            cache.observe(layer, scores / self._total)
 
     def _activate(self, hidden: Array) -> Array:
         """GELU but for its outer factors, which are in ``up`` and ``down``; or SwiGLU. (M,) or (2M,) -> (M,)."""
@@ -195,7 +192,7 @@ class DecodeStep:
 
     def _note(self, record: AttentionRecord, layer: int, position: int) -> None:
         query = self._query.reshape(self._config.num_heads, 1, -1) * self._config.head_dim**0.5
-        record.write(layer, position, query, self._key[:, None])
+        record.write(layer, position, query, self._key)
 
     def _fold_block(self, block: str) -> _Block:
         config, take = self._config, self._parameters.get

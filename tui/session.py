@@ -109,6 +109,7 @@ class Session:
         self.figures = Figures(cache=settings.cache, seed=settings.seed, pace=settings.pace)
         self.timeline = Timeline()
         self._link = link
+        self.policy = settings.policy
         self._sampling = settings.sampling
         self._unanswered = 0
         self._alive = True
@@ -135,9 +136,8 @@ class Session:
         self.timeline.start()
         now = self.figures
         self.figures = Figures("writing", now.cache, now.seed if seed is None else seed, now.pace)
-        self._link.send(
-            Start(self.run, prompt, RunSettings(now.cache, self.figures.seed, self._sampling, self.figures.pace))
-        )
+        settings = RunSettings(now.cache, self.figures.seed, self._sampling, self.figures.pace, self.policy)
+        self._link.send(Start(self.run, prompt, settings))
         return True
 
     def restart(self, next_seed: bool = False) -> bool:
@@ -253,7 +253,7 @@ class Session:
                     written=0,
                     evictions=0,
                     context=event.tokens,
-                    cached_positions=event.tokens if event.cache else 0,
+                    cached_positions=event.cached_positions or (event.tokens if event.cache else 0),
                     cache_bytes=event.cache_bytes,
                 )
                 if event.dropped:
@@ -262,7 +262,7 @@ class Session:
                         f"{event.dropped:,} dropped",
                         "warning",
                     )
-            case Evict():
+            case Evict(reason="context"):
                 self.figures = replace(self.figures, evictions=self.figures.evictions + 1)
             case State(cache, paused, pace, heads_off):
                 self._unanswered = max(0, self._unanswered - 1)

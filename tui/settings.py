@@ -18,6 +18,7 @@ class DashboardSettings:
         seed: of the sampler.
         sampling: how to choose tokens.
         pace: tokens a second, None for unlimited.
+        policy: of the cache, as ``--policy`` has it.
     """
 
     prompt: str | None = None
@@ -26,3 +27,4 @@ class DashboardSettings:
     seed: int = 0
     sampling: SamplingSettings = SamplingSettings()  # noqa: RUF009 - frozen
     pace: float | None = 25.0
+    policy: str = "full"

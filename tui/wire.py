@@ -28,6 +28,7 @@ class RunSettings:
     sampling: SamplingSettings = SamplingSettings()  # noqa: RUF009 - frozen
     pace: float | None = 25.0
     verify: bool = False
+    policy: str = "full"
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,7 @@ class Worker:
                 self._known(start),
                 seed=settings.seed,
                 cache=settings.cache,
+                policy=settings.policy,
                 sampling=settings.sampling,
                 commands=self._inbox,
                 pace=settings.pace,

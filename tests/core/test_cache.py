@@ -20,6 +20,7 @@ CONFIG = ModelConfig(
 
 def fill(cache: KVCache, count: int, value: float) -> None:
     block = np.full((2, count, 3), value, np.float32)
+    cache.open(count)
     for layer in range(2):
         cache.write(layer, block, -block)
     cache.advance(count)
@@ -33,13 +34,16 @@ def test_bytes_follow_the_formula():
     assert cache.bytes_allocated == 8 * 96 == cache.keys.nbytes + cache.values.nbytes
 
 
-def test_write_is_in_place_and_returns_all_that_was_seen():
+def test_write_is_in_place_behind_all_that_was_seen():
     cache = KVCache(CONFIG)
     keys_before = cache.keys
     fill(cache, 2, 1.0)
     new = np.full((2, 1, 3), 5.0, np.float32)
-    keys, values = cache.write(1, new, -new)
+    assert cache.open(1) == 3
+    cache.write(1, new, -new)
+    cache.advance(1)
     assert cache.keys is keys_before
+    keys, values = cache.read(1)
     assert np.shares_memory(keys, cache.keys)
     np.testing.assert_array_equal(keys[0, :, 0], [1, 1, 5])
     np.testing.assert_array_equal(values[1, :, 2], [-1, -1, -5])

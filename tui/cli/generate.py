@@ -14,8 +14,17 @@ import numpy as np
 from kvtui.core import Model, events, generate, load
 from kvtui.core.config import parameter_count
 from kvtui.core.event_lines import ModelWords
+from kvtui.core.policies import CachePolicy
 from kvtui.core.tokenizer import describe_start
-from kvtui.tui.cli.options import MOST_TOKENS, Whole, model_option, sampling_options, sampling_settings
+from kvtui.tui.cli.options import (
+    MOST_TOKENS,
+    Whole,
+    check_policy,
+    model_option,
+    policy_option,
+    sampling_options,
+    sampling_settings,
+)
 from kvtui.tui.cli.streams import StopOnInterrupt, note, read_stdin, write, write_generated, write_json
 
 
@@ -24,7 +33,7 @@ from kvtui.tui.cli.streams import StopOnInterrupt, note, read_stdin, write, writ
 @click.option("-n", "count", type=Whole(0, MOST_TOKENS), default=200, show_default=True, help="Tokens to write.")
 @model_option
 @sampling_options
-@click.option("--policy", type=click.Choice(["full"]), default="full", show_default=True, help="What the cache keeps.")
+@policy_option
 @click.option("--verify", is_flag=True, help="Run every token without the cache as well and compare the logits.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
 def generate_text(
@@ -37,7 +46,7 @@ def generate_text(
     top_k: int | None,
     top_p: float | None,
     no_cache: bool,
-    policy: str,
+    policy: CachePolicy,
     verify: bool,
     as_json: bool,
 ) -> None:
@@ -48,8 +57,10 @@ def generate_text(
       kvtui generate "ROMEO:" -n 100 --seed 7 --no-cache
       echo "JULIET:" | kvtui generate - --greedy
       kvtui generate "ROMEO:" --verify --json
+      kvtui generate "ROMEO:" -n 20000 --policy sink:4+252
     """
     sampling = sampling_settings(greedy, temperature, top_k, top_p)
+    check_policy(policy, no_cache)
     text = read_stdin() if prompt == "-" else prompt
     decoder = load(model)
     if not text:
@@ -62,6 +73,7 @@ def generate_text(
             max_new_tokens=count,
             seed=seed,
             cache=not no_cache,
+            policy=policy,
             sampling=sampling,
             commands=interrupt,
             verify=verify,

@@ -15,13 +15,22 @@ import click
 from click.shell_completion import shell_complete
 
 from kvtui.core.errors import KvtuiError
+from kvtui.core.policies import CachePolicy
 from kvtui.tui.cli.bench import bench
 from kvtui.tui.cli.evaluate import evaluate_text
 from kvtui.tui.cli.figure import figure
 from kvtui.tui.cli.generate import generate_text
 from kvtui.tui.cli.info import info
 from kvtui.tui.cli.models import models
-from kvtui.tui.cli.options import Pace, model_option, pace_value, sampling_options, sampling_settings
+from kvtui.tui.cli.options import (
+    Pace,
+    check_policy,
+    model_option,
+    pace_value,
+    policy_option,
+    sampling_options,
+    sampling_settings,
+)
 from kvtui.tui.cli.streams import discard_output, note
 from kvtui.tui.cli.train import train_model
 from kvtui.tui.cli.watch import watch
@@ -106,6 +115,7 @@ def cli() -> None:
 @click.argument("prompt", nargs=-1)
 @model_option
 @sampling_options
+@policy_option
 @click.option("--pace", type=Pace(), default=25.0, show_default=True, help="Tokens a second, or 'unlimited'.")
 def dashboard(
     prompt: tuple[str, ...],
@@ -116,6 +126,7 @@ def dashboard(
     temperature: float | None,
     top_k: int | None,
     top_p: float | None,
+    policy: CachePolicy,
     pace: float | str,
 ) -> None:
     """The dashboard."""
@@ -124,6 +135,7 @@ def dashboard(
             f"'{prompt[0]}' is not a command, and a prompt is one argument: put it in quotes, as in 'kvtui \"ROMEO:\"'"
         )
     sampling = sampling_settings(greedy, temperature, top_k, top_p)
+    check_policy(policy, no_cache)
     require_terminal()  # before the app is imported, which takes its time
     from kvtui.tui.app import run_dashboard
     from kvtui.tui.settings import DashboardSettings
@@ -135,6 +147,7 @@ def dashboard(
             cache=not no_cache,
             seed=seed,
             sampling=sampling,
+            policy=policy.spec,
             pace=pace_value(pace),
         )
     )

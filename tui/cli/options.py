@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from kvtui.core.errors import KvtuiError
+from kvtui.core.policies import KINDS, CachePolicy, parse_policy
 from kvtui.core.sampling import SamplingSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -128,6 +130,45 @@ def seed_option(default: int) -> Callable[[Command], Command]:
     return click.option(
         "--seed", type=Whole(0, LARGEST_SEED), default=default, show_default=True, help="Seed of the random numbers."
     )
+
+
+class Policy(Kind):
+    """A cache policy, as :func:`kvtui.core.policies.parse_policy` reads it."""
+
+    name = "policy"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> CachePolicy:
+        try:
+            return parse_policy(value)
+        except KvtuiError as error:
+            self.fail(str(error), param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The example of each kind."""
+        return [
+            CompletionItem(kind.example, help=kind.summary) for kind in KINDS if kind.example.startswith(incomplete)
+        ]
+
+
+def policy_option(command: Command) -> Command:
+    """``--policy``."""
+    return click.option(
+        "--policy",
+        type=Policy(),
+        default="full",
+        metavar="P",
+        help=f"What the cache keeps: {', '.join(kind.form for kind in KINDS)}, or int8 or int4 with full, window or "
+        "sink, as in int8,window:128.  [default: full]",
+    )(command)
+
+
+def check_policy(policy: CachePolicy, no_cache: bool) -> None:
+    """Raise click.UsageError if the cache is off and a policy says what it keeps."""
+    if no_cache and policy.spec != "full":
+        raise click.UsageError(
+            f"--no-cache and --policy {policy.spec} exclude each other: a policy says what the cache keeps, and what "
+            "depends on the way it was filled cannot be had without it: leave one out"
+        )
 
 
 def sampling_options(command: Command) -> Command:
