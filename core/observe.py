@@ -67,7 +67,7 @@ class AttentionRecord:
         self.first = 0  # place in the cache's count of positions of the window's first one
         self._cache = cache
         self._missed_by[...] = _NEVER
-        self._sinks: Array | None = None  # keys of sinks that are not in the window any more, (layers, G, sinks, D)
+        self._sinks = self._keys[:, :, :0]  # keys of sinks that are not in the window any more, (layers, G, sinks, D)
 
     def drop(self, positions: IntArray, queries: IntArray) -> None:
         """A cache policy dropped positions, (layers, G, n); the first query to miss each is in ``queries``, (n,)."""
@@ -77,8 +77,9 @@ class AttentionRecord:
 
     def move(self, count: int) -> None:
         """The first ``count`` positions leave the window, though the cache may go on without a break."""
-        if self.first == 0 and self._cache is not None and self._cache.sinks:
-            self._sinks = self._keys[:, :, : self._cache.sinks].copy()
+        if self._cache is not None and self._cache.sinks > self.first:
+            leaving = self._keys[:, :, : min(self._cache.sinks - self.first, count)]
+            self._sinks = np.concatenate([self._sinks, leaving], axis=2)
         for array in (self._queries, self._keys, self._missed_by):
             array[:, :, :-count] = array[:, :, count:]
         self._missed_by[:, :, :-count] -= count
@@ -118,7 +119,7 @@ class AttentionRecord:
 
     def any_dropped(self, layer: int, last: int) -> bool:
         """Whether a cache policy has dropped a position that a row before ``last`` missed."""
-        return self._sinks is not None or bool((self._missed_by[layer, :, :last] < last).any())
+        return bool(self._sinks.size) or bool((self._missed_by[layer, :, :last] < last).any())
 
     def dropped(self, layer: int, first: int, last: int) -> NDArray[np.bool_]:
         """Which keys had been dropped when a query came. (H, rows, last)."""
@@ -128,7 +129,7 @@ class AttentionRecord:
 
     def sink_weights(self, layer: int, first: int, last: int) -> Array:
         """What rows give to sinks that are not in the window any more. (H, rows, sinks), no sinks if there are none."""
-        if self._sinks is None:
+        if not self._sinks.size:
             return np.empty((self._queries.shape[1], last - first, 0), np.float32)
         return self._kept_weights(layer, first, last)[0]
 
@@ -142,11 +143,9 @@ class AttentionRecord:
         if cache.sinks:
             turns = cache.sink_turns(rows + self.first)  # (rows, D/2)
             back = (np.ascontiguousarray(queries).view(turns.dtype) * turns.conj()).view(queries.dtype)
-            if self._sinks is not None:
-                outside = _products(back, self._sinks[layer])
-            else:
-                inside = min(cache.sinks, last)
-                scores[..., :inside] = _products(back, keys[:, :inside])
+            outside = _products(back, self._sinks[layer])
+            inside = max(0, min(cache.sinks - self.first, last))
+            scores[..., :inside] = _products(back, keys[:, :inside])
         scores[:, np.arange(last) > rows[:, None]] = -np.inf
         scores[self.dropped(layer, first, last)] = -np.inf
         weights = layers.softmax(np.concatenate([outside, scores], axis=2)).astype(np.float32)

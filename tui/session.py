@@ -136,7 +136,7 @@ class Session:
         self.timeline.start()
         now = self.figures
         self.figures = Figures("writing", now.cache, now.seed if seed is None else seed, now.pace)
-        settings = RunSettings(now.cache, self.figures.seed, self._sampling, self.figures.pace, self.policy)
+        settings = RunSettings(now.cache, self.figures.seed, self._sampling, self.figures.pace, policy=self.policy)
         self._link.send(Start(self.run, prompt, settings))
         return True
 
