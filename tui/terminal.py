@@ -10,23 +10,22 @@ from kvtui.core.errors import KvtuiError
 LEAST_WIDTH, LEAST_HEIGHT = 64, 20  # cells
 
 
-def require_terminal(keyboard: bool = True) -> None:
+def require_terminal(keyboard: bool = True, instead: str = "use 'kvtui generate PROMPT'") -> None:
     """Raise KvtuiError unless standard output is a terminal that the dashboard can draw on.
 
     Args:
         keyboard: whether standard input has to be the terminal as well.
+        instead: what to do if it is not.
     """
     streams = (sys.stdin, sys.stdout) if keyboard else (sys.stdout,)
     if not all(stream is not None and stream.isatty() for stream in streams):
-        which = "standard input or output is not one" if keyboard else "standard output is not one"
-        raise KvtuiError(f"the dashboard needs a terminal, and {which}: use 'kvtui generate PROMPT'")
+        which = "standard input or output" if keyboard else "standard output"
+        raise KvtuiError(f"the dashboard needs a terminal, and {which} is not one: {instead}")
     if os.environ.get("TERM") == "dumb":
-        raise KvtuiError(
-            "the dashboard needs a terminal that can move its cursor, and TERM is dumb: use 'kvtui generate PROMPT'"
-        )
+        raise KvtuiError(f"the dashboard needs a terminal that can move its cursor, and TERM is dumb: {instead}")
     size = os.get_terminal_size(sys.stdout.fileno())
     if 0 < size.columns < LEAST_WIDTH or 0 < size.lines < LEAST_HEIGHT:  # 0 is a terminal that does not know
         raise KvtuiError(
             f"the dashboard needs {LEAST_WIDTH} columns and {LEAST_HEIGHT} rows, and this terminal has "
-            f"{size.columns} and {size.lines}: enlarge it, or use 'kvtui generate PROMPT'"
+            f"{size.columns} and {size.lines}: enlarge it"
         )

@@ -26,7 +26,7 @@ def watch_stream(source: str, pace: float | None) -> int:
         KvtuiError: there is no terminal or no such file, or the stream ends without an event; nothing is drawn yet.
         KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
     """
-    require_terminal(keyboard=False)
+    require_terminal(keyboard=False, instead="do not redirect it")
     stream, name = _open(source)
     _take_keyboard()
     link = StreamLink(stream, name)
