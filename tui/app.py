@@ -17,6 +17,7 @@ from textual.widgets import ContentSwitcher, Static
 from kvtui.tui.actions import ACTIONS, ALWAYS
 from kvtui.tui.help import HelpScreen
 from kvtui.tui.link import Link, WorkerLink
+from kvtui.tui.loading import loading_bar
 from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged
 from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.prompt import PromptPane
@@ -324,7 +325,9 @@ def run_dashboard(settings: DashboardSettings) -> int:
     link = WorkerLink(settings.model)
     try:
         link.start()
-        return run_app(KvtuiApp(link, link.wait_ready(), settings))
+        with loading_bar() as on_progress:
+            ready = link.wait_ready(on_progress=on_progress)
+        return run_app(KvtuiApp(link, ready, settings))
     finally:
         link.close()
 

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import IO, Protocol
 
 from kvtui.core.errors import KvtuiError
-from kvtui.tui.wire import Ended, Ready, Refused, Report, Request, Shutdown, read_frame, write_frame
+from kvtui.tui.wire import Ended, Loading, Ready, Refused, Report, Request, Shutdown, read_frame, write_frame
 
 _GRACE_SECONDS = 0.5
 
@@ -79,11 +79,17 @@ class WorkerLink:
         self.close()
         self.start()
 
-    def wait_ready(self, timeout: float = 120.0) -> Ready:
+    def wait_ready(
+        self, timeout: float = 120.0, on_progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Ready:
         """Wait for the model to be loaded.
 
+        Args:
+            timeout: seconds without any sign of life.
+            on_progress: called with (parts done, parts in all).
+
         Raises:
-            KvtuiError: it cannot be, or it takes more than ``timeout`` seconds.
+            KvtuiError: it cannot be, or nothing was heard for ``timeout`` seconds.
         """
         deadline = monotonic() + timeout
         while True:
@@ -91,6 +97,9 @@ class WorkerLink:
                 report = self._reports.get(timeout=max(0.0, deadline - monotonic()))
             except Empty:
                 raise KvtuiError(f"the generator process did not load the model within {timeout:.0f} s") from None
+            if isinstance(report, Loading):
+                deadline = monotonic() + timeout
+                on_progress(report.done, report.total)
             if isinstance(report, Ready):
                 return report
             if isinstance(report, Refused):

@@ -1,7 +1,8 @@
 """What the dashboard and the generator process say to each other, and how it goes through a pipe. Nothing of Textual.
 
 The dashboard sends requests: :class:`Start`, the commands of :mod:`kvtui.core.commands`, :class:`Shutdown`.
-The process answers with reports: :class:`Ready` once, then a :class:`Batch` of events about every 30 ms.
+The process answers with reports: :class:`Loading` while it loads a model of several parts, :class:`Ready` once, then a
+:class:`Batch` of events about every 30 ms.
 """
 
 from __future__ import annotations
@@ -46,6 +47,14 @@ class Shutdown:
 
 
 Request = Start | Shutdown | Command
+
+
+@dataclass(frozen=True)
+class Loading:
+    """The model is being loaded: ``done`` of ``total`` parts."""
+
+    done: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ class Ended:
     reason: str
 
 
-Report = Ready | Refused | Notice | Batch | Ended
+Report = Loading | Ready | Refused | Notice | Batch | Ended
 
 
 def write_frame(stream: BinaryIO, value: Request | Report) -> None:

@@ -23,9 +23,22 @@ from kvtui.core.answers import answer
 from kvtui.core.config import parameter_count
 from kvtui.core.events import Event
 from kvtui.core.tokenizer import describe_character, describe_start
-from kvtui.tui.wire import Batch, Notice, Ready, Refused, Report, Request, Shutdown, Start, read_frame, write_frame
+from kvtui.tui.wire import (
+    Batch,
+    Loading,
+    Notice,
+    Ready,
+    Refused,
+    Report,
+    Request,
+    Shutdown,
+    Start,
+    read_frame,
+    write_frame,
+)
 
 BATCH_SECONDS = 0.03
+LOADING_SECONDS = 0.2  # between two reports of how far the model is loaded
 
 
 class Outbox:
@@ -58,6 +71,12 @@ class Outbox:
             batch = Batch(self.run, tuple(self._events))
             self._events.clear()
             write_frame(self._stream, batch)
+
+    def loading(self, done: int, total: int) -> None:
+        """Say how far the model is loaded, if the last word about it is old enough."""
+        if perf_counter() >= self._due:
+            self._due = perf_counter() + LOADING_SECONDS
+            self.send(Loading(done, total))
 
     def send(self, report: Report) -> None:
         """Send a report at once, after what was collected before it."""
@@ -218,7 +237,7 @@ def serve(requests: BinaryIO, reports: BinaryIO, name: str | None) -> int:
     inbox.read_from(requests)
     try:
         try:
-            model = load(name)
+            model = load(name, on_progress=outbox.loading)
         except KvtuiError as error:
             outbox.send(Refused(str(error)))
             return 2

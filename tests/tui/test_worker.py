@@ -22,7 +22,19 @@ from kvtui.core.commands import Pause, SetCache, SetPace, ShowAttention, Step, S
 from kvtui.core.config import parameter_shapes
 from kvtui.core.events import Attention, End, Event, Prefill, State, Token
 from kvtui.tui.link import WorkerLink, describe_end
-from kvtui.tui.wire import Batch, Ended, Notice, Ready, Report, RunSettings, Shutdown, Start, read_frame, write_frame
+from kvtui.tui.wire import (
+    Batch,
+    Ended,
+    Loading,
+    Notice,
+    Ready,
+    Report,
+    RunSettings,
+    Shutdown,
+    Start,
+    read_frame,
+    write_frame,
+)
 from kvtui.tui.worker import Inbox, Outbox, Worker
 
 CONFIG = ModelConfig(
@@ -303,3 +315,15 @@ def test_ends_in_words() -> None:
 def test_the_process_imports_no_textual() -> None:
     code = "import sys, kvtui.tui.worker; sys.exit(any(name.split('.')[0] == 'textual' for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_a_model_that_takes_long_to_load_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 0.1, 0.15, 0.35, 0.4])
+    monkeypatch.setattr("kvtui.tui.worker.perf_counter", lambda: next(times))
+    stream = BytesIO()
+    outbox = Outbox(stream)
+    for done in range(1, 4):
+        outbox.loading(done, 3)
+    stream.seek(0)
+    assert [read_frame(stream) for _ in range(2)] == [Loading(1, 3), Loading(3, 3)]
+    assert not stream.read()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from kvtui.core import load
 from kvtui.core.benchmark import BenchResult, benchmark
 from kvtui.tui.cli.options import Whole, model_option
 from kvtui.tui.cli.progress import counting_bar
 from kvtui.tui.cli.streams import write_json
+from kvtui.tui.loading import load_model
 
 
 @click.command("bench", short_help="Cached against uncached on this machine.")
@@ -24,7 +24,7 @@ def bench(model: str | None, repeats: int, as_json: bool) -> None:
       kvtui bench
       kvtui bench --repeats 3 --json
     """
-    decoder = load(model)
+    decoder = load_model(model)
     with counting_bar("rounds") as on_progress:
         result = benchmark(decoder, repeats=repeats, on_progress=on_progress)
     if as_json:

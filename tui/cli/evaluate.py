@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 import numpy as np
 
-from kvtui.core import KvtuiError, load
+from kvtui.core import KvtuiError
 from kvtui.core.evaluation import evaluate
 from kvtui.tui.cli.options import Real, model_option
 from kvtui.tui.cli.progress import counting_bar
 from kvtui.tui.cli.streams import read_text, write, write_json
+from kvtui.tui.loading import load_model
 
 LARGEST_LOSS = 700.0  # nats: its perplexity is still a number
 
@@ -38,7 +39,7 @@ def evaluate_text(textfile: Path, model: str | None, last: float, as_json: bool)
       kvtui eval tinyshakespeare.txt --last 0.1
     """
     text = read_text(textfile)
-    decoder = load(model)
+    decoder = load_model(model)
     ids = np.array(decoder.tokenizer.encode(text))
     with counting_bar("tokens") as on_progress, np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         result = evaluate(decoder, ids, len(ids) - int(len(ids) * last), on_progress)

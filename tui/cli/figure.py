@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kvtui.core import Model, figure_support, figures, generate, load
+from kvtui.core import Model, figure_support, figures, generate
 from kvtui.core.attention_maps import attention_maps, check_index
 from kvtui.core.benchmark import benchmark, machine
 from kvtui.core.errors import KvtuiError
@@ -18,6 +18,7 @@ from kvtui.core.tokenizer import describe_start
 from kvtui.tui.cli.options import Whole, model_option, seed_option
 from kvtui.tui.cli.progress import counting_bar
 from kvtui.tui.cli.streams import note, read_stdin
+from kvtui.tui.loading import load_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,7 +112,7 @@ def attention(
     if rollout and (layer is not None or head is not None):
         raise click.UsageError("--rollout is over all layers and heads: leave out --layer and --head")
     _prepare(out, force)
-    decoder = load(model)
+    decoder = load_model(model)
     for kind, index, size in (("layer", layer, decoder.config.num_layers), ("head", head, decoder.config.num_heads)):
         if index is not None:
             check_index(kind, index, size)
@@ -137,7 +138,7 @@ def growth(prompt: str | None, count: int, seed: int, model: str | None, out: Pa
       kvtui figure growth "ROMEO:" -n 1500 -o past-the-context.svg
     """
     _prepare(out, force)
-    decoder = load(model)
+    decoder = load_model(model)
     run = generate(decoder, _prompt(decoder, prompt), max_new_tokens=count, seed=seed)
     _save(figures.cache_growth(decoder.config, run, decoder.dtype.itemsize), out)
 
@@ -169,7 +170,7 @@ def timing(
     """
     _refuse_idle_options(ctx, prompt, repeats)
     _prepare(out, force)
-    decoder = load(model)
+    decoder = load_model(model)
     if prompt is None:
         with counting_bar("rounds") as on_progress:
             result = benchmark(decoder, repeats=repeats or 9, on_progress=on_progress)

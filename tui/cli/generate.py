@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from kvtui.core import Model, events, generate, load
+from kvtui.core import Model, events, generate
 from kvtui.core.config import parameter_count
 from kvtui.core.event_lines import ModelWords
 from kvtui.core.policies import CachePolicy
@@ -26,6 +26,7 @@ from kvtui.tui.cli.options import (
     sampling_settings,
 )
 from kvtui.tui.cli.streams import StopOnInterrupt, note, read_stdin, write, write_generated, write_json
+from kvtui.tui.loading import load_model
 
 
 @click.command("generate", short_help="Continue a prompt on standard output.")
@@ -62,7 +63,7 @@ def generate_text(
     sampling = sampling_settings(greedy, temperature, top_k, top_p)
     check_policy(policy, no_cache)
     text = read_stdin() if prompt == "-" else prompt
-    decoder = load(model)
+    decoder = load_model(model)
     if not text:
         note(f"the prompt is empty: starting from {describe_start(decoder.tokenizer)}")
     # Weights may be so large that they overflow; the sampler says so, NumPy need not warn as well.

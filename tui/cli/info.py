@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from kvtui.core import Model, load
+from kvtui.core import Model
 from kvtui.core.config import parameter_count
 from kvtui.tui.cli.options import model_option
 from kvtui.tui.cli.streams import one_line, write, write_json
+from kvtui.tui.loading import load_model
 
 
 @click.command("info", short_help="Shapes, parameters, cache bytes, provenance.")
@@ -22,7 +23,7 @@ def info(model: str | None, as_json: bool) -> None:
       kvtui info
       kvtui info --model shakespeare --json
     """
-    values = describe(load(model))
+    values = describe(load_model(model))
     if as_json:
         write_json(values)
         return

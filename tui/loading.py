@@ -1,0 +1,37 @@
+"""Loading a model with a bar on standard error, if it takes long enough to wonder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Timer
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from kvtui.core import Model, load
+
+PATIENCE = 1.0  # seconds without a bar
+
+
+@contextmanager
+def loading_bar() -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (done, total); the bar is shown in a terminal only, and not before a second is over."""
+    console = Console(stderr=True)
+    columns = TextColumn("loading the model"), BarColumn(), TaskProgressColumn()
+    bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    task = bar.add_task("", total=None)
+    patience = Timer(PATIENCE, bar.start)
+    patience.start()
+    try:
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+    finally:
+        patience.cancel()
+        patience.join()
+        bar.stop()
+
+
+def load_model(name: str | None) -> Model:
+    """As :func:`kvtui.core.load`, with the bar."""
+    with loading_bar() as on_progress:
+        return load(name, on_progress=on_progress)
