@@ -31,6 +31,7 @@ from kvtui.tui.cli.options import (
     sampling_options,
     sampling_settings,
 )
+from kvtui.tui.cli.policies import policies
 from kvtui.tui.cli.streams import discard_output, note
 from kvtui.tui.cli.train import train_model
 from kvtui.tui.cli.watch import watch
@@ -154,7 +155,7 @@ def dashboard(
     raise click.exceptions.Exit(status)
 
 
-for command in (generate_text, evaluate_text, train_model, watch, models, bench, figure, info):
+for command in (generate_text, evaluate_text, train_model, watch, models, bench, policies, figure, info):
     cli.add_command(command)
 
 

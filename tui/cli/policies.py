@@ -1,0 +1,130 @@
+"""``kvtui policies``: what each cache policy costs in quality and saves in memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import fields
+from inspect import cleandoc
+from pathlib import Path
+
+import click
+import numpy as np
+
+from kvtui.core import load
+from kvtui.core.benchmark import machine
+from kvtui.core.policies import KINDS, CachePolicy
+from kvtui.core.policy_report import FEWEST_TOKENS, PolicyReport, compare_policies, default_policies, own_text
+from kvtui.tui.cli.options import Policy, Whole, model_option, seed_option
+from kvtui.tui.cli.progress import counting_bar
+from kvtui.tui.cli.streams import read_text, write, write_json
+
+MOST_TOKENS = 10_000_000
+
+
+@click.command("policies", short_help="What each cache policy costs in quality and saves in memory.")
+@click.argument("textfile", type=click.Path(path_type=Path), required=False)
+@model_option
+@click.option(
+    "--policy", "chosen", type=Policy(), multiple=True, metavar="P", help="To compare with full; may be repeated."
+)
+@click.option(
+    "--tokens",
+    type=Whole(FEWEST_TOKENS, MOST_TOKENS),
+    default=2048,
+    show_default=True,
+    help="Of the end of TEXTFILE, which the trainer holds back, or for the model to write.",
+)
+@seed_option(0)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a policy instead of a table.")
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values with a head line.")
+@click.pass_context
+def policies(
+    ctx: click.Context,
+    /,
+    textfile: Path | None,
+    model: str | None,
+    chosen: tuple[CachePolicy, ...],
+    tokens: int,
+    seed: int,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Compare cache policies on the same text: how far their predictions are from those of the full cache, in nats
+    (KL divergence), how often both find the same token likeliest, the loss of the text, and what the cache takes.
+
+    Without a TEXTFILE, the text is what the model itself writes with the full cache.
+
+    \b
+      kvtui policies
+      kvtui policies --policy window:64 --policy sink:4+60
+      kvtui policies notes.txt --policy int4 --json
+    """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other: leave one out")
+    if textfile is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--seed is for the text that the model writes: leave out it or TEXTFILE")
+    text = None if textfile is None else read_text(textfile)
+    decoder = load(model)
+    wanted = list(dict.fromkeys(chosen)) or default_policies(decoder.config)
+    for policy in wanted:
+        policy.check(decoder.config)
+    ids = own_text(decoder, tokens, seed) if text is None else np.array(decoder.tokenizer.encode(text))[-tokens:]
+    with counting_bar("tokens") as on_progress, np.errstate(over="ignore", invalid="ignore"):
+        reports = compare_policies(decoder, ids, wanted, on_progress)
+    if as_json:
+        for report in reports:
+            write_json(report.to_json())
+    elif as_csv:
+        write(_as_csv(reports))
+    else:
+        source = f"text written by the model, seed {seed}" if textfile is None else str(textfile)
+        _print(reports, f"{reports[0].tokens:,} tokens scored · {decoder.name} · {source}")
+
+
+assert policies.help is not None
+policies.help = cleandoc(policies.help) + "\n\n\b\nPolicies:\n" + "".join(f"  {kind.form:<10} {kind.summary}\n" for kind in KINDS)
+
+
+def _as_csv(reports: list[PolicyReport]) -> str:
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    names = [entry.name for entry in fields(PolicyReport)]
+    rows.writerow(names)
+    rows.writerows([getattr(report, name) for name in names] for report in reports)
+    return out.getvalue()
+
+
+def _print(reports: list[PolicyReport], about: str) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column("policy", no_wrap=True)
+    for heading in ("KL mean", "median", "p99", "max", "top 1", "loss", "bytes", "smaller", "ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for report in reports:
+        table.add_row(
+            report.policy,
+            f"{report.kl_mean:.5f}",
+            f"{report.kl_median:.5f}",
+            f"{report.kl_p99:.3f}",
+            f"{report.kl_max:.3f}",
+            f"{report.top1_agreement:.1%}",
+            f"{report.loss:.4f}",
+            f"{report.cache_bytes:,}",
+            f"{report.compression:.1f} ×",
+            f"{report.seconds_per_token * 1e3:.2f}",
+        )
+    notes = (
+        "KL: divergence of the next-token distribution from full's, in nats",
+        "top 1: how often both find the same token likeliest · loss: nats a token",
+        "bytes: of the cache at the end of a window · ms: a decode step, median",
+        about,
+        machine(),
+    )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(Text("\n".join(notes)))
