@@ -121,7 +121,12 @@ class CachePolicy:
 
     def check(self, config: ModelConfig) -> None:
         """Raise KvtuiError, with the reason, if a model of this shape cannot have this policy."""
-        context = config.context_length
+        context, sight = config.context_length, config.sliding_window
+        if sight and self.spec not in ("full", f"window:{sight}"):
+            raise KvtuiError(
+                f"{self.spec} does not go with a model that looks back {sight} positions only: "
+                f"use full or window:{sight}"
+            )
         if isinstance(self.keep, Rolling):
             if config.position != "rotary":
                 raise KvtuiError(

@@ -83,7 +83,9 @@ def policies(
 
 
 assert policies.help is not None
-policies.help = cleandoc(policies.help) + "\n\n\b\nPolicies:\n" + "".join(f"  {kind.form:<10} {kind.summary}\n" for kind in KINDS)
+policies.help = (
+    cleandoc(policies.help) + "\n\n\b\nPolicies:\n" + "".join(f"  {kind.form:<10} {kind.summary}\n" for kind in KINDS)
+)
 
 
 def _as_csv(reports: list[PolicyReport]) -> str:

@@ -14,9 +14,9 @@ from kvtui.core.config import parameter_shapes
 from kvtui.core.policies.quantised import quantise
 
 
-def build(position="rotary", kv_heads=2, context=48, seed=3, dtype=np.float64, layers=2) -> Model:
+def build(position="rotary", kv_heads=2, context=48, seed=3, dtype=np.float64, layers=2, **options) -> Model:
     """A small model with random weights."""
-    config = ModelConfig(13, context, layers, 4, kv_heads, 6, 20, 28, position=position, bias=True)
+    config = ModelConfig(13, context, layers, 4, kv_heads, 6, 20, 28, position=position, bias=True, **options)
     rng = np.random.default_rng(seed)
     parameters = {
         name: (rng.normal(0, 0.4, shape) + name.endswith("gain")).astype(dtype)

@@ -333,6 +333,17 @@ def test_what_a_model_cannot_have_is_refused(policy, model, words):
         model.new_cache(policy)
 
 
+def test_a_model_with_a_window_of_its_own():
+    """Mistral looks back a number of positions: a cache that holds only these gives the same."""
+    model = build(context=48, sliding_window=12)
+    np.testing.assert_allclose(
+        stepped(model, "window:12", IDS[:48], 20), stepped(model, "full", IDS[:48], 20), atol=1e-10
+    )
+    for policy in ("window:8", "sink:2+10", "heavy:4+4", "int8"):
+        with pytest.raises(KvtuiError, match="looks back 12 positions only: use full or window:12"):
+            model.new_cache(policy)
+
+
 def test_every_kind_has_an_example_of_its_form():
     for kind in KINDS:
         assert parse_policy(kind.example).spec == kind.example
