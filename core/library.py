@@ -41,6 +41,11 @@ class LibraryModel:
     problem: str = ""
     bundled: bool = False
 
+    @property
+    def model(self) -> str:
+        """What ``--model`` takes."""
+        return self.name if self.bundled else str(self.path)
+
 
 def hub_folder(environment: Mapping[str, str] = os.environ) -> Path:
     """Where Hugging Face's libraries keep what they have downloaded (huggingface_hub, "Manage the cache")."""

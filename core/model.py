@@ -334,6 +334,14 @@ def bundled_path(name: str) -> Path:
     return _MODELS / f"{name}.safetensors"
 
 
+def _name(path: Path) -> str:
+    """What the screen calls a model: of a snapshot in the Hugging Face cache the repository, not the revision."""
+    if path.is_file():
+        return path.stem
+    repository = path.resolve().parent.parent.name
+    return repository.rsplit("--", 1)[-1] if repository.startswith("models--") else path.resolve().name
+
+
 def load(
     model: str | Path | None = None,
     dtype: Any = np.float32,
@@ -359,6 +367,6 @@ def load(
             raise KvtuiError(
                 f"there is no model {model}: give a file, a folder, or a bundled name ({', '.join(names)})"
             )
-    name = path.resolve().name if path.is_dir() else path.stem
+    name = _name(path)
     found = read_model(path, dtype, on_progress)
     return Model(found.config, found.tokenizer, found.parameters, name, found.training, found.path, found.source)

@@ -57,6 +57,7 @@ DASHBOARD: tuple[Action, ...] = (
     ),
     Action("stop", "s", "s", "Stop", "End this text.", asks=True),
     Action("prompt", "p", "p", "Prompt", "Write another prompt.", "Prompt", asks=True),
+    Action("models", "M", "M", "Model", "Choose another model; the same prompt is written with it.", asks=True),
     Action("theme", "d", "d", "Dark or light", "Switch the theme; the palette has more of them."),
     Action("help", "question_mark,f1", "?", "Help", "Keys, and what each pane shows.", "Help"),
     Action("quit", "q", "q", "Quit", "End the dashboard and the generator process. Also ctrl+q, and ctrl+c.", "Quit"),

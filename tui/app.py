@@ -14,11 +14,14 @@ from textual.containers import Container, Vertical
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Static
 
+from kvtui.core.library import LibraryModel
 from kvtui.tui.actions import ACTIONS, ALWAYS
 from kvtui.tui.help import HelpScreen
+from kvtui.tui.labels import size_words
 from kvtui.tui.link import Link, WorkerLink
 from kvtui.tui.loading import loading_bar
 from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged
+from kvtui.tui.models import ModelsScreen
 from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.prompt import PromptPane
 from kvtui.tui.panes.status import StatusPane
@@ -26,7 +29,7 @@ from kvtui.tui.panes.tabs import TabsPane
 from kvtui.tui.questions import Questions
 from kvtui.tui.session import Session, faster, slower
 from kvtui.tui.settings import DashboardSettings
-from kvtui.tui.stream_link import CACHE_IS_NOT_OURS
+from kvtui.tui.stream_link import CACHE_IS_NOT_OURS, TEXT_IS_NOT_OURS
 from kvtui.tui.terminal import LEAST_HEIGHT, LEAST_WIDTH
 from kvtui.tui.views.stream import StreamView
 from kvtui.tui.views.table import VIEWS
@@ -69,6 +72,7 @@ class KvtuiApp(App[None]):
         self._first_prompt = settings.prompt or ""
         self.questions = Questions(self.session.put_question)
         self._limited_pace = settings.pace or 25.0
+        self._models_dir = settings.models_dir
 
     # Views
 
@@ -166,6 +170,7 @@ class KvtuiApp(App[None]):
         view.show(update, session)
         if update.ready is not None:
             self.prompt.stream = update.ready.stream
+            self.questions.forget()
         for message, severity in update.notices:
             self.notify(message, severity=severity, timeout=NOTICE_SECONDS, markup=False)
         self._show_figures()
@@ -197,7 +202,9 @@ class KvtuiApp(App[None]):
     def _begin(self, started: bool) -> None:
         """Clear the panes for a new text."""
         if not started:
-            if self.session.figures.phase == "dead":
+            if self.session.loading:
+                self.notify(f"Wait: {self.session.loading} is being loaded.", severity="warning", markup=False)
+            elif self.session.figures.phase == "dead":
                 self.session.revive()
             else:
                 self.notify("Write a prompt first: press p.", severity="warning")
@@ -238,6 +245,23 @@ class KvtuiApp(App[None]):
     def action_interrupt(self) -> None:
         """Quit as after Ctrl-C."""
         self.exit(return_code=INTERRUPTED)
+
+    def action_models(self) -> None:
+        """Choose another model."""
+        if self.session.ready.stream:
+            self.notify(TEXT_IS_NOT_OURS, severity="warning")
+        elif not isinstance(self.screen, ModelsScreen):
+            self.push_screen(ModelsScreen(self._models_dir, self.session.model), self._load)
+
+    def _load(self, chosen: LibraryModel | None) -> None:
+        """The reader has chosen a model, or none."""
+        if chosen is None:
+            return
+        if self.session.load(chosen.model, chosen.name):
+            self.notify(f"Loading {chosen.name} ({size_words(chosen.file_bytes)}) …", markup=False)
+            self._show_figures()
+        else:
+            self.notify(f"Wait: {self.session.loading} is still being loaded.", severity="warning", markup=False)
 
     # While it writes
 

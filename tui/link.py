@@ -34,6 +34,10 @@ class Link(Protocol):
         """Start a new process in place of one that is gone."""
         ...
 
+    def load(self, model: str | None) -> None:
+        """Start a process with another model, as ``--model`` says it, in place of this one."""
+        ...
+
     def close(self) -> None:
         """End the process."""
         ...
@@ -51,9 +55,7 @@ class WorkerLink:
     """
 
     def __init__(self, model: str | None = None, command: Sequence[str] | None = None) -> None:
-        # -P: the folder that the reader happens to be in must not offer modules to import.
-        default = [sys.executable, "-P", "-m", "kvtui.tui.worker", *([] if model is None else [model])]
-        self._command = list(command or default)
+        self._command = list(command or worker_command(model))
         self._reports: SimpleQueue[Report] = SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
@@ -71,13 +73,20 @@ class WorkerLink:
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
         )
         self._process = process
-        self._reader = threading.Thread(target=self._read, args=(process, self._errors), name="reports", daemon=True)
+        self._reports = SimpleQueue()  # what the process before has left unread is of no interest any more
+        reading = (process, self._errors, self._reports)
+        self._reader = threading.Thread(target=self._read, args=reading, name="reports", daemon=True)
         self._reader.start()
 
     def restart(self) -> None:
         """Start a new process in place of one that is gone."""
         self.close()
         self.start()
+
+    def load(self, model: str | None) -> None:
+        """Start a process with another model in place of this one, which is ended first: memory may not hold both."""
+        self._command = worker_command(model)
+        self.restart()
 
     def wait_ready(
         self, timeout: float = 120.0, on_progress: Callable[[int, int], None] = lambda done, total: None
@@ -143,20 +152,26 @@ class WorkerLink:
         if self._errors is not None:
             self._errors.close()
 
-    def _read(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+    def _read(self, process: subprocess.Popen[bytes], errors: IO[bytes], reports: SimpleQueue[Report]) -> None:
         """Runs in a thread: hand reports over until the process ends, then say why it did."""
         assert process.stdout is not None
         try:
             while True:
-                self._reports.put(read_frame(process.stdout))  # type: ignore[arg-type]
+                reports.put(read_frame(process.stdout))  # type: ignore[arg-type]
         except (EOFError, OSError, ValueError):
             pass
         except Exception as error:  # a damaged frame: the process is of no use any more
             process.kill()
-            self._reports.put(Ended(f"it sent something unreadable ({error})"))
+            reports.put(Ended(f"it sent something unreadable ({error})"))
             return
         if self._process is process:  # else it ends because close() wants it
-            self._reports.put(Ended(describe_end(process.wait(), _last_line(errors))))
+            reports.put(Ended(describe_end(process.wait(), _last_line(errors))))
+
+
+def worker_command(model: str | None) -> list[str]:
+    """The program of the generator process."""
+    # -P: the folder that the reader happens to be in must not offer modules to import.
+    return [sys.executable, "-P", "-m", "kvtui.tui.worker", *([] if model is None else [model])]
 
 
 def describe_end(status: int, error: str) -> str:

@@ -12,9 +12,9 @@ from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.link import Link
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.timeline import Mark, Timeline
-from kvtui.tui.wire import Batch, Ended, Notice, Ready, Refused, Report, RunSettings, Start
+from kvtui.tui.wire import Batch, Ended, Loading, Notice, Ready, Refused, Report, RunSettings, Start
 
-Phase = Literal["idle", "writing", "paused", "ended", "dead"]
+Phase = Literal["idle", "writing", "paused", "ended", "dead", "loading"]
 Severity = Literal["information", "warning", "error"]
 
 PACES: tuple[float | None, ...] = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, None)
@@ -51,6 +51,7 @@ class Figures:
     cached_positions: int = 0
     cache_bytes: int = 0
     evictions: int = 0
+    loaded: float = 0.0  # share of the model that is being loaded
     heads_off: tuple[tuple[int, int], ...] = ()  # (layer, head) pairs that the text goes on without
 
 
@@ -91,6 +92,21 @@ class Update:
         self.notices.append((message, severity))
 
 
+@dataclass(frozen=True)
+class Switch:
+    """Another model is being loaded.
+
+    Attributes:
+        name: for the reader.
+        model: what ``--model`` would say.
+        before: the name of the model to go back to if it cannot be loaded; None on the way back.
+    """
+
+    name: str
+    model: str | None
+    before: str | None
+
+
 class Session:
     """Follows the runs of one generator process.
 
@@ -113,6 +129,8 @@ class Session:
         self._sampling = settings.sampling
         self._unanswered = 0
         self._alive = True
+        self.model = settings.model  # as --model says it
+        self._loading: Switch | None = None
 
     @property
     def sampling(self) -> SamplingSettings:
@@ -189,6 +207,25 @@ class Session:
         """Start another process after one that would not."""
         self._link.restart()
 
+    @property
+    def loading(self) -> str:
+        """The name of the model that is being loaded, empty if none is."""
+        return self._loading.name if self._loading else ""
+
+    def load(self, model: str | None, name: str) -> bool:
+        """Take another model, and write the same prompt with it; False while one is being loaded already."""
+        if self._loading:
+            return False
+        self._load(Switch(name, model, self.ready.name))
+        return True
+
+    def _load(self, loading: Switch) -> None:
+        """End this process and start one with another model."""
+        self._loading, self._alive, self._unanswered = loading, False, 0
+        self.run += 1  # whatever still comes is of a process that is gone
+        self.figures = replace(self.figures, phase="loading", context=0, cached_positions=0, cache_bytes=0, loaded=0)
+        self._link.load(loading.model)
+
     def _tell(self, command: ask.Command, **changes: object) -> None:
         if self.running:
             self._unanswered += 1
@@ -201,7 +238,10 @@ class Session:
         """Take in all reports that have come, and say what is new to someone who has read as far as ``mark``."""
         update = Update()
         for report in self._link.drain():
+            was_loading = self._loading
             self._take(report, update)
+            if self._loading is not was_loading and self._loading is not None:
+                break  # the rest is of a process that is gone
         news = self.timeline.since(mark)
         update.fresh, update.prefill, update.tokens = news.fresh, news.prefill, news.tokens
         return update
@@ -218,6 +258,12 @@ class Session:
                     self._set_phase("ended")
             case Ready(stream=True):  # another text of a stream, by another model
                 self.ready = update.ready = report
+            case Loading(done, total) if self._loading and total:
+                self.figures = replace(self.figures, loaded=min(done / total, 1.0))
+            case Ready() if self._loading:
+                self._loaded(report, update)
+            case Refused(message) | Ended(message) if self._loading:
+                self._not_loaded(message, update)
             case Ready():
                 self._alive, self.ready, update.ready = True, report, report
                 self._set_phase("idle")
@@ -226,6 +272,27 @@ class Session:
                 update.note(f"The model could not be loaded again: {message}", "error")
             case Ended(reason):
                 self._lost(reason, update)
+
+    def _loaded(self, ready: Ready, update: Update) -> None:
+        """Another model is there: write the same prompt with it."""
+        assert self._loading is not None
+        self.model, self._loading = self._loading.model, None
+        self._alive, self.ready, update.ready = True, ready, ready
+        self._set_phase("idle")
+        update.note(f"{ready.name} is loaded.")
+        if self.prompt is not None:
+            self.start(self.prompt)
+
+    def _not_loaded(self, reason: str, update: Update) -> None:
+        """Back to the model before, but not again and again."""
+        assert self._loading is not None
+        loading, self._loading = self._loading, None
+        if loading.before is None:
+            self._set_phase("dead")
+            update.note(f"{loading.name} could not be loaded again: {reason}. Press r to try once more.", "error")
+        else:
+            update.note(f"{loading.name} could not be loaded: {reason}. Back to {loading.before}.", "error")
+            self._load(Switch(loading.before, self.model, None))
 
     def _lost(self, reason: str, update: Update) -> None:
         """The process has died: start another, but only once in a row."""

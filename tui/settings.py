@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from kvtui.core.sampling import SamplingSettings
 
@@ -19,6 +20,7 @@ class DashboardSettings:
         sampling: how to choose tokens.
         pace: tokens a second, None for unlimited.
         policy: of the cache, as ``--policy`` has it.
+        models_dir: where to look for other models, None for the Hugging Face cache.
     """
 
     prompt: str | None = None
@@ -28,3 +30,4 @@ class DashboardSettings:
     sampling: SamplingSettings = SamplingSettings()  # noqa: RUF009 - frozen
     pace: float | None = 25.0
     policy: str = "full"
+    models_dir: Path | None = None

@@ -140,6 +140,9 @@ class StreamLink:
     def restart(self) -> None:
         """Nothing: there is no process of ours."""
 
+    def load(self, model: str | None) -> None:
+        """Nothing: the model is another program's."""
+
     def close(self) -> None:
         """Read no further."""
         with self._changed:

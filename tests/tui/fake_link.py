@@ -133,6 +133,7 @@ class FakeLink:
     def __init__(self) -> None:
         self.sent: list[Request] = []
         self.restarts = 0
+        self.loads: list[str | None] = []
         self.closed = False
         self.window: tuple[str, ...] = ()  # the newest tokens, as text
         self._reports: list[Report] = []
@@ -176,6 +177,9 @@ class FakeLink:
 
     def restart(self) -> None:
         self.restarts += 1
+
+    def load(self, model: str | None) -> None:
+        self.loads.append(model)
 
     def close(self) -> None:
         self.closed = True

@@ -28,6 +28,7 @@ from kvtui.tui.wire import (
     Loading,
     Notice,
     Ready,
+    Refused,
     Report,
     RunSettings,
     Shutdown,
@@ -269,6 +270,26 @@ def test_a_process_starts_writes_ignores_interrupts_dies_is_replaced_and_leaves_
     assert not alive(second)
     assert not any(isinstance(report, Ended) for report in link.drain())
     link.close()  # twice does no harm
+
+
+def test_another_model_takes_the_place_of_one_that_is_writing(model_file: Path, tiny_model_file: Path) -> None:
+    link = WorkerLink(str(model_file))
+    link.start()
+    try:
+        link.wait_ready()
+        first = link.pid
+        link.send(Start(1, "a", FAST))
+        wait_for(link, lambda report: isinstance(report, Batch))
+        link.load(str(tiny_model_file))
+        ready = link.wait_ready()
+        assert ready.name == "tiny"
+        assert first is not None
+        assert not alive(first)
+        link.load(str(model_file.parent / "none"))
+        reports = [wait_for(link, lambda report: True)]
+        assert isinstance(reports[0], Refused)  # and nothing of the process before
+    finally:
+        link.close()
 
 
 def test_a_process_whose_dashboard_is_gone_ends(model_file: Path) -> None:

@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 from click.shell_completion import shell_complete
@@ -26,6 +27,7 @@ from kvtui.tui.cli.options import (
     Pace,
     check_policy,
     model_option,
+    models_dir_option,
     pace_value,
     policy_option,
     sampling_options,
@@ -118,6 +120,7 @@ def cli() -> None:
 @sampling_options
 @policy_option
 @click.option("--pace", type=Pace(), default=25.0, show_default=True, help="Tokens a second, or 'unlimited'.")
+@models_dir_option("Where the key M looks for other models.")
 def dashboard(
     prompt: tuple[str, ...],
     model: str | None,
@@ -129,6 +132,7 @@ def dashboard(
     top_p: float | None,
     policy: CachePolicy,
     pace: float | str,
+    models_dir: Path | None,
 ) -> None:
     """The dashboard."""
     if len(prompt) > 1:
@@ -150,6 +154,7 @@ def dashboard(
             sampling=sampling,
             policy=policy.spec,
             pace=pace_value(pace),
+            models_dir=models_dir,
         )
     )
     raise click.exceptions.Exit(status)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from kvtui.core.library import LibraryModel, find_models, hub_folder
+from kvtui.tui.cli.options import models_dir_option
 from kvtui.tui.cli.streams import note, write, write_json
 from kvtui.tui.labels import count_words, printable, size_words
 
@@ -15,12 +16,7 @@ _LONGEST_NAME = 40
 
 
 @click.command("models", short_help="What is bundled, and what lies in a folder.")
-@click.option(
-    "--models-dir",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="A folder to search, with what lies below it.  [default: the Hugging Face cache]",
-)
+@models_dir_option("A folder to search, with what lies below it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a model and line.")
 def models(models_dir: Path | None, as_json: bool) -> None:
     """List the bundled models and those found in a folder, without loading them: name, parameters, bytes, kind, path.

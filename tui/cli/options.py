@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -123,6 +124,16 @@ def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str)
 
     names = [CompletionItem(name) for name in bundled_names() if name.startswith(incomplete)]
     return [*names, CompletionItem(incomplete, type="file")]
+
+
+def models_dir_option(words: str) -> Callable[[Command], Command]:
+    """``--models-dir``."""
+    return click.option(
+        "--models-dir",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help=f"{words}  [default: the Hugging Face cache]",
+    )
 
 
 def seed_option(default: int) -> Callable[[Command], Command]:

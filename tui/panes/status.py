@@ -31,10 +31,19 @@ _PHASES = {
     "paused": "‖ paused",
     "ended": "■ ended",
     "dead": "✖ restarting",
+    "loading": "◌ loading",
 }
 _PHASE_WIDTH = max(map(len, _PHASES.values()))
 
 Piece = tuple[str, str]
+
+
+def phase_words(figures: Figures) -> str:
+    """What is being done, always of the same width."""
+    words = _PHASES[figures.phase]
+    if figures.phase == "loading" and figures.loaded:
+        words = f"◌ load {100 * figures.loaded:3.0f} %"
+    return f"{words:{_PHASE_WIDTH}}"
 
 
 def large(word: str) -> tuple[str, str]:
@@ -126,7 +135,7 @@ class StatusPane(Widget):
     def _run(self) -> list[Piece]:
         figures = self._figures
         return [
-            (f"{_PHASES[figures.phase]:{_PHASE_WIDTH}}", "status--name"),
+            (phase_words(figures), "status--name"),
             (f" · {pace_words(figures.pace):9}", ""),
             *([] if self._ready.stream else [(f" · seed {figures.seed}", "")]),
             (f" · {figures.written:7,} tokens written", ""),
@@ -138,7 +147,7 @@ class StatusPane(Widget):
         if self._ready.stream:
             return [*self._run()[:2], (f" · {self._ready.name}", "status--dim"), *self._told()]
         return [
-            (f"{_PHASES[figures.phase]:{_PHASE_WIDTH}}", "status--name"),
+            (phase_words(figures), "status--name"),
             (f" {pace_words(figures.pace):9}", ""),
             *self._without(),
             (f" seed {figures.seed}", ""),

@@ -93,6 +93,9 @@ def test_models_of_the_hugging_face_cache_have_the_names_of_their_repositories(t
     assert list(models) == ["one/llama", "three/words/words", "two/llama (bbbbbbb)", "two/llama (ccccccc)"]
     assert models["one/llama"].file_bytes == blob.stat().st_size
     assert models["one/llama"].parameters == parameter_count(llama_config())
+    if find_spec("tokenizers") is not None:
+        shutil.copy(tmp_path / "blobs" / "tokenizer.json", models["one/llama"].path)
+        assert load(models["one/llama"].path).name == "llama"  # not the revision
 
 
 def test_what_cannot_be_used_is_listed_with_the_reason(shelf: Path) -> None:
