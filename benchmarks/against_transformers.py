@@ -51,7 +51,7 @@ def kvtui_work() -> tuple[str, Work]:
     model = load()
     ids = np.random.default_rng(0).integers(model.config.vocab_size, size=model.config.context_length)
     cache = model.new_cache()
-    model.forward(ids, cache)
+    model.forward(ids, cache, last=True)
     floor = floor_run(model)
 
     def step(context: int) -> None:
@@ -71,7 +71,9 @@ def kvtui_work() -> tuple[str, Work]:
     work: Work = {"floor": lambda: burst(floor, STEPS)}
     for context in CONTEXTS:
         work[f"cached {context}"] = lambda context=context: burst(lambda: step(context), STEPS)
-        work[f"uncached {context}"] = lambda context=context: burst(lambda: model.forward(ids[:context]), WHOLE)
+        work[f"uncached {context}"] = lambda context=context: burst(
+            lambda: model.forward(ids[:context], last=True), WHOLE
+        )
         work[f"interleaved {context}"] = lambda context=context: interleaved(context)
     return machine(), work
 
@@ -104,7 +106,7 @@ def transformers_work() -> tuple[str, Work]:
     for context in CONTEXTS:
         work[f"cached {context}"] = lambda context=context: burst(lambda: step(context), STEPS)
         work[f"uncached {context}"] = lambda context=context: burst(
-            lambda: model(ids[:, :context], use_cache=False), WHOLE
+            lambda: model(ids[:, :context], use_cache=False, logits_to_keep=1), WHOLE
         )
     return (
         f"torch {torch.__version__} ({torch.get_num_threads()} threads), transformers {transformers.__version__}",

@@ -125,7 +125,7 @@ class Follower:
         shared = _common(self._ids, ids[:-1])  # the last one is always run: its residuals are asked for
         self._cache.truncate(shared)
         residuals = ResidualRecord()
-        logits = self.model.forward(ids[shared:], self._cache, record=self._record, residuals=residuals)[-1]
+        logits = self.model.forward(ids[shared:], self._cache, last=True, record=self._record, residuals=residuals)[0]
         self._ids = list(ids)
         return logits, residuals.stacked()
 

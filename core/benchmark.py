@@ -70,7 +70,7 @@ def benchmark(
         raise KvtuiError(f"contexts have to be from 1 to {limit}, and there has to be at least one round")
     ids = np.random.default_rng(0).integers(model.config.vocab_size, size=limit)
     cache = model.new_cache()
-    model.forward(ids, cache)
+    model.forward(ids, cache, last=True)
     cached: dict[int, list[float]] = {context: [] for context in contexts}
     uncached: dict[int, list[float]] = {context: [] for context in contexts}
     floors: list[float] = []
@@ -78,7 +78,7 @@ def benchmark(
     for done in range(-1, repeats):  # round -1 warms up and is not counted
         for context in contexts:
             cached_time = median_time(partial(_cached_step, model, cache, ids, context), 15)
-            uncached_time = median_time(partial(model.forward, ids[:context]), 1)
+            uncached_time = median_time(partial(model.forward, ids[:context], last=True), 1)
             if done >= 0:
                 cached[context].append(cached_time)
                 uncached[context].append(uncached_time)

@@ -14,6 +14,8 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.model import Model
 
+LONGEST_WINDOW = 1024  # tokens: the logits of a window are kept, and a large vocabulary makes them large
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -42,7 +44,7 @@ def evaluate(
     first_scored: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Loss of a text, in windows of the model's whole context that overlap by half.
+    """Loss of a text, in windows of the model's whole context (at most ``LONGEST_WINDOW``) that overlap by half.
 
     Each window scores its last half, so that every token is predicted from at least half a context of the text before
     it, or from all there is of it near the beginning.
@@ -57,7 +59,7 @@ def evaluate(
     Raises:
         KvtuiError: there is nothing to score.
     """
-    context = model.config.context_length
+    context = min(model.config.context_length, LONGEST_WINDOW)
     half = max(1, context // 2)
     first = max(1, first_scored)
     if first >= len(ids):

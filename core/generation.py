@@ -255,7 +255,7 @@ class Generation:
         if self.cache_on and len(missing) == 1 and self.cache.length:
             return self.model.decode(missing[0], self.cache, record=self.record, stopwatch=self._stopwatch)
         cache = self.cache if self.cache_on else None
-        return self.model.forward(missing, cache, record=self.record, stopwatch=self._stopwatch)[-1]
+        return self.model.forward(missing, cache, last=True, record=self.record, stopwatch=self._stopwatch)[0]
 
     def _next_token(self, given: int | None) -> events.Token:
         started = perf_counter_ns()
@@ -370,7 +370,7 @@ class Generation:
 
     def _compare(self) -> dict[str, Any]:
         """The newest prediction against one without the cache, as fields of a token."""
-        expected = self.model.forward(self.window)[-1]
+        expected = self.model.forward(self.window, last=True)[0]
         error = float(np.abs(expected - self.logits).max())
         return {"max_logit_error": error, "argmax_agrees": bool(expected.argmax() == self.logits.argmax())}
 

@@ -59,7 +59,7 @@ def measure_parts(model: Model, ids: Sequence[int], seconds: float = 0.5) -> Bre
         Sampler(SamplingSettings(), 0),
         Stopwatch(),
     )
-    logits = model.forward(ids[:-1], cache)[-1].copy() if len(ids) > 1 else np.zeros(model.config.vocab_size)
+    logits = model.forward(ids[:-1], cache, last=True)[0] if len(ids) > 1 else np.zeros(model.config.vocab_size)
 
     def run(cached: bool) -> Parts:
         stopwatch.start()
@@ -69,7 +69,7 @@ def measure_parts(model: Model, ids: Sequence[int], seconds: float = 0.5) -> Bre
             cache.truncate(len(ids) - 1)
             model.decode(ids[-1], cache, stopwatch=stopwatch)
         else:
-            model.forward(ids, stopwatch=stopwatch)
+            model.forward(ids, last=True, stopwatch=stopwatch)
         return stopwatch.parts()
 
     runs: tuple[list[Parts], list[Parts]] = ([], [])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from kvtui.core import layers
 from kvtui.core.cache import KVCache
+from kvtui.core.checkpoint import Checkpoint
 from kvtui.core.config import ModelConfig, parameter_count, parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.formats import read_model
@@ -29,6 +31,7 @@ Head = tuple[int, int]  # layer and head, both counted from 0
 
 BUNDLED = "shakespeare"
 LARGEST_STEP = 1 << 25  # parameters; 134 MB as float32
+MOST_POSITIONS = 4096  # of a model that has more: the memory for all of them is asked for at once
 _MODELS = Path(__file__).parent / "models"
 
 
@@ -101,6 +104,7 @@ class Model:
         ids: Sequence[int] | IntArray,
         cache: KVCache | None = None,
         *,
+        last: bool = False,
         record: AttentionRecord | None = None,
         residuals: ResidualRecord | None = None,
         stopwatch: Stopwatch | None = None,
@@ -114,12 +118,14 @@ class Model:
         Args:
             ids: (T,) at least one.
             cache: where to read earlier keys and values, and to store the new ones.
+            last: whether only the logits of the last position are wanted: with a large vocabulary those of a long text
+                take much time and memory, and writing on needs no others.
             record: where to note queries and keys for :meth:`AttentionRecord.weights`.
             residuals: where to note the residual of the newest position, for the logit lens.
             stopwatch: where to note the time of each part.
 
         Returns:
-            (T, V).
+            (T, V), or (1, V) if ``last``.
 
         Raises:
             KvtuiError: no ids, an id outside the vocabulary, or more positions than the context or the cache holds.
@@ -132,24 +138,26 @@ class Model:
                 "drop the oldest, or reset the cache"
             )
         if cache is None:
-            return self._pass(ids, None, record, residuals, stopwatch)
+            return self._pass(ids, None, last, record, residuals, stopwatch)
         cache.check_room(len(ids))
         logits, done = [], 0
         while done < len(ids):
             end = done + cache.at_once(len(ids) - done)
-            logits.append(self._pass(ids[done:end], cache, record, residuals if end == len(ids) else None, stopwatch))
+            newest = residuals if end == len(ids) else None
+            logits.append(self._pass(ids[done:end], cache, last, record, newest, stopwatch))
             done = end
-        return logits[0] if len(logits) == 1 else np.concatenate(logits)
+        return logits[-1] if last or len(logits) == 1 else np.concatenate(logits)
 
     def _pass(
         self,
         ids: IntArray,
         cache: KVCache | None,
+        last: bool,
         record: AttentionRecord | None,
         residuals: ResidualRecord | None,
         stopwatch: Stopwatch | None,
     ) -> Array:
-        """All layers over new positions at once. (T,) -> (T, V)."""
+        """All layers over new positions at once. (T,) -> (T, V), or (1, V) if ``last``."""
         start = 0
         if cache is not None:
             start = cache.length
@@ -170,7 +178,7 @@ class Model:
                 stopwatch.mark("mlp")
         if cache is not None:
             cache.advance(len(ids))
-        logits = self.unembed(x)  # (T, V)
+        logits = self.unembed(x[-1:] if last else x)  # (T, V) or (1, V)
         if stopwatch:
             stopwatch.mark("output")
         return logits
@@ -346,6 +354,7 @@ def load(
     model: str | Path | None = None,
     dtype: Any = np.float32,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    context: int | None = None,
 ) -> Model:
     """A model, ready to run.
 
@@ -354,6 +363,8 @@ def load(
             the bundled one.
         dtype: float32, or float64 for tests.
         on_progress: called with (parts done, parts in all).
+        context: positions to use at most, as cache and attention record are made for all of them; None for
+            ``MOST_POSITIONS``.
 
     Raises:
         KvtuiError: there is no such model, its file is damaged, or it has a feature that is not implemented.
@@ -368,5 +379,17 @@ def load(
                 f"there is no model {model}: give a file, a folder, or a bundled name ({', '.join(names)})"
             )
     name = _name(path)
-    found = read_model(path, dtype, on_progress)
+    found = _shortened(read_model(path, dtype, on_progress), MOST_POSITIONS if context is None else context)
     return Model(found.config, found.tokenizer, found.parameters, name, found.training, found.path, found.source)
+
+
+def _shortened(found: Checkpoint, positions: int) -> Checkpoint:
+    """The same model with at most so many positions: what it computes for them stays the same."""
+    own = found.config.context_length
+    if own <= positions:
+        return found
+    config, parameters = replace(found.config, context_length=positions), dict(found.parameters)
+    if config.position == "learned":
+        parameters["position_embedding"] = parameters["position_embedding"][:positions]
+    source = f"{found.source}; {positions:,} of its {own:,} positions are used"
+    return replace(found, config=config, parameters=parameters, source=source)

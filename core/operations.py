@@ -20,7 +20,7 @@ class MultiplyAdds:
         projections: query, key, value and output projections of all layers.
         attention: scores and weighted values of all layers: the only part that grows with the context.
         mlp: of all layers.
-        logits: the output projection.
+        logits: the output projection of the last position: writing on needs no other.
     """
 
     projections: int
@@ -107,5 +107,5 @@ def multiply_adds(config: ModelConfig, new: int, seen: int, block: int = QUERY_B
         projections=config.num_layers * new * projections,
         attention=config.num_layers * 2 * config.query_dim * pairs,
         mlp=config.num_layers * new * mlp,
-        logits=new * config.embed_dim * config.vocab_size,
+        logits=config.embed_dim * config.vocab_size,
     )

@@ -31,6 +31,14 @@ def test_loss_is_the_mean_over_windows_with_half_a_context(length, first):
     assert seen[-1] == (length - start, length - start)
 
 
+def test_windows_are_no_longer_than_memory_allows(monkeypatch):
+    model, ids = build(), np.random.default_rng(0).integers(13, size=60)
+    monkeypatch.setattr("kvtui.core.evaluation.LONGEST_WINDOW", 10)
+    result = evaluate(model, ids)
+    assert result.method.startswith("windows of 10 tokens, each scoring its last 5,")
+    assert result.tokens == 59
+
+
 @pytest.mark.parametrize(("length", "first"), [(0, 0), (1, 0), (5, 5)])
 def test_nothing_to_score_is_refused(length, first):
     with pytest.raises(KvtuiError, match="nothing to score"):

@@ -202,6 +202,15 @@ def test_a_large_model_decodes_without_a_second_copy_of_its_weights(monkeypatch)
     assert caches[1].length == 3
 
 
+def test_only_the_logits_of_the_last_position():
+    model = build()
+    ids = [1, 5, 2, 12]
+    for cache in (None, model.new_cache()):
+        logits = model.forward(ids, cache, last=True)
+        assert logits.shape == (1, 13)
+        np.testing.assert_allclose(logits, model.forward(ids)[-1:], rtol=0, atol=1e-12)
+
+
 def test_a_later_token_changes_no_earlier_logit():
     model = build()
     first, second = model.forward([1, 2, 3, 4]), model.forward([1, 2, 3, 9])

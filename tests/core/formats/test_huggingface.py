@@ -154,11 +154,21 @@ def test_llama3_scaling_becomes_divisors(tmp_path):
     assert divisors[-1] == pytest.approx(8.0)
 
 
-def test_a_context_beyond_what_there_can_be_is_cut(tmp_path):
+def test_of_a_long_context_only_so_many_positions_are_used(tmp_path):
     config = llama_config()
     values = LLAMA | {"max_position_embeddings": 1_010_000}
     folder = write_folder(tmp_path / "m", values, llama_tensors(config, random_parameters(config)))
-    assert load(folder).config.context_length == 1 << 17
+    model = load(folder)
+    assert model.config.context_length == 4096
+    assert model.source.endswith("; 4,096 of its 131,072 positions are used")
+    assert load(folder, context=7000).config.context_length == 7000
+    assert load(folder, context=10).forward([1, 2, 3]) == pytest.approx(model.forward([1, 2, 3]))
+
+
+def test_learned_positions_are_cut_too(tmp_path):
+    _, parameters, tensors = gpt2("", True)
+    model = load(write_folder(tmp_path / "m", GPT2, tensors), context=10)
+    check(model, parameters | {"position_embedding": parameters["position_embedding"][:10]})
 
 
 # --- text ---
