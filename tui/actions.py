@@ -50,6 +50,13 @@ RUNNING: tuple[Action, ...] = (
     Action("faster", "plus,equals_sign", "+", "Faster", "The next higher pace, at last unlimited.", "Pace"),
     Action("unlimited", "u", "u", "Unlimited pace", "As fast as the model goes; again: back to the pace before."),
 )
+# Not while typing, nor behind another screen; everywhere else no pane takes these keys away.
+PAST: tuple[Action, ...] = (
+    Action("earlier", "left", "←", "Earlier token", "Look at the token before: all panes show its moment.", "-"),
+    Action("later", "right", "→", "Later token", "Look at the token after; after the newest, follow again.", "Token"),
+    Action("first_token", "home", "Home", "First token", "Look at the first token that is kept.", "-"),
+    Action("live", "end", "End", "Follow again", "Back to the newest token, and to the end of the text.", "Follow"),
+)
 DASHBOARD: tuple[Action, ...] = (
     Action("restart", "r", "r", "Restart", "Write the same prompt again with the same seed: the same text.", "Restart"),
     Action(
@@ -62,7 +69,7 @@ DASHBOARD: tuple[Action, ...] = (
     Action("help", "question_mark,f1", "?", "Help", "Keys, and what each pane shows.", "Help"),
     Action("quit", "q", "q", "Quit", "End the dashboard and the generator process. Also ctrl+q, and ctrl+c.", "Quit"),
 )
-ACTIONS: tuple[Action, ...] = (*RUNNING, *DASHBOARD)
+ACTIONS: tuple[Action, ...] = (*RUNNING, *PAST, *DASHBOARD)
 
 # Keys that work in the prompt as well.
 ALWAYS: tuple[tuple[str, str, str], ...] = (

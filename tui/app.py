@@ -12,20 +12,20 @@ from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Static
+from textual.widgets import ContentSwitcher, Input, Static
 
 from kvtui.core.library import LibraryModel
-from kvtui.tui.actions import ACTIONS, ALWAYS
+from kvtui.tui.actions import ACTIONS, ALWAYS, PAST
 from kvtui.tui.help import HelpScreen
 from kvtui.tui.labels import size_words
 from kvtui.tui.link import Link, WorkerLink
 from kvtui.tui.loading import loading_bar
-from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged
+from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged, TokenPicked
 from kvtui.tui.models import ModelsScreen
 from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.prompt import PromptPane
 from kvtui.tui.panes.status import StatusPane
-from kvtui.tui.panes.tabs import TabsPane
+from kvtui.tui.panes.tabs import TabsPane, cursor_words
 from kvtui.tui.questions import Questions
 from kvtui.tui.session import Session, faster, slower
 from kvtui.tui.settings import DashboardSettings
@@ -57,7 +57,7 @@ class KvtuiApp(App[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall"), (50, "-very-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(action.keys, action.name, action.title, show=False) for action in ACTIONS),
+        *(Binding(action.keys, action.name, action.title, show=False, priority=action in PAST) for action in ACTIONS),
         *(Binding(str(number + 1), f"view({number})", view.TITLE, show=False) for number, view in enumerate(VIEWS)),
         *(
             Binding(action.keys, f"in_view('{action.first_key}')", action.title, show=False)
@@ -184,6 +184,10 @@ class KvtuiApp(App[None]):
         keys.paused = session.figures.phase == "paused"
         keys.stream = session.ready.stream
         keys.typing = self._main.focused is self.prompt.input
+        keys.looking_back = session.cursor is not None
+        gone = session.cursor is not None and session.cursor < session.window_start
+        self._main.query_one(TabsPane).words = cursor_words(session.looking, session.figures.written, gone)
+        self._main.set_class(session.cursor is not None and not keys.typing, "-past")
 
     def _ask(self, news: bool) -> None:
         """Ask for what the visible view shows, when it is its turn."""
@@ -306,6 +310,42 @@ class KvtuiApp(App[None]):
         self._limited_pace = pace or self.session.figures.pace or self._limited_pace
         self.session.set_pace(pace)
         self._show_figures()
+
+    # What is looked at
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys of the past go through every pane, but not through a text field or another screen."""
+        if any(action == past.name for past in PAST):
+            return len(self.screen_stack) == 1 and not isinstance(self.focused, Input)
+        return True
+
+    def action_earlier(self) -> None:
+        """One token back."""
+        self._move_cursor(-1)
+
+    def action_later(self) -> None:
+        """One token on."""
+        self._move_cursor(1)
+
+    def _move_cursor(self, tokens: int) -> None:
+        self.session.move_cursor(tokens)
+        self._tick()
+
+    def action_first_token(self) -> None:
+        """The oldest token that is kept."""
+        self.session.look_at(0)
+        self._tick()
+
+    def action_live(self) -> None:
+        """The newest token."""
+        self.session.look_at(None)
+        self._tick()
+        self.view.follow()
+
+    @on(TokenPicked)
+    def _token_picked(self, message: TokenPicked) -> None:
+        self.session.look_at(message.position)
+        self._tick()
 
     # The rest
 

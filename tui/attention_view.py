@@ -52,6 +52,7 @@ class View:
     first: int | None = None
     event: Attention | None = None
     stream: bool = False
+    words: tuple[str, ...] = EMPTY  # in place of weights
 
     @property
     def tall(self) -> bool:
@@ -140,7 +141,7 @@ def draw(view: View) -> Drawing:
     _draw_tabs(view, drawing)
     event = view.event
     if event is None:
-        drawing.lines += [[(text, "attention--hint")] for text in EMPTY]
+        drawing.lines += [[(text, "attention--hint")] for text in view.words]
         return drawing
     grids = _grids(view, event)
     if not grids:

@@ -33,3 +33,10 @@ class HeadChosen(Message):
     """The reader clicked on a head: (layer, head), both counted from 0."""
 
     head: tuple[int, int]
+
+
+@dataclass
+class TokenPicked(Message):
+    """The reader clicked on a token of the text, ``position`` being its place in the whole of it: look at it."""
+
+    position: int

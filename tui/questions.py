@@ -28,6 +28,8 @@ class _Asked:
 class Questions:
     """One question of each kind is under way at a time; it is asked again when there is news or it has changed.
 
+    A question with a ``position`` is about the past, and of that there is no news.
+
     Args:
         send: passes a question on.
         clock: seconds, for tests.
@@ -54,7 +56,8 @@ class Questions:
             return False
         changed = question != asked.question
         lost = asked.waiting and now - asked.at >= PATIENCE
-        return changed or lost or (asked.due and not asked.waiting and now - asked.at >= asked.rest)
+        rested = asked.due and not asked.waiting and now - asked.at >= asked.rest
+        return changed or lost or (rested and getattr(question, "position", None) is None)
 
     def take(self, answers: Iterable[Event]) -> None:
         """These answers have come."""

@@ -112,6 +112,11 @@ class Session:
 
     What the reader has asked for is shown at once, and corrected by the process's answers when all have come.
 
+    Attributes:
+        cursor: place in the whole text of the token that the reader looks at; None follows the newest.
+        timeline: the tokens of the text.
+        figures: the state at the live end.
+
     Args:
         link: the process.
         ready: its model.
@@ -124,6 +129,7 @@ class Session:
         self.run = 0
         self.figures = Figures(cache=settings.cache, seed=settings.seed, pace=settings.pace)
         self.timeline = Timeline()
+        self.cursor: int | None = None
         self._link = link
         self.policy = settings.policy
         self._sampling = settings.sampling
@@ -152,6 +158,7 @@ class Session:
         self.run += 1
         self._unanswered = 0
         self.timeline.start()
+        self.cursor = None
         now = self.figures
         self.figures = Figures("writing", now.cache, now.seed if seed is None else seed, now.pace)
         settings = RunSettings(now.cache, self.figures.seed, self._sampling, self.figures.pace, policy=self.policy)
@@ -232,6 +239,48 @@ class Session:
             self._link.send(command)
         self.figures = replace(self.figures, **changes)  # type: ignore[arg-type]
 
+    # What the reader looks at
+
+    @property
+    def looking(self) -> Token | None:
+        """The token at the cursor; None at the live end."""
+        return None if self.cursor is None else self.timeline.at(self.cursor)
+
+    @property
+    def shown(self) -> Figures:
+        """The figures at the cursor."""
+        token = self.looking
+        if token is None:
+            return self.figures
+        return replace(
+            self.figures,
+            cache=token.cache,
+            written=token.step + 1,
+            context=token.context,
+            cached_positions=token.cached_positions,
+            cache_bytes=token.cache_bytes,
+        )
+
+    @property
+    def window_start(self) -> int:
+        """Place in the whole text of the oldest token that the model can still see."""
+        last = self.timeline.tokens[-1] if self.timeline.tokens else None
+        return 0 if last is None or self.ready.stream else last.position - last.context + 1
+
+    def look_at(self, position: int | None) -> None:
+        """Move the cursor to the nearest token that is kept; None, or the newest, is the live end."""
+        tokens = self.timeline.tokens
+        if position is None or not tokens or position >= tokens[-1].position:
+            self.cursor = None
+        else:
+            self.cursor = self.timeline.nearest(position)
+
+    def move_cursor(self, tokens: int) -> None:
+        """So many tokens on, or back if negative."""
+        if self.timeline.tokens:
+            here = self.timeline.tokens[-1].position if self.cursor is None else self.cursor
+            self.look_at(here + tokens)
+
     # What the process tells
 
     def collect(self, mark: Mark) -> Update:
@@ -242,6 +291,8 @@ class Session:
             self._take(report, update)
             if self._loading is not was_loading and self._loading is not None:
                 break  # the rest is of a process that is gone
+        if self.cursor is not None and self.looking is None and self.timeline.tokens:  # let go meanwhile
+            self.cursor = self.timeline.nearest(self.cursor)
         news = self.timeline.since(mark)
         update.fresh, update.prefill, update.tokens = news.fresh, news.prefill, news.tokens
         return update
@@ -313,6 +364,7 @@ class Session:
             case Prefill():
                 if self.timeline.prefill is not None:  # a stream may hold several texts
                     self.timeline.start()
+                    self.cursor = None
                 self.timeline.prefill = event
                 self.figures = replace(
                     self.figures,

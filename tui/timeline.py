@@ -62,6 +62,15 @@ class Timeline:
         """The end."""
         return Mark(self.text, self.first + len(self.tokens), self.prefill is not None)
 
+    def at(self, position: int) -> Token | None:
+        """The token at a place of the whole text, if it is kept; the prompt's are not."""
+        number = position - self.tokens[0].position if self.tokens else -1
+        return self.tokens[number] if 0 <= number < len(self.tokens) else None
+
+    def nearest(self, position: int) -> int:
+        """The place of the token that is kept nearest to this place; there has to be one."""
+        return min(max(position, self.tokens[0].position), self.tokens[-1].position)
+
     def since(self, mark: Mark) -> News:
         """What has come after a mark."""
         if mark.text != self.text or mark.count < self.first:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kvtui.core.events import Token
+from kvtui.tui.timeline import LIMIT
 
 BIN = 64  # positions of context that count as the same length when cached and uncached are compared
 RECENT = 128  # tokens that the figures are made of
@@ -71,18 +72,23 @@ class Columns:
         kinds: (columns,) :class:`Kind`: refill if there is one in the column, else that of the newest token.
         computed: (columns,) positions that were run for a refill, else 1.
         moved: (columns,) whether a refill followed a cached token: then the window moved. Otherwise the cache came on.
+        first: number of the first column; column n holds the tokens from n times those of a column on.
     """
 
     milliseconds: Floats
     kinds: Integers
     computed: Integers
     moved: npt.NDArray[np.bool_]
+    first: int = 0
+
+
+NO_COLUMNS = Columns(np.zeros(0), np.zeros(0, np.int64), np.ones(0, np.int64), np.zeros(0, bool))
 
 
 class TimingHistory:
     """The newest ``capacity`` tokens, and medians by context length."""
 
-    def __init__(self, capacity: int = 4096) -> None:
+    def __init__(self, capacity: int = LIMIT) -> None:
         self.capacity = capacity
         self.clear()
 
@@ -175,37 +181,41 @@ class TimingHistory:
             return None
         return Comparison(cached, uncached, max(1, nearest * BIN), nearest * BIN + BIN - 1, nearest == here)
 
-    def columns(self, width: int, tokens_per_column: int) -> Columns:
-        """The newest tokens as at most ``width`` columns.
+    def columns(self, width: int, tokens_per_column: int, end: int | None = None) -> Columns:
+        """The tokens before number ``end``, the newest if None, as at most ``width`` columns.
 
         Columns begin at multiples of ``tokens_per_column``, so that a token stays with its neighbours as new ones come.
         """
         per = tokens_per_column
         oldest = self.total - len(self)
-        first = max((self.total - 1) // per - width + 1, oldest // per) if self.total else 0
+        end = self.total if end is None else min(end, self.total)
+        if end <= oldest:
+            return NO_COLUMNS
+        first = max((end - 1) // per - width + 1, oldest // per)
         start = max(first * per, oldest)
         before = start - first * per  # tokens of the first column that are forgotten already
-        count = (self.total - 1) // per - first + 1 if self.total else 0
-        used = slice(start - oldest, None)
+        count = (end - 1) // per - first + 1
+        used = slice(start - oldest, end - oldest)
         milliseconds = np.full(count * per, np.inf)
         kinds = np.full(count * per, -1, dtype=np.int64)
         computed = np.ones(count * per, dtype=np.int64)
         moved = np.zeros(count * per, dtype=bool)
-        filled = slice(before, before + self.total - start)
+        filled = slice(before, before + end - start)
         milliseconds[filled] = self.milliseconds[used]
         kinds[filled] = self.kinds[used]
-        computed[filled] = self._computed[self._end - (self.total - start) : self._end]
+        computed[filled] = self._computed[self._end - len(self) : self._end][used]
         previous = np.concatenate(([-1], self.kinds))[:-1]
         moved[filled] = ((self.kinds == Kind.REFILL) & (previous == Kind.CACHED))[used]
         shape = (count, per)
-        return _merge(milliseconds.reshape(shape), kinds.reshape(shape), computed.reshape(shape), moved.reshape(shape))
+        arrays = (milliseconds.reshape(shape), kinds.reshape(shape), computed.reshape(shape), moved.reshape(shape))
+        return _merge(*arrays, first=first)
 
 
-def _merge(milliseconds: Floats, kinds: Integers, computed: Integers, moved: npt.NDArray[np.bool_]) -> Columns:
+def _merge(
+    milliseconds: Floats, kinds: Integers, computed: Integers, moved: npt.NDArray[np.bool_], first: int
+) -> Columns:
     """Columns of (columns, tokens per column) arrays, in which a missing token has kind -1."""
     count, per = kinds.shape
-    if not count:
-        return Columns(np.zeros(0), np.zeros(0, np.int64), np.ones(0, np.int64), np.zeros(0, bool))
     rows = np.arange(count)
     newest = per - 1 - np.argmax(kinds[:, ::-1] >= 0, axis=1)
     refilled = kinds == Kind.REFILL
@@ -215,4 +225,4 @@ def _merge(milliseconds: Floats, kinds: Integers, computed: Integers, moved: npt
     number = of_kind.sum(axis=1)
     place = np.where(kind == Kind.REFILL, number - 1, (number - 1) // 2)
     ran = np.where(refilled, computed, 1).max(axis=1)
-    return Columns(ordered[rows, place], kind, ran, np.logical_or.reduce(moved, axis=1))
+    return Columns(ordered[rows, place], kind, ran, np.logical_or.reduce(moved, axis=1), first)

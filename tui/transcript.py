@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import lru_cache
 
 from rich.cells import cell_len
@@ -29,7 +30,7 @@ class Transcript:
 
     Attributes:
         lines: start and end of each line as places in the text kept; a newline belongs to no line.
-        dropped: lines that have been let go since the last :meth:`take_dropped`.
+        let_go: characters that have been let go.
     """
 
     def __init__(self, width: int = 80) -> None:
@@ -38,6 +39,7 @@ class Transcript:
         self._characters: list[str] = []
         self._marks = (bytearray(), bytearray())
         self._dropped = 0
+        self.let_go = 0
 
     def __len__(self) -> int:
         return len(self._characters)
@@ -53,7 +55,7 @@ class Transcript:
         for marks in self._marks:
             marks.clear()
         self.lines = [(0, 0)]
-        self._dropped = 0
+        self._dropped = self.let_go = 0
 
     def resize(self, width: int) -> None:
         """Wrap everything to another width."""
@@ -79,17 +81,36 @@ class Transcript:
         dropped, self._dropped = self._dropped, 0
         return dropped
 
-    def line(self, number: int, colouring: int) -> list[tuple[str, int]]:
-        """Pieces of a line with the mark that all their characters share."""
+    def line(self, number: int, colouring: int, cuts: tuple[int, ...] = ()) -> list[tuple[str, int, int]]:
+        """Pieces of a line with the mark that all their characters share, and the place of the first in the text.
+
+        No piece goes across one of the ``cuts``, places in the text kept.
+        """
         start, end = self.lines[number]
         marks = self._marks[colouring]
-        pieces: list[tuple[str, int]] = []
+        pieces: list[tuple[str, int, int]] = []
         first = start
         for place in range(start, end):
-            if place + 1 == end or marks[place + 1] != marks[first]:
-                pieces.append(("".join(self._characters[first : place + 1]), marks[first]))
+            if place + 1 == end or marks[place + 1] != marks[first] or place + 1 in cuts:
+                pieces.append(("".join(self._characters[first : place + 1]), marks[first], first))
                 first = place + 1
         return pieces
+
+    def place_at(self, x: int, y: int) -> int | None:
+        """The place of the character in cell x of line y; None where there is none."""
+        if not 0 <= y < len(self.lines):
+            return None
+        place, end = self.lines[y]
+        while place < end and x >= 0:
+            x -= _width(self._characters[place])
+            if x < 0:
+                return place
+            place += 1
+        return None
+
+    def line_of(self, place: int) -> int:
+        """The line that holds the character at a place."""
+        return max(bisect_right(self.lines, place, key=lambda line: line[0]) - 1, 0)
 
     def _let_go(self) -> None:
         """Drop whole lines from the front."""
@@ -97,6 +118,7 @@ class Transcript:
         count = next((number for number, (start, _) in enumerate(self.lines) if start >= excess), len(self.lines) - 1)
         start = self.lines[count][0]
         del self._characters[:start]
+        self.let_go += start
         for marks in self._marks:
             del marks[:start]
         self._dropped += count

@@ -36,13 +36,21 @@ CONFIG = ModelConfig(
 READY = Ready("small", CONFIG, 12_345, CONFIG.cache_bytes_per_token())
 
 
-def token(step: int, text: str = "a", *, cache: bool = True, seconds: float = 0.001, logprob: float = -0.5) -> Token:
-    """A token as the loop would tell of it."""
-    context = step + 7
+def token(
+    step: int,
+    text: str = "a",
+    *,
+    cache: bool = True,
+    seconds: float = 0.001,
+    logprob: float = -0.5,
+    context: int | None = None,
+) -> Token:
+    """A token as the loop would tell of it, after a prompt of six."""
+    context = step + 7 if context is None else context
     kept = context if cache else 0
     return Token(
         step=step,
-        position=context - 1,
+        position=step + 6,
         id=1,
         text=text,
         logprob=logprob,
@@ -57,7 +65,7 @@ def token(step: int, text: str = "a", *, cache: bool = True, seconds: float = 0.
 
 def attention(link: FakeLink, question: ShowAttention) -> Attention:
     """Half of a row's weight on the newest key, the other half on the one before."""
-    keys = link.window
+    keys = link.window if question.position is None else link.window[: question.position + 1]
     heads = tuple(range(CONFIG.num_heads)) if question.heads is None else question.heads
     first, last, _ = slice(question.first_row, question.last_row).indices(len(keys))
     weights = np.zeros((len(heads), last - first, last), np.float32)

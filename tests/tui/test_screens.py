@@ -83,6 +83,13 @@ async def cache_read_bars_and_models(it: Bench) -> None:
 
 
 @screen
+async def watch_looking_back(it: Bench) -> None:
+    write(it, TEXT[:20])
+    await it.until(lambda: it.app.session.figures.written == 20)
+    await it.press(*["left"] * 8)
+
+
+@screen
 async def help_of_watch(it: Bench) -> None:
     await it.press("question_mark")
 

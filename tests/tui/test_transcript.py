@@ -12,7 +12,7 @@ from kvtui.tui.transcript import LIMIT, PROMPT, Transcript
 
 
 def lines(transcript: Transcript) -> list[str]:
-    return ["".join(piece for piece, _ in transcript.line(number, 0)) for number in range(len(transcript.lines))]
+    return ["".join(piece for piece, _, _ in transcript.line(number, 0)) for number in range(len(transcript.lines))]
 
 
 def filled(text: str, width: int) -> Transcript:
@@ -46,8 +46,9 @@ def test_marks_split_a_line_into_pieces() -> None:
     transcript.append("cd", 1, 3)
     transcript.append("e", 2, 3)
     transcript.wrap()
-    assert transcript.line(0, 0) == [("ab", PROMPT), ("cd", 1), ("e", 2)]
-    assert transcript.line(0, 1) == [("ab", PROMPT), ("cde", 3)]
+    assert transcript.line(0, 0) == [("ab", PROMPT, 0), ("cd", 1, 2), ("e", 2, 4)]
+    assert transcript.line(0, 1) == [("ab", PROMPT, 0), ("cde", 3, 2)]
+    assert transcript.line(0, 1, (3, 4)) == [("ab", PROMPT, 0), ("c", 3, 2), ("d", 3, 3), ("e", 3, 4)]
 
 
 def test_memory_is_bounded_and_dropped_lines_are_counted() -> None:

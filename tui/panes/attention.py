@@ -17,7 +17,7 @@ from textual.widget import Widget
 from kvtui.core.commands import ShowAttention
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Attention
-from kvtui.tui.attention_view import INTENSITY, MODES, Drawing, Line, Mode, View, draw, key_range, pointed, title
+from kvtui.tui.attention_view import EMPTY, INTENSITY, MODES, Drawing, Line, Mode, View, draw, key_range, pointed, title
 from kvtui.tui.grid import RAMPS
 from kvtui.tui.messages import QuestionChanged
 
@@ -37,10 +37,10 @@ class AttentionPane(Widget, can_focus=True):
         "attention--hint",
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "scroll_keys(-1)", "Older keys", show=False),
-        Binding("right", "scroll_keys(1)", "Newer keys", show=False),
-        Binding("home", "oldest_keys", "Oldest keys", show=False),
-        Binding("end", "newest_keys", "Newest keys", show=False),
+        Binding("shift+left", "scroll_keys(-1)", "Older keys", show=False),
+        Binding("shift+right", "scroll_keys(1)", "Newer keys", show=False),
+        Binding("shift+home", "oldest_keys", "Oldest keys", show=False),
+        Binding("shift+end", "newest_keys", "Newest keys", show=False),
         Binding("up", "page(-1)", "Previous layer", show=False),
         Binding("down", "page(1)", "Next layer", show=False),
     ]
@@ -57,6 +57,7 @@ class AttentionPane(Widget, can_focus=True):
         self._event: Attention | None = None
         self._last_head = 0
         self._first: int | None = None  # place in the whole text of the first key shown; None follows the newest
+        self._words: tuple[str, ...] = EMPTY
         self._drawing = Drawing()
         self._lines: list[Strip] = []
         self._pointed: Offset | None = None
@@ -84,9 +85,15 @@ class AttentionPane(Widget, can_focus=True):
         self._event = event
         self._redraw()
 
+    def say(self, words: tuple[str, ...]) -> None:
+        """Why there are no weights now."""
+        if self._event is not None or self._words != words:
+            self._event, self._words = None, words
+            self._redraw()
+
     def clear(self) -> None:
         """Forget the weights: a new generation begins."""
-        self._event, self._first = None, None
+        self._event, self._first, self._words = None, None, EMPTY
         self._redraw()
 
     def next_layer(self) -> None:
@@ -273,6 +280,7 @@ class AttentionPane(Widget, can_focus=True):
             first,
             event,
             self._stream,
+            self._words,
         )
 
     def render(self) -> RenderResult:

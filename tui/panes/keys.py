@@ -10,7 +10,7 @@ from textual.app import RenderResult
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from kvtui.tui.actions import DASHBOARD, RUNNING, Action
+from kvtui.tui.actions import DASHBOARD, PAST, RUNNING, Action
 
 Entry = tuple[tuple[tuple[str, str], ...], str]  # keys with their actions, and a word for them
 
@@ -23,13 +23,18 @@ TYPING: tuple[Entry, ...] = (
 _NOT_LEFT_OUT = ("Help", "Quit")  # others go first when it gets narrow
 
 
-def entries(paused: bool, of_view: Sequence[Action] = (), stream: bool = False) -> list[Entry]:
+def entries(
+    paused: bool, of_view: Sequence[Action] = (), stream: bool = False, looking_back: bool = False
+) -> list[Entry]:
     """The key line outside the prompt. Actions whose word is ``-`` share the entry of the next one.
 
-    Of a ``stream``, another program's events, only those that ask nothing of the model.
+    Of a ``stream``, another program's events, only those that ask nothing of the model. Those of the past come first
+    when ``looking_back``.
     """
+    past = [(action, action.name) for action in PAST]
     calls = [(action, action.name) for action in RUNNING]
     calls += [(action, f"in_view('{action.first_key}')") for action in of_view]
+    calls = [*past, *calls] if looking_back else [*calls, *past]
     calls += [(action, action.name) for action in DASHBOARD]
     result: list[Entry] = []
     shared: list[tuple[str, str]] = []
@@ -68,6 +73,7 @@ class KeysPane(Widget):
     typing: reactive[bool] = reactive(False)
     paused: reactive[bool] = reactive(False)
     stream: reactive[bool] = reactive(False)
+    looking_back: reactive[bool] = reactive(False)
     of_view: reactive[tuple[Action, ...]] = reactive[tuple[Action, ...]](())
 
     def __init__(self, of_view: tuple[Action, ...], *, id: str | None = None) -> None:
@@ -76,7 +82,7 @@ class KeysPane(Widget):
 
     def render(self) -> RenderResult:
         """The entries that fit."""
-        choices = list(TYPING) if self.typing else entries(self.paused, self.of_view, self.stream)
+        choices = list(TYPING) if self.typing else entries(self.paused, self.of_view, self.stream, self.looking_back)
         key_style = self.get_component_rich_style("keys--key", partial=True)
         word_style = self.get_component_rich_style("keys--word", partial=True)
         text = Text(" ", no_wrap=True, end="")

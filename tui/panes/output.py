@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -15,7 +16,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from kvtui.core.events import Token
-from kvtui.tui.transcript import PROMPT, Transcript
+from kvtui.tui.messages import TokenPicked
+from kvtui.tui.transcript import LIMIT, PROMPT, Transcript
 
 Colouring = Literal["nothing", "time", "probability"]
 COLOURINGS: tuple[Colouring, ...] = ("nothing", "time", "probability")
@@ -62,6 +64,8 @@ class OutputPane(ScrollView, can_focus=True):
         "output--prompt",
         "output--cursor",
         "output--hint",
+        "output--chosen",
+        "output--later",
     }
 
     colouring: reactive[Colouring] = reactive[Colouring]("nothing")
@@ -76,6 +80,10 @@ class OutputPane(ScrollView, can_focus=True):
         self._fastest = math.inf
         self._following = True
         self._began = False
+        self._start_of_tokens = 0  # characters before the first of them
+        self._first = 0  # place in the whole text of the first token in _ends
+        self._ends: list[int] = []  # of each token: characters of the text up to its end
+        self._looking: int | None = None  # place in the whole text of the token that is looked at
 
     # What the app calls
 
@@ -84,6 +92,7 @@ class OutputPane(ScrollView, can_focus=True):
         self.transcript.clear()
         self._fastest = math.inf
         self._following = self._began = True
+        self._ends, self._looking = [], None
         self._update()
 
     def add_prompt(self, text: str) -> None:
@@ -93,17 +102,79 @@ class OutputPane(ScrollView, can_focus=True):
 
     def add(self, tokens: Sequence[Token]) -> None:
         """Append a batch of tokens."""
+        if tokens and not self._ends:
+            self._first, self._start_of_tokens = tokens[0].position, self._length
         for token in tokens:
+            self._ends.append(self._length + len(token.text))
             self._fastest = min(self._fastest, token.seconds)
             self.transcript.append(
                 token.text, time_level(token.seconds, self._fastest), probability_level(token.logprob)
             )
         if tokens:
             self._update()
+        if len(self._ends) > 2 * LIMIT:
+            gone = bisect_right(self._ends, self.transcript.let_go)
+            self._start_of_tokens, self._first = self._ends[gone - 1], self._first + gone
+            del self._ends[:gone]
+
+    def look(self, token: Token | None) -> None:
+        """Mark a token, and bring it into sight; None marks none."""
+        position = None if token is None else token.position
+        if position == self._looking:
+            return
+        self._looking = position
+        if token is not None and (line := self._line_of(token.position)) is not None:
+            self._following = False
+            top, height = self.scroll_offset.y, self.scrollable_content_region.height
+            if not top <= line < top + height:
+                self.scroll_to(y=max(line - height // 2, 0), animate=False, immediate=True)
+        self._describe()
+        self.refresh()
+
+    def follow(self) -> None:
+        """To the end, and on with it."""
+        self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
+        self._following = True
+        self._describe()
 
     def cycle_colouring(self) -> None:
         """Nothing, time, probability."""
         self.colouring = COLOURINGS[(COLOURINGS.index(self.colouring) + 1) % len(COLOURINGS)]
+
+    # Where the tokens are
+
+    @property
+    def _length(self) -> int:
+        """Characters of the whole text so far."""
+        return self._ends[-1] if self._ends else self.transcript.let_go + len(self.transcript)
+
+    def _characters_of(self, position: int) -> tuple[int, int] | None:
+        """Start and end of a token's characters in the text kept."""
+        number = position - self._first
+        if not 0 <= number < len(self._ends):
+            return None
+        gone, end = self.transcript.let_go, self._ends[number]
+        start = self._ends[number - 1] if number else self._start_of_tokens
+        return (start - gone, end - gone) if start >= gone else None
+
+    def _line_of(self, position: int) -> int | None:
+        characters = self._characters_of(position)
+        return None if characters is None else self.transcript.line_of(characters[0])
+
+    def _is_line_break(self, place: int, number: int) -> bool:
+        """Whether this is the place of the line break behind a line."""
+        lines = self._shown.lines
+        return number + 1 < len(lines) and lines[number][1] == place == lines[number + 1][0] - 1
+
+    def on_click(self, event: events.Click) -> None:
+        """Look at the token under the mouse."""
+        offset = event.get_content_offset(self)
+        if offset is None or not self._began or not self._ends:
+            return
+        place = self.transcript.place_at(offset.x, offset.y + int(self.scroll_offset.y))
+        if place is not None:
+            number = bisect_right(self._ends, place + self.transcript.let_go)
+            self.post_message(TokenPicked(self._first + min(number, len(self._ends) - 1)))
 
     # Consequences
 
@@ -146,7 +217,9 @@ class OutputPane(ScrollView, can_focus=True):
     def _describe(self) -> None:
         title, names = _LEGENDS[self.colouring]
         subtitle = title + " ".join(f"[{colours}]{name}[/]" for colours, name in zip(_COLOURS, names, strict=False))
-        if not self._following:
+        if self._looking is not None:
+            subtitle = "looking back: End follows again"
+        elif not self._following:
             subtitle = "scrolled up: End follows again"
         if subtitle != self.border_subtitle:
             self.border_subtitle = subtitle
@@ -161,10 +234,23 @@ class OutputPane(ScrollView, can_focus=True):
         if number >= len(text.lines):
             return Strip.blank(width, self.rich_style)
         colouring = 1 if self.colouring == "probability" else 0
-        segments = [Segment(piece, self._style(mark)) for piece, mark in text.line(number, colouring)]
+        chosen = None if self._looking is None else self._characters_of(self._looking)
+        segments = [
+            Segment(piece, self._style(mark) + self._moment(place, chosen))
+            for piece, mark, place in text.line(number, colouring, chosen or ())
+        ]
+        if chosen is not None and self._is_line_break(chosen[0], number):
+            segments.append(Segment("↵", self.get_component_rich_style("output--chosen")))
         if self._began and self.writing and number == len(text.lines) - 1:
             segments.append(Segment("▌", self.get_component_rich_style("output--cursor")))
         return Strip(segments).adjust_cell_length(width, self.rich_style)
+
+    def _moment(self, place: int, chosen: tuple[int, int] | None) -> Style:
+        """What the token that is looked at, and those after it, have besides their colour."""
+        if chosen is None or place < chosen[0]:
+            return Style.null()
+        name = "output--chosen" if place < chosen[1] else "output--later"
+        return self.get_component_rich_style(name, partial=True)
 
     def _style(self, mark: int) -> Style:
         if not self._began:

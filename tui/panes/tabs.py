@@ -1,4 +1,4 @@
-"""The names of the views with their keys; the visible one stands in brackets."""
+"""The names of the views with their keys, the visible one in brackets; and beside them where the reader looks."""
 
 from __future__ import annotations
 
@@ -7,25 +7,33 @@ from collections.abc import Sequence
 from rich.style import Style
 from rich.text import Text
 from textual.app import RenderResult
+from textual.geometry import Size
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from kvtui.core.events import Token
+
 
 class TabsPane(Widget):
-    """A row of names to click on."""
+    """A row of names to click on, and at its end which token is looked at."""
 
-    COMPONENT_CLASSES = {"tabs--selected", "tabs--key", "tabs--name"}  # noqa: RUF012
+    COMPONENT_CLASSES = {"tabs--selected", "tabs--key", "tabs--name", "tabs--past"}  # noqa: RUF012
 
     selected: reactive[int] = reactive(0)
+    words: reactive[tuple[str, ...]] = reactive[tuple[str, ...]](())  # the first one that fits is shown
 
     def __init__(self, names: Sequence[str], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._names = tuple(names)
 
+    def get_content_width(self, container: Size, viewport: Size) -> int:
+        """Cells of the names."""
+        return sum(len(name) + 4 for name in self._names)
+
     def render(self) -> RenderResult:
         """``[1 Watch] 2 Race …``."""
-        key_style, name_style, selected_style = (
-            self.get_component_rich_style(name, partial=True) for name in ("tabs--key", "tabs--name", "tabs--selected")
+        key_style, name_style, selected_style, past_style = (
+            self.get_component_rich_style(f"tabs--{name}", partial=True) for name in ("key", "name", "selected", "past")
         )
         text = Text(no_wrap=True, end="")
         for number, name in enumerate(self._names):
@@ -34,4 +42,15 @@ class TabsPane(Widget):
                 text.append(f"[{number + 1} {name}]", selected_style + link)
             else:
                 text.append(f" {number + 1}", key_style + link).append(f" {name} ", name_style + link)
-        return text
+        room = self.size.width - text.cell_len
+        fitting = [words for words in self.words if len(words) <= room]
+        return text.append(f"{fitting[0]:>{room}}", past_style) if fitting else text
+
+
+def cursor_words(token: Token | None, written: int, left_the_window: bool) -> tuple[str, ...]:
+    """What the reader looks at, from the longest to the shortest; nothing at the live end."""
+    if token is None:
+        return ()
+    place = f"◀ token {token.step + 1:,} of {written:,}"
+    gone = " · left the window" if left_the_window else ""
+    return f"{place}{gone} · End follows again", f"{place}{gone} · End: live", f"{place} · End: live", place

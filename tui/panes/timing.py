@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -61,6 +62,8 @@ class TimingPane(Widget, can_focus=True):
         self._automatic = 1
         self._lines: list[Strip] = []
         self._subtitle = ""
+        self._first_position = 0  # place in the whole text of the first token of the history
+        self._looking: Token | None = None
         self.stream = False  # another program writes: the cache cannot be switched from here
 
     def render(self) -> RenderResult:
@@ -70,21 +73,29 @@ class TimingPane(Widget, can_focus=True):
     def start(self) -> None:
         """Clear for a new generation."""
         self.history.clear()
-        self._batch, self._automatic = 1.0, 1
+        self._batch, self._automatic, self._looking = 1.0, 1, None
         self.refresh()
 
     def add(self, tokens: Sequence[Token]) -> None:
         """Append a batch, in time proportional to it. Drawing waits for the next refresh."""
         if not tokens:
             return
+        if not self.history.total:
+            self._first_position = tokens[0].position
         self.history.add(tokens)
-        self._batch += 0.2 * (len(tokens) - self._batch)
+        self._batch += 0.2 * (min(len(tokens), 2 * _LARGEST_ZOOM) - self._batch)  # many at once: the pane was hidden
         # Two columns a redraw can still be followed by eye. Shrinking waits, so that the graph does not flap.
         while self._automatic < min(self._batch / 2, _LARGEST_ZOOM):
             self._automatic *= 2
         while self._automatic > 1 and self._batch < self._automatic / 4:
             self._automatic //= 2
         self.refresh()
+
+    def look(self, token: Token | None) -> None:
+        """Mark the column of a token and show its time; None shows the newest."""
+        if token is not self._looking:
+            self._looking = token
+            self.refresh()
 
     @property
     def tokens_per_column(self) -> int:
@@ -132,7 +143,7 @@ class TimingPane(Widget, can_focus=True):
 
     def _graph_lines(self, width: int, rows: int) -> list[Strip]:
         room = max(width - _GUTTER, 1)
-        columns = self.history.columns(room, self.tokens_per_column)
+        columns, place = self._columns(room)
         scale = scale_for(columns.milliseconds, self.logarithmic)
         self._describe(columns)
         left = room - len(columns.kinds)
@@ -140,9 +151,23 @@ class TimingPane(Widget, can_focus=True):
         stretches = runs(columns.kinds)
         lines = [self._bar_line(cells[row], columns, stretches, left, scale.label(row, rows)) for row in range(rows)]
         text, kinds = band(columns, left)
+        if place is not None:
+            text = f"{text[: left + place]}▲{text[left + place + 1 :]}"
         pieces = [(text[start:end], _STYLES[Kind(int(kinds[start]))]) for start, end in runs(kinds)]
         lines.append(self._line([(" " * _GUTTER, ""), *pieces], width))
         return lines
+
+    def _columns(self, room: int) -> tuple[Columns, int | None]:
+        """The newest columns, or those around the token that is looked at; and which of them is that token's."""
+        per = self.tokens_per_column
+        columns = self.history.columns(room, per)
+        if self._looking is None:
+            return columns, None
+        column = (self._looking.position - self._first_position) // per
+        if column < columns.first:
+            columns = self.history.columns(room, per, (column + room // 2 + 1) * per)
+        place = column - columns.first
+        return columns, place if 0 <= place < len(columns.kinds) else None
 
     def _bar_line(
         self, cells: npt.NDArray[np.str_], columns: Columns, stretches: list[tuple[int, int]], left: int, label: str
@@ -165,12 +190,15 @@ class TimingPane(Widget, can_focus=True):
         figures = self.history.figures()
         if figures is None:
             return []
+        if self._looking is not None:
+            figures = replace(figures, last=1e3 * self._looking.seconds)
+        last = "now " if self._looking is None else "then"
         if width >= _WIDE:
-            pieces = [*_now(figures, False), ("   ", ""), *self._saving(False)]
+            pieces = [*_now(figures, last), ("   ", ""), *self._saving(False)]
             return [self._line(pieces, width)]
         if height >= 5:
-            return [self._line(_now(figures, False), width), self._line(self._saving(False), width)]
-        return [self._line([*_now(figures, True), ("  ", ""), *self._saving(True)], width)]
+            return [self._line(_now(figures, last), width), self._line(self._saving(False), width)]
+        return [self._line([*_now(figures, last, True), ("  ", ""), *self._saving(True)], width)]
 
     def _saving(self, brief: bool) -> list[tuple[str, str]]:
         """What the cache saves, or what to press to find out."""
@@ -213,11 +241,11 @@ class TimingPane(Widget, can_focus=True):
 _STYLES = {Kind.CACHED: "timing--cached", Kind.UNCACHED: "timing--uncached", Kind.REFILL: "timing--refill"}
 
 
-def _now(figures: Figures, brief: bool) -> list[tuple[str, str]]:
-    """Last, median, 95th percentile and speed, each of fixed width."""
+def _now(figures: Figures, last: str, brief: bool = False) -> list[tuple[str, str]]:
+    """The last time under its name, median, 95th percentile and speed, each of fixed width."""
     speed = figures.tokens_per_second
     rate = "     –" if math.isnan(speed) else f"{speed:6,.0f}"
-    names = ("", " med", " p95") if brief else ("now ", "  median ", "  p95 ")
+    names = ("", " med", " p95") if brief else (last, "  median ", "  p95 ")
     unit = "" if brief else " ms"
     pieces: list[tuple[str, str]] = []
     for name, value in zip(names, (figures.last, figures.median, figures.p95), strict=True):

@@ -41,6 +41,9 @@ class View(Vertical):
         What happened while the view was hidden comes with the first call; see :class:`~kvtui.tui.session.Update`.
         """
 
+    def follow(self) -> None:
+        """Back at the newest token: scroll to it."""
+
     def hide(self) -> None:
         """Another view is shown from now on: stop timers, forget what is costly."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -17,6 +18,12 @@ from kvtui.tui.panes.output import OutputPane
 from kvtui.tui.panes.timing import TimingPane
 from kvtui.tui.session import Session, Update
 from kvtui.tui.views.view import View
+
+LEFT_THE_WINDOW = (
+    "This token has left the model's window:",
+    "the model cannot see it any more,",
+    "and what it attended to is not kept.",
+)
 
 
 class WatchView(View):
@@ -48,14 +55,16 @@ class WatchView(View):
     PARAGRAPHS = (
         (
             "Output",
-            "The text, your prompt underlined. It follows its end until you scroll up; the End key follows again. With "
-            "c, each token is tinted by its time against the fastest one, or by the probability the model gave it.",
+            "The text, your prompt underlined. It follows its end until you scroll up; the End key follows again. "
+            "Click a character, or press the left arrow key, to look at its moment: every pane then shows what there "
+            "was when it was written. With c, each token is tinted by its time against the fastest one, or by the "
+            "probability the model gave it.",
         ),
         (
             "Attention",
             "Which characters the model looked at. Rows are the newest characters, columns the ones before; the denser "
             "the mark, the greater the weight. A row sums to 1. Point at a cell to read its weight. Click layers and "
-            "heads, scroll along the keys.",
+            "heads; scroll along the keys with the wheel, or with shift and an arrow key.",
         ),
         (
             "Time per token",
@@ -109,12 +118,20 @@ class WatchView(View):
             self.timing.add(update.tokens)
         if attention := update.answer(Attention):
             self.attention.show(attention)
+        if session.cursor is not None and session.cursor < session.window_start:
+            self.attention.say(LEFT_THE_WINDOW)
         self.output.writing = session.running
-        self.query_one(CachePane).show(session.ready, session.figures)
+        self.output.look(session.looking)
+        self.timing.look(session.looking)
+        self.query_one(CachePane).show(session.ready, session.shown)
+
+    def follow(self) -> None:
+        """To the end of the text."""
+        self.output.follow()
 
     def questions(self, session: Session) -> Iterable[Question]:
-        """The rows of attention that fit."""
-        yield self.attention.question
+        """The rows of attention that fit, up to the token that is looked at."""
+        yield replace(self.attention.question, position=session.cursor)
 
     def action_previous_layer(self) -> None:
         """Attention."""
