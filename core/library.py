@@ -122,7 +122,7 @@ def _name(path: Path, folder: Path) -> str:
 def _describe(path: Path, name: str, *, bundled: bool = False) -> LibraryModel:
     size = 0
     try:
-        size = _weight_bytes(path)
+        size = weight_bytes(path)
         config, kind = peek_model(path)
     except KvtuiError as error:
         return LibraryModel(name, path, "", 0, size, _brief(str(error), path), bundled)
@@ -131,7 +131,8 @@ def _describe(path: Path, name: str, *, bundled: bool = False) -> LibraryModel:
     return LibraryModel(name, path, kind, parameter_count(config), size, "", bundled)
 
 
-def _weight_bytes(path: Path) -> int:
+def weight_bytes(path: Path) -> int:
+    """Bytes of a model's file, or of the weights in its folder."""
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())

@@ -47,6 +47,16 @@ def test_info_json(kvtui: Kvtui, tiny_model_file: Path, tiny_config: ModelConfig
     assert values["training"]["curve"][-1]["validation_loss"] == 2.75
 
 
+def test_info_shows_a_table_of_the_tensors(kvtui: Kvtui, tiny_model_file: Path) -> None:
+    outcome = kvtui("info", "--model", tiny_model_file, "--tensors")
+    table = outcome.out.split("\n\n")[1].splitlines()
+    assert table[0].split() == ["tensor", "shape", "how", "many", "memory"]
+    query = next(line for line in table if line.startswith("blocks.0–1.attention.query.weight"))
+    assert query.split()[1:] == ["16", "×", "16", "2", "2.0", "kB"]
+    assert table[-1].startswith("together")
+    assert not any("blocks.1." in line for line in table)
+
+
 def test_info_of_a_model_without_a_record(kvtui: Kvtui, tmp_path: Path, tiny_model_file: Path) -> None:
     tensors, metadata = contents(tiny_model_file)
     del metadata["training"]

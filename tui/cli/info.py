@@ -8,28 +8,35 @@ import click
 
 from kvtui.core import Model
 from kvtui.core.config import parameter_count
+from kvtui.core.library import weight_bytes
 from kvtui.tui.cli.options import model_option
 from kvtui.tui.cli.streams import one_line, write, write_json
+from kvtui.tui.labels import size_words
 from kvtui.tui.loading import load_model
 
 
 @click.command("info", short_help="Shapes, parameters, cache bytes, provenance.")
 @model_option
+@click.option("--tensors", is_flag=True, help="A table of all tensors as well.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-def info(model: str | None, as_json: bool) -> None:
+def info(model: str | None, tensors: bool, as_json: bool) -> None:
     """Shapes, parameters, cache bytes, and where the model comes from.
 
     \b
       kvtui info
-      kvtui info --model shakespeare --json
+      kvtui info --model shakespeare --tensors
+      kvtui info --model ./SmolLM2-135M --json
     """
-    values = describe(load_model(model))
+    decoder = load_model(model)
+    values = describe(decoder)
     if as_json:
         write_json(values)
         return
     rows = _rows(values)
     width = max(len(name) for name, _ in rows)
     write("".join(f"{name:{width}}  {one_line(text)}\n" for name, text in rows))
+    if tensors:
+        write("\n" + tensor_table(decoder))
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -39,14 +46,36 @@ def describe(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
         "path": str(model.path),
-        "file_bytes": model.path.stat().st_size if model.path else None,
+        "source": model.source,
+        "file_bytes": weight_bytes(model.path) if model.path else None,
         "parameters": parameter_count(config),
         "cache_bytes_per_token": per_token,
         "cache_bytes_full_context": per_token * config.context_length,
         "config": config.to_dict(),
         "vocabulary": [model.tokenizer.piece(index) for index in range(model.tokenizer.vocab_size)],
         "training": model.training,
+        "tensors": {name: list(value.shape) for name, value in model.parameters.items()},
     }
+
+
+def tensor_table(model: Model) -> str:
+    """Name, shape and memory of every tensor; those that all blocks have alike are one row."""
+    rows = [("tensor", "shape", "how many", "memory")]
+    last = model.config.num_layers - 1
+    for name, value in model.parameters.items():
+        of_blocks = name.startswith("blocks.")
+        if of_blocks and not name.startswith("blocks.0."):
+            continue
+        count = last + 1 if of_blocks else 1
+        shown = name.replace("blocks.0.", f"blocks.0–{last}.", 1) if last else name
+        shape = " × ".join(f"{length:,}" for length in value.shape)
+        rows.append((shown, shape, f"{count:,}", size_words(count * value.nbytes)))
+    rows.append(("together", "", "", size_words(sum(value.nbytes for value in model.parameters.values()))))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "".join(
+        f"{name:{widths[0]}}  {shape:{widths[1]}}  {count:>{widths[2]}}  {memory:>{widths[3]}}\n"
+        for name, shape, count, memory in rows
+    )
 
 
 def _rows(values: dict[str, Any]) -> list[tuple[str, str]]:
@@ -54,13 +83,14 @@ def _rows(values: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("model", values["name"]),
         ("file", f"{values['path']}, {values['file_bytes']:,} bytes"),
+        ("format", values["source"]),
         ("parameters", f"{values['parameters']:,}"),
         ("context", f"{config['context_length']:,} tokens"),
-        ("vocabulary", f"{config['vocab_size']:,} characters"),
+        ("vocabulary", f"{config['vocab_size']:,} {'characters' if values['source'] == 'kvtui' else 'tokens'}"),
         ("layers", f"{config['num_layers']}"),
         ("heads", f"{config['num_heads']} of {config['head_dim']} ({config['num_kv_heads']} key/value heads)"),
         ("widths", f"{config['embed_dim']} embedding, {config['mlp_dim']} MLP"),
-        ("kinds", f"{config['norm']} norm, {config['position']} positions, {config['mlp']} MLP, {_output(config)}"),
+        ("kinds", ", ".join(_kinds(config))),
         (
             "cache",
             f"{values['cache_bytes_per_token']:,} bytes per token, "
@@ -70,8 +100,19 @@ def _rows(values: dict[str, Any]) -> list[tuple[str, str]]:
     return rows + (_provenance(training) if training else [("training", "not recorded")])
 
 
-def _output(config: dict[str, Any]) -> str:
-    return "tied output" if config["tied_output"] else "output of its own"
+def _kinds(config: dict[str, Any]) -> list[str]:
+    """The choices of the architecture, those that few models make only where they are made."""
+    kinds = [f"{config['norm']} norm", f"{config['position']} positions", f"{config['mlp']} MLP"]
+    kinds.append("tied output" if config["tied_output"] else "output of its own")
+    if config["bias"] or config["qkv_bias"]:
+        kinds.append("biases" if config["bias"] else "biases on queries, keys and values")
+    if config["query_key_norm"]:
+        kinds.append("norm on queries and keys")
+    if config["sliding_window"]:
+        kinds.append(f"sliding window of {config['sliding_window']:,} positions")
+    if config["rotary_divisors"]:
+        kinds.append("rotary frequencies divided")
+    return kinds
 
 
 def _provenance(training: dict[str, Any]) -> list[tuple[str, str]]:

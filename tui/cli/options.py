@@ -113,7 +113,7 @@ def model_option(command: Command) -> Command:
     return click.option(
         "--model",
         metavar="M",
-        help="A model file, a folder, or the name of a bundled model. Default: the bundled one.",
+        help="A bundled name, a file (kvtui, GGUF, llama2.c) or a Hugging Face folder. Default: the bundled one.",
         shell_complete=_complete_model,
     )(command)
 
