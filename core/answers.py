@@ -9,9 +9,18 @@ from kvtui.core import commands as ask
 from kvtui.core import events
 from kvtui.core.cache_contents import cache_contents
 from kvtui.core.errors import KvtuiError
+from kvtui.core.limits import measure_limits, measure_parts
 
 if TYPE_CHECKING:
     from kvtui.core.generation import Generation
+
+
+def _measure_parts(generation: Generation, question: ask.MeasureParts) -> events.Breakdown:
+    return measure_parts(generation.model, generation.window)
+
+
+def _measure_limits(generation: Generation, question: ask.MeasureLimits) -> events.Limits:
+    return measure_limits(generation.model)
 
 
 # A function reads the generation (model, window, cache, record) and changes nothing in it.
@@ -19,6 +28,8 @@ ANSWERS: dict[type, Callable[[Generation, Any], events.Answer]] = {
     ask.ShowAttention: lambda generation, question: generation.attention(question),
     ask.ShowCache: cache_contents,
     ask.Inspect: lambda generation, question: generation.inspect(question),
+    ask.MeasureParts: _measure_parts,
+    ask.MeasureLimits: _measure_limits,
 }
 
 

@@ -142,8 +142,22 @@ class Inspect:
     answer: ClassVar[type] = events.Inspection
 
 
+@dataclass(frozen=True)
+class MeasureParts:
+    """Ask where the time of one more token goes, with the cache and without; takes half a second or more."""
+
+    answer: ClassVar[type] = events.Breakdown
+
+
+@dataclass(frozen=True)
+class MeasureLimits:
+    """Ask what the machine can do at most, which takes about a second."""
+
+    answer: ClassVar[type] = events.Limits
+
+
 # Changes nothing: answered between two tokens, and after the end, by the function that core/answers.py names.
-Question = ShowAttention | ShowCache | Inspect
+Question = ShowAttention | ShowCache | Inspect | MeasureParts | MeasureLimits
 
 Command = (
     SetCache | SetPolicy | SetHeads | SetVerify | Pause | Resume | Step | SetPace | Fork | Revisit | Stop | Question

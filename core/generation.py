@@ -14,6 +14,8 @@ from kvtui.core import events
 from kvtui.core.anatomy import Inspector
 from kvtui.core.answers import answer
 from kvtui.core.branches import Branch, common_length
+from kvtui.core.cache import KVCache
+from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array
 from kvtui.core.model import Head, Model
@@ -22,13 +24,16 @@ from kvtui.core.policies import CachePolicy, Eviction, parse_policy
 from kvtui.core.sampling import Sampler, SamplingSettings
 from kvtui.core.tokenizer import TextStream, spell
 
+_WARM_UPS = 8  # steps until one takes what it takes in a row, measured
+_PROCESSOR_CACHE = 1 << 26  # bytes; of a larger model hardly anything stays there
+
 
 class Generation:
     """One text being written.
 
     :meth:`run` yields the events. Between two tokens it obeys the commands that ``commands`` holds. The arguments are
     those of :func:`generate`. Whoever wants to set the steps himself, as a race does, calls :meth:`prefill` once and
-    then :meth:`write` for each token.
+    then :meth:`obey` and :meth:`write` for each token.
 
     Attributes:
         window: ids that the model sees: the newest tokens, at most its context.
@@ -90,7 +95,7 @@ class Generation:
         self.cache_start = 0
         self._text = TextStream(model.tokenizer, self.window[-1])
         self._steps_allowed = 0
-        self._cancelled = False
+        self.cancelled = False
         self._due = 0.0
         if cache:
             model.prepare()
@@ -116,13 +121,15 @@ class Generation:
 
     def _write_on(self) -> Iterator[events.Event]:
         self._due = time.perf_counter()
-        self._cancelled = False
+        self.cancelled = False
         reason: events.EndReason = "length"
         while reason == "length" and (self._max_new_tokens is None or self.written < self._max_new_tokens):
-            yield from self._obey()
-            if self._cancelled:
+            yield from self.obey()
+            if self.cancelled:
                 reason = "cancelled"
                 break
+            if self.pace is not None or self.paused:
+                self.warm_up()
             yield from self.write()
             if self.window[-1] in self.model.tokenizer.stop_ids:
                 reason = "stop"
@@ -374,6 +381,22 @@ class Generation:
         error = float(np.abs(expected - self.logits).max())
         return {"max_logit_error": error, "argmax_agrees": bool(expected.argmax() == self.logits.argmax())}
 
+    def warm_up(self) -> None:
+        """Repeat the newest cached step, not timed, as if there had been no wait since.
+
+        A step of a small model finds its weights in the processor's caches. After a wait, or after another pass through
+        the model, they are not there, and the step was measured at more than twice the time that it takes in a row.
+        Nothing happens without a warm cache that keeps everything, or if the model does not fit.
+        """
+        cache, length = self.cache, self.cache.length
+        fits = parameter_count(self.model.config) * self.model.dtype.itemsize <= _PROCESSOR_CACHE
+        if fits and self.cache_on and type(cache) is KVCache and 0 < length == len(self.window) < cache.capacity:
+            sampler = Sampler(self._sampler.settings, 0)
+            for _ in range(_WARM_UPS):
+                sampler.sample(self.logits)
+                self.model.decode(self.window[-1], cache)
+                cache.truncate(length)
+
     def _evict(self) -> events.Evict:
         """Drop the oldest half of the window. The next step runs the rest again, at its new positions."""
         dropped = self._move_window()
@@ -393,7 +416,7 @@ class Generation:
         self._starts.append((self.position + 2, self.dropped))  # the next token was predicted before
         return dropped
 
-    def _obey(self) -> Iterator[events.Event]:
+    def obey(self) -> Iterator[events.Event]:
         """Obey commands until the next token is due."""
         if self.pace is not None:
             self._due = max(self._due + 1.0 / self.pace, time.perf_counter())
@@ -401,7 +424,7 @@ class Generation:
             if self.pace is not None:
                 time.sleep(max(0.0, self._due - time.perf_counter()))
             return
-        while not self._cancelled:
+        while not self.cancelled:
             waiting = self.paused and not self._steps_allowed
             timeout = None if waiting else max(0.0, self._due - time.perf_counter()) if self.pace is not None else 0.0
             command = self._commands.poll(timeout)
@@ -441,7 +464,7 @@ class Generation:
             case ask.Fork() | ask.Revisit():
                 yield from self._change_branch(command)
             case ask.Stop():
-                self._cancelled = True
+                self.cancelled = True
                 return
         yield events.State(self.cache_on, self.paused, self.pace, self.heads_off, self._verify, self.policy.spec)
 

@@ -99,10 +99,8 @@ def multiply_adds(config: ModelConfig, new: int, seen: int, block: int = QUERY_B
     """
     projections = 2 * config.embed_dim * (config.query_dim + config.kv_dim)  # query and output, key and value
     mlp = (3 if config.mlp == "swiglu" else 2) * config.embed_dim * config.mlp_dim
-    past, pairs = seen - new, 0  # pairs of a query and a key
-    for first in range(0, new, block):
-        last = min(first + block, new)
-        pairs += (last - first) * (past + last)
+    past, blocks, rest = seen - new, new // block, new % block
+    pairs = block * (blocks * past + block * blocks * (blocks + 1) // 2) + rest * seen  # of a query and a key
     return MultiplyAdds(
         projections=config.num_layers * new * projections,
         attention=config.num_layers * 2 * config.query_dim * pairs,

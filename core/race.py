@@ -44,8 +44,8 @@ LANES = (Lane("cached", True), Lane("uncached", False))
 class Race:
     """Lanes that write from the same prompt with the same seed, a token each in turn.
 
-    The first lane's generation obeys the commands (pause, step, pace, stop; turning the cache on or off is refused in
-    silence, as lanes are what they are) and sets the pace; the others follow it token by token.
+    The first lane's generation obeys the commands (pause, step, pace, stop; whatever else is passed over, as lanes are
+    what they are) and sets the pace; the others follow it token by token.
 
     Args:
         model: the decoder, shared by all lanes.
@@ -93,6 +93,8 @@ class Race:
             _Runner(number, lane, generation, first, Sampler(sampling, seed))
             for number, (lane, generation) in enumerate(zip(lanes, generations, strict=True))
         ]
+        for runner in self._runners:
+            runner.disturbed = not all(lane.cache for lane in lanes)
 
     @property
     def generations(self) -> list[Generation]:
@@ -101,25 +103,20 @@ class Race:
 
     def run(self) -> Iterator[events.Event]:
         """A ``RacePrefill`` of each lane, then a ``RaceToken`` of each in turn, ``State`` between; one ``RaceEnd``."""
-        first, others = self._runners[0], self._runners[1:]
-        evicted = 0
-        for event in first.generation.run():
-            match event:
-                case events.Prefill():
-                    yield first.began(event, self._max_new_tokens)
-                    for runner in others:
-                        yield runner.began(runner.generation.prefill(), self._max_new_tokens)
-                case events.Evict(dropped):
-                    evicted = dropped
-                case events.Token():
-                    yield first.wrote(event, True, evicted)
-                    evicted = 0
-                    for runner in others:
-                        yield runner.step(event)
-                case events.End(reason, tokens):
-                    yield self._end(reason, tokens)
-                case _:
-                    yield event
+        for runner in self._runners:
+            yield runner.prefill(self._max_new_tokens)
+        leader = self.generations[0]
+        reason: events.EndReason = "length"
+        while reason == "length" and (self._max_new_tokens is None or leader.written < self._max_new_tokens):
+            yield from leader.obey()
+            if leader.cancelled:
+                reason = "cancelled"
+                break
+            for runner in self._runners:
+                yield runner.step()
+            if leader.window[-1] in leader.model.tokenizer.stop_ids:
+                reason = "stop"
+        yield self._end(reason, leader.written)
 
     def _end(self, reason: events.EndReason, tokens: int) -> events.RaceEnd:
         runners = self._runners
@@ -143,13 +140,16 @@ class _Runner:
         self.prefill_seconds = 0.0
         self.agreed = self.compared = self.multiply_adds = 0
         self.kl_total = self.max_logit_difference = 0.0
+        self.disturbed = False  # whether another lane's pass drives this one's weights out of the processor
         self._number = number
         self._lane = lane
         self._first = first
         self._sampler = sampler  # tells a following lane what it would have written
+        self._parted = False
 
-    def began(self, prefill: events.Prefill, tokens: int | None) -> events.RacePrefill:
-        """The prompt has been run."""
+    def prefill(self, tokens: int | None) -> events.RacePrefill:
+        """Run the prompt."""
+        prefill = self.generation.prefill()
         self.prefill_seconds = prefill.seconds
         kl, difference = self._compare()
         counted = self._count(prefill.tokens, prefill.tokens)
@@ -157,20 +157,26 @@ class _Runner:
             self._number, self._lane.label, prefill, tokens, kl or 0.0, difference or 0.0, counted
         )
 
-    def step(self, lead: events.Token) -> events.RaceToken:
-        """Write a token, once the first lane has."""
-        chosen = self._sampler.sample(self.generation.logits)[0] if self._lane.follow else None
+    def step(self) -> events.RaceToken:
+        """Write a token; if this is not the first lane, once that one has."""
+        if self.disturbed:
+            self.generation.warm_up()
+        follows = self._lane.follow and self.generation is not self._first
+        chosen = self._sampler.sample(self.generation.logits)[0] if follows else None
+        lead = None if self.generation is self._first else self._first.window[-1]
         evicted = 0
-        for event in self.generation.write(lead.id if self._lane.follow else None):
+        for event in self.generation.write(lead if follows else None):
             if isinstance(event, events.Evict):
-                evicted = event.dropped
+                evicted = event.dropped if event.reason == "context" else 0  # a policy drops one at every token
             else:
                 token = event
-        return self.wrote(token, (token.id if chosen is None else chosen) == lead.id, evicted)
+        agrees = lead is None or lead == (token.id if chosen is None else chosen)
+        return self._wrote(token, agrees, evicted)
 
-    def wrote(self, token: events.Token, agrees: bool, evicted: int) -> events.RaceToken:
+    def _wrote(self, token: events.Token, agrees: bool, evicted: int) -> events.RaceToken:
         """A token has been written: compare and count."""
         self.agreed += agrees
+        self._parted = self._parted or token.id != self._first.window[-1]
         kl, difference = self._compare()
         if kl is not None:
             self.kl_total += kl
@@ -180,7 +186,7 @@ class _Runner:
 
     def _compare(self) -> tuple[float, float] | tuple[None, None]:
         """Divergence and greatest logit difference from the first lane, if both have the same text before them."""
-        if self.generation.window != self._first.window:
+        if self._parted:
             return None, None
         reference, logits = self._first.logits, self.generation.logits
         difference = float(np.abs(reference - logits).max())

@@ -201,7 +201,7 @@ class KvtuiApp(App[None]):
     # Starting and stopping
 
     def _start(self, prompt: str, seed: int | None = None) -> None:
-        self._begin(self.session.start(prompt, seed))
+        self._begin(self.view.start(self.session, prompt, seed))
 
     def _begin(self, started: bool) -> None:
         """Clear the panes for a new text."""
@@ -236,11 +236,15 @@ class KvtuiApp(App[None]):
 
     def action_restart(self) -> None:
         """The same prompt and seed."""
-        self._begin(self.session.restart())
+        self._restart(self.session.figures.seed)
 
     def action_restart_next(self) -> None:
         """The same prompt, another text."""
-        self._begin(self.session.restart(next_seed=True))
+        self._restart(self.session.figures.seed + 1)
+
+    def _restart(self, seed: int) -> None:
+        prompt = self.session.prompt
+        self._begin(prompt is not None and self.view.start(self.session, prompt, seed))
 
     def action_stop(self) -> None:
         """End the text."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from kvtui.core import commands as ask
-from kvtui.core.events import Answer, End, Evict, Prefill, State, Token
+from kvtui.core.events import Answer, End, Evict, Prefill, RaceEnd, RaceEstimate, RaceEvent, State, Token
+from kvtui.core.race import LANES, Lane
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.link import Link
+from kvtui.tui.race_record import RaceRecord
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.timeline import Mark, Timeline
-from kvtui.tui.wire import Batch, Ended, Loading, Notice, Ready, Refused, Report, RunSettings, Start
+from kvtui.tui.wire import Batch, Ended, Loading, Notice, Ready, Refused, Report, RunSettings, Start, StartRace
 
 Phase = Literal["idle", "writing", "paused", "ended", "dead", "loading"]
 Severity = Literal["information", "warning", "error"]
@@ -130,6 +132,8 @@ class Session:
         self.figures = Figures(cache=settings.cache, seed=settings.seed, pace=settings.pace)
         self.timeline = Timeline()
         self.cursor: int | None = None
+        self.race = RaceRecord()
+        self.racing = False
         self._link = link
         self.policy = settings.policy
         self._sampling = settings.sampling
@@ -157,6 +161,7 @@ class Session:
         self.prompt = prompt
         self.run += 1
         self._unanswered = 0
+        self.racing = False
         self.timeline.start()
         self.cursor = None
         now = self.figures
@@ -165,14 +170,36 @@ class Session:
         self._link.send(Start(self.run, prompt, settings))
         return True
 
-    def restart(self, next_seed: bool = False) -> bool:
-        """Write the same prompt again; False if there was none."""
-        if self.prompt is None:
+    def start_race(
+        self,
+        prompt: str,
+        tokens: int | None = None,
+        seed: int | None = None,
+        lanes: tuple[Lane, ...] = LANES,
+        confirmed: bool = False,
+    ) -> bool:
+        """Write a text in several lanes, in place of the one that is being written; see :class:`StartRace`.
+
+        It is told of in ``race``, and ``timeline`` keeps the text before. False if there is no process to do it.
+        """
+        if not self._alive:
             return False
-        return self.start(self.prompt, self.figures.seed + next_seed)
+        self.prompt = prompt
+        self.run += 1
+        self._unanswered = 0
+        self.racing = True
+        self.race.start()
+        now = self.figures
+        self.figures = replace(now, phase="writing", seed=now.seed if seed is None else seed, written=0)
+        settings = RunSettings(now.cache, self.figures.seed, self._sampling, now.pace)
+        self._link.send(StartRace(self.run, prompt, settings, lanes, tokens, confirmed))
+        return True
 
     def toggle_cache(self) -> None:
-        """Cache on or off, for this text or the next."""
+        """Cache on or off, for this text or the next; the lanes of a race are what they are."""
+        if self.racing:
+            self.figures = replace(self.figures, cache=not self.figures.cache)
+            return
         self._tell(ask.SetCache(not self.figures.cache), cache=not self.figures.cache)
 
     def pause(self) -> None:
@@ -204,7 +231,7 @@ class Session:
     @property
     def answering(self) -> bool:
         """Whether there is a text about which questions can be asked."""
-        return self._alive and self.figures.context > 0 and not self.ready.stream
+        return self._alive and self.figures.context > 0 and not self.ready.stream and not self.racing
 
     def put_question(self, question: ask.Question) -> None:
         """Pass a question on; the app does so for the visible view's (see ``View.questions``)."""
@@ -229,6 +256,8 @@ class Session:
     def _load(self, loading: Switch) -> None:
         """End this process and start one with another model."""
         self._loading, self._alive, self._unanswered = loading, False, 0
+        self.racing = False
+        self.race.start()  # what it showed was of another model
         self.run += 1  # whatever still comes is of a process that is gone
         self.figures = replace(self.figures, phase="loading", context=0, cached_positions=0, cache_bytes=0, loaded=0)
         self._link.load(loading.model)
@@ -302,10 +331,12 @@ class Session:
             case Batch(run, events) if run == self.run:
                 for event in events:
                     self._event(event, update)
-                self._count()
+                if not self.racing:
+                    self._count()
             case Notice(run, message, fatal) if run == self.run:
                 update.note(message, "error" if fatal else "warning")
                 if fatal:
+                    self.racing = False
                     self._set_phase("ended")
             case Ready(stream=True):  # another text of a stream, by another model
                 self.ready = update.ready = report
@@ -349,6 +380,7 @@ class Session:
         """The process has died: start another, but only once in a row."""
         self._unanswered = 0
         self.run += 1  # whatever still comes is of a process that is gone
+        self.racing = False
         was_alive, self._alive = self._alive, False
         self.figures = replace(self.figures, phase="dead", context=0, cached_positions=0, cache_bytes=0)
         if was_alive:
@@ -387,9 +419,16 @@ class Session:
                 self._unanswered = max(0, self._unanswered - 1)
                 if not self._unanswered:
                     phase: Phase = "paused" if paused else "writing"
+                    cache = self.figures.cache if self.racing else cache
                     self.figures = replace(self.figures, cache=cache, phase=phase, pace=pace, heads_off=heads_off)
             case End():
                 self._set_phase("ended")
+            case _ if isinstance(event, RaceEvent):
+                self.race.take(event)
+                self.figures = replace(self.figures, written=self.race.steps)
+                if isinstance(event, RaceEstimate | RaceEnd):
+                    self.racing = False
+                    self._set_phase("ended")
             case _ if isinstance(event, Answer):
                 update.answers.append(event)
 

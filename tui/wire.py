@@ -1,6 +1,7 @@
 """What the dashboard and the generator process say to each other, and how it goes through a pipe. Nothing of Textual.
 
-The dashboard sends requests: :class:`Start`, the commands of :mod:`kvtui.core.commands`, :class:`Shutdown`.
+The dashboard sends requests: :class:`Start`, :class:`StartRace`, :class:`Shutdown`, and the commands of
+:mod:`kvtui.core.commands`.
 The process answers with reports: :class:`Loading` while it loads a model of several parts, :class:`Ready` once, then a
 :class:`Batch` of events about every 30 ms.
 """
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 from kvtui.core.commands import Command
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Event
+from kvtui.core.race import LANES, Lane
 from kvtui.core.sampling import SamplingSettings
 
 _LENGTH = struct.Struct("<I")
@@ -42,11 +44,33 @@ class Start:
 
 
 @dataclass(frozen=True)
+class StartRace:
+    """Write a text in several lanes, ending the text or race before.
+
+    Attributes:
+        run: as of :class:`Start`.
+        prompt: what every lane goes on from.
+        settings: seed, sampling and pace; the lanes say whether their cache is on.
+        lanes: ways of writing it.
+        tokens: to write in each lane; None for as many as the context has room for, but not more than 512.
+        confirmed: the reader has been told how long it takes. Otherwise a race of more than a minute is not begun, and
+            a :class:`~kvtui.core.events.RaceEstimate` comes instead.
+    """
+
+    run: int
+    prompt: str
+    settings: RunSettings
+    lanes: tuple[Lane, ...] = LANES
+    tokens: int | None = None
+    confirmed: bool = False
+
+
+@dataclass(frozen=True)
 class Shutdown:
     """End the process."""
 
 
-Request = Start | Shutdown | Command
+Request = Start | StartRace | Shutdown | Command
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import BinaryIO
@@ -21,7 +21,9 @@ from kvtui.core import Generation, KvtuiError, Model, load
 from kvtui.core import commands as ask
 from kvtui.core.answers import answer
 from kvtui.core.config import parameter_count
+from kvtui.core.estimate import estimate_race
 from kvtui.core.events import Event
+from kvtui.core.race import Race
 from kvtui.core.tokenizer import describe_character, describe_start
 from kvtui.tui.wire import (
     Batch,
@@ -33,12 +35,15 @@ from kvtui.tui.wire import (
     Request,
     Shutdown,
     Start,
+    StartRace,
     read_frame,
     write_frame,
 )
 
 BATCH_SECONDS = 0.03
 LOADING_SECONDS = 0.2  # between two reports of how far the model is loaded
+RACE_TOKENS = 512  # of a race that is to go as far as the context has room, at most
+LONGEST_RACE_SECONDS = 60.0  # model time of all lanes that the reader is not asked about
 
 
 class Outbox:
@@ -91,7 +96,7 @@ class Inbox:
     """
 
     def __init__(self, outbox: Outbox) -> None:
-        self.interruption: Start | Shutdown | None = None
+        self.interruption: Start | StartRace | Shutdown | None = None
         self._outbox = outbox
         self._requests: SimpleQueue[Request] = SimpleQueue()
 
@@ -132,7 +137,7 @@ class Inbox:
             if self._requests.empty():
                 return None
         request = self.next_request(timeout)
-        if isinstance(request, Start | Shutdown):
+        if isinstance(request, Start | StartRace | Shutdown):
             self.interruption = request
             return ask.Stop()
         return request
@@ -158,6 +163,8 @@ class Worker:
             following: Request | None = None
             if isinstance(request, Start):
                 following = self._write(request)
+            elif isinstance(request, StartRace):
+                following = self._race(request)
             elif isinstance(request, ask.Question) and self._generation is not None:
                 self._outbox.add(answer(self._generation, request))
                 self._outbox.flush()
@@ -168,9 +175,7 @@ class Worker:
 
     def _write(self, start: Start) -> Request | None:
         """Write one text; the request that interrupted it, if any."""
-        self._outbox.flush()
-        self._outbox.run = start.run
-        self._inbox.interruption = None
+        self._begin(start.run)
         settings = start.settings
         try:
             self._generation = Generation(
@@ -182,6 +187,7 @@ class Worker:
                 sampling=settings.sampling,
                 commands=self._inbox,
                 pace=settings.pace,
+                parts=True,  # costs a hundredth of the smallest model's time
                 observe=True,
                 verify=settings.verify,
             )
@@ -200,7 +206,45 @@ class Worker:
         self._outbox.flush()
         return self._inbox.interruption
 
-    def _known(self, start: Start) -> str:
+    def _race(self, start: StartRace) -> Request | None:
+        """Run one race, unless the reader has to be asked first; the request that interrupted it, if any."""
+        self._begin(start.run)
+        try:
+            for event in self._race_events(start):
+                self._outbox.add(event)
+        except KvtuiError as error:
+            self._outbox.send(Notice(start.run, str(error), fatal=True))
+        self._outbox.flush()
+        return self._inbox.interruption
+
+    def _race_events(self, start: StartRace) -> Iterator[Event]:
+        prompt, settings = self._known(start), start.settings
+        prompt_tokens = len(self._model.tokenizer.encode(prompt)) or 1
+        room = self._model.config.context_length - prompt_tokens
+        tokens = start.tokens or min(room if room > 0 else RACE_TOKENS, RACE_TOKENS)
+        if not start.confirmed:
+            estimate = estimate_race(self._model, prompt_tokens, tokens, start.lanes)
+            if sum(estimate.seconds) > LONGEST_RACE_SECONDS:
+                yield estimate
+                return
+        yield from Race(
+            self._model,
+            prompt,
+            start.lanes,
+            max_new_tokens=tokens,
+            seed=settings.seed,
+            sampling=settings.sampling,
+            commands=self._inbox,
+            pace=settings.pace,
+        ).run()
+
+    def _begin(self, run: int) -> None:
+        """What comes from now on belongs to this run."""
+        self._outbox.flush()
+        self._outbox.run = run
+        self._inbox.interruption = None
+
+    def _known(self, start: Start | StartRace) -> str:
         """The prompt without the characters that the model never saw; says what it dropped."""
         tokenizer = self._model.tokenizer
         known, unknown = tokenizer.split_known(start.prompt)

@@ -8,20 +8,23 @@ from typing import Any
 import numpy as np
 
 from kvtui.core import ModelConfig
-from kvtui.core.commands import Inspect, ShowAttention, ShowCache
+from kvtui.core.commands import Inspect, MeasureLimits, MeasureParts, ShowAttention, ShowCache
 from kvtui.core.events import (
     Attention,
+    Breakdown,
     CacheContents,
     Candidate,
     Cut,
     Event,
     Inspection,
     LensLayer,
+    Limits,
+    Parts,
     Prefill,
     Token,
     WithoutHeads,
 )
-from kvtui.tui.wire import Batch, Ready, Report, Request, Start
+from kvtui.tui.wire import Batch, Ready, Report, Request, Start, StartRace
 
 CONFIG = ModelConfig(
     vocab_size=27,
@@ -33,6 +36,7 @@ CONFIG = ModelConfig(
     embed_dim=16,
     mlp_dim=32,
 )
+PARTS = Parts(0.00001, 0.0001, 0.00015, 0.0002, 0.00002, 0.00002)
 READY = Ready("small", CONFIG, 12_345, CONFIG.cache_bytes_per_token())
 
 
@@ -127,11 +131,24 @@ def inspection(link: FakeLink, question: Inspect) -> Inspection:
 
 CUTS: dict[int, Cut] = {rank: "top-p" if rank < 7 else "top-k" for rank in range(4, 10)}
 
+
+def breakdown(link: FakeLink, question: MeasureParts) -> Breakdown:
+    """Half a millisecond with the cache, ten without."""
+    return Breakdown(len(link.window), PARTS, Parts(*(20 * part for part in vars(PARTS).values())), 3)
+
+
+def limits(link: FakeLink, question: MeasureLimits) -> Limits:
+    """Of a machine with round numbers."""
+    return Limits(50e9, 100e9, 49_380, 1)
+
+
 # What the fake process answers to each kind of question; a kind that is not here gets no answer.
 ANSWERS: dict[type, Callable[[FakeLink, Any], Event]] = {
     ShowAttention: attention,
     ShowCache: cache,
     Inspect: inspection,
+    MeasureParts: breakdown,
+    MeasureLimits: limits,
 }
 
 
@@ -150,6 +167,11 @@ class FakeLink:
     def starts(self) -> list[Start]:
         """Texts that were asked for."""
         return [request for request in self.sent if isinstance(request, Start)]
+
+    @property
+    def races(self) -> list[StartRace]:
+        """Races that were asked for."""
+        return [request for request in self.sent if isinstance(request, StartRace)]
 
     @property
     def quiet(self) -> bool:

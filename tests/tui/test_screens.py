@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from bench import Bench, bench
-from fake_link import token
+from fake_link import PARTS, token
+from racing import end, prefills, rounds
 
 from kvtui.core.events import End
 from kvtui.tui.panes.chart import Chart
@@ -23,6 +25,7 @@ from kvtui.tui.panes.chart import Chart
 SIZES = [(80, 24), (120, 36)]
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 RENEW = bool(os.environ.get("KVTUI_RENEW"))
+RACED = "\nWhat light is this breaks"
 TEXT = "\nWhat light is this that breaks upon the night,\nAnd stars that"
 
 Prepare = Callable[[Bench], Awaitable[None]]
@@ -87,6 +90,33 @@ async def watch_looking_back(it: Bench) -> None:
     write(it, TEXT[:20])
     await it.until(lambda: it.app.session.figures.written == 20)
     await it.press(*["left"] * 8)
+
+
+@screen
+async def race_before(it: Bench) -> None:
+    await it.press("2")
+
+
+@screen
+async def race(it: Bench) -> None:
+    await it.press("2", "enter")
+    await it.until(lambda: it.link.races)
+    it.link.write([*prefills(), *rounds(RACED, differs=frozenset({12})), end(len(RACED))], it.link.races[-1].run)
+    await charted(it)
+
+
+@screen
+async def time(it: Bench) -> None:
+    it.link.write([replace(token(step), parts=PARTS) for step in range(5)])
+    await it.press("5", "m")
+    await it.until(lambda: "memory-bound" in it.screen_text())
+    await charted(it)
+
+
+async def charted(it: Bench) -> None:
+    """Wait for the charts of the visible view: they are drawn a few times a second."""
+    charts = [chart for chart in it.app.view.query(Chart) if chart.display]
+    await it.until(lambda: all(any(curve.points for curve in chart._shown.curves) for chart in charts))
 
 
 @screen

@@ -18,9 +18,21 @@ import pytest
 
 from kvtui.core import CharTokenizer, KvtuiError, Model, ModelConfig, generate
 from kvtui.core.checkpoint import save_checkpoint
-from kvtui.core.commands import Pause, SetCache, SetPace, ShowAttention, Step, Stop
+from kvtui.core.commands import MeasureLimits, MeasureParts, Pause, SetCache, SetPace, ShowAttention, Step, Stop
 from kvtui.core.config import parameter_shapes
-from kvtui.core.events import Attention, End, Event, Prefill, State, Token
+from kvtui.core.events import (
+    Attention,
+    Breakdown,
+    End,
+    Event,
+    Limits,
+    Prefill,
+    RaceEnd,
+    RaceEstimate,
+    RaceToken,
+    State,
+    Token,
+)
 from kvtui.tui.link import WorkerLink, describe_end
 from kvtui.tui.wire import (
     Batch,
@@ -33,6 +45,7 @@ from kvtui.tui.wire import (
     RunSettings,
     Shutdown,
     Start,
+    StartRace,
     read_frame,
     write_frame,
 )
@@ -193,6 +206,40 @@ def test_what_it_makes_of_an_odd_prompt_is_told(worker: Conversation, prompt: st
     prefill = worker.events(4, lambda event: isinstance(event, Prefill))[0]
     assert isinstance(prefill, Prefill)
     assert prefill.prompt == used
+
+
+def test_a_race_is_told_between_two_texts(worker: Conversation, model: Model) -> None:
+    worker.inbox.put([Start(1, "romeo", FAST)])
+    worker.events(1, is_token(2))
+    worker.inbox.put([StartRace(2, "romeo", FAST, tokens=40)])
+    events = worker.events(2, lambda event: isinstance(event, RaceEnd))
+    tokens = [event for event in events if isinstance(event, RaceToken)]
+    assert [event.lane for event in tokens] == [0, 1] * 40
+    assert [event.token.cache for event in tokens] == [True, False] * 40
+    worker.inbox.put([MeasureParts(), MeasureLimits()])  # about the text before
+    assert worker.events(2, lambda event: isinstance(event, Breakdown))
+    assert worker.events(2, lambda event: isinstance(event, Limits))
+
+
+def test_a_race_goes_to_the_end_of_the_context_and_is_ended_by_another(worker: Conversation) -> None:
+    worker.inbox.put([StartRace(1, "romeo", FAST)])
+    end = worker.events(1, lambda event: isinstance(event, RaceEnd))[-1]
+    assert isinstance(end, RaceEnd)
+    assert (end.reason, end.tokens) == ("length", CONFIG.context_length - 5)
+    worker.inbox.put([StartRace(2, "romeo", RunSettings(pace=50.0), tokens=10_000)])
+    worker.events(2, lambda event: isinstance(event, RaceToken))
+    worker.inbox.put([StartRace(3, "romeo", FAST, tokens=3)])
+    assert worker.events(3, lambda event: isinstance(event, RaceEnd))
+
+
+def test_a_race_that_takes_too_long_is_asked_about(worker: Conversation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvtui.tui.worker.LONGEST_RACE_SECONDS", 0.0)
+    worker.inbox.put([StartRace(1, "romeo", FAST, tokens=60)])
+    (estimate,) = worker.events(1, lambda event: isinstance(event, RaceEstimate))
+    assert isinstance(estimate, RaceEstimate)
+    assert (estimate.tokens, estimate.moves) == (60, 3)
+    worker.inbox.put([StartRace(2, "romeo", FAST, tokens=estimate.tokens, confirmed=True)])
+    assert worker.events(2, lambda event: isinstance(event, RaceEnd))
 
 
 def test_settings_that_the_loop_refuses_end_the_run_and_not_the_process(worker: Conversation) -> None:

@@ -76,10 +76,15 @@ class Chart(PlotextPlot):
         self._drawn_at = -math.inf
         self._built: tuple[object, Text] | None = None
 
+    @property
+    def due(self) -> bool:
+        """Whether enough time has gone by since the last drawing."""
+        return monotonic() - self._drawn_at >= LEAST_SECONDS
+
     def show(self, drawing: Drawing) -> None:
-        """Draw this, now or as soon as it may be."""
+        """Draw this if it is due; whoever calls again later loses nothing."""
         self._wanted = drawing
-        if drawing is not self._shown and monotonic() - self._drawn_at >= LEAST_SECONDS:
+        if self.due and drawing is not self._shown:
             self._shown, self._drawn_at = drawing, monotonic()
             self.refresh()
 

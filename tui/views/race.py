@@ -1,20 +1,161 @@
-"""View 2: the same text with the cache and without, in two lanes."""
+"""View 2: the same text with the cache and without, in two lanes that take turns."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar
+
 from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
+from kvtui.tui.actions import Action
+from kvtui.tui.panes.chart import Chart, Drawing
+from kvtui.tui.panes.lane import LanePane
+from kvtui.tui.panes.score import ScorePane
+from kvtui.tui.race_charts import times_drawing, totals_drawing
+from kvtui.tui.race_record import RaceRecord, estimate_words, verdict
+from kvtui.tui.session import Session, Update
 from kvtui.tui.views.view import View
+
+LENGTHS: tuple[int | None, ...] = (None, 64, 128, 256, 512, 1024)  # tokens; None: as far as the context has room
+HINT = """\
+The same prompt and the same seed in two lanes: one with the cache, one without. They take turns token by token in one \
+process, so that a slow moment of the machine falls on both.
+
+Here will stand both texts with a mark for every token that agrees, the time that each lane has taken, the time per \
+token against the length of the text beside what the counted operations predict, and at the end a verdict in numbers.
+
+[b]Enter[/b] starts it, from the prompt above. [b]n[/b] changes its length: {length}.
+A race ends the text that is being written in view 1."""
+ASK = """\
+{estimate}
+
+[b]Enter[/b] starts it all the same. [b]n[/b] changes its length: {length}."""
+PREPARING = "Timing a few passes, to see how long the race will take …"
 
 
 class RaceView(View):
-    """View 2: the same text with the cache and without, in two lanes."""
+    """Cache on against cache off."""
 
     TITLE = "Race"
     SUMMARY = "Cache on against cache off, in two lanes."
-    PARAGRAPHS = (("Race", "Two lanes will run here: the same text with the cache and without."),)
+    ACTIONS: ClassVar[tuple[Action, ...]] = (
+        Action("race", "enter", "Enter", "Race", "Start a race from the prompt, with the cache and without.", "Race"),
+        Action(
+            "length", "n", "n", "Length of the race", "How many tokens each lane of the next race writes.", "Length"
+        ),
+        Action("time_scale", "l", "l", "Logarithmic or linear time", "The axis of the time per token.", "Scale"),
+    )
+    PARAGRAPHS = (
+        (
+            "Race",
+            "The same prompt and seed in two lanes, one with the cache and one without, which take turns token by "
+            "token. ✓ stands for a token that is the same in both. Space pauses, . writes one token in each, - and + "
+            "change the pace. A race that would take more than a minute is estimated first, and asked about.",
+        ),
+        (
+            "Time per token of a race",
+            "In braille what was measured, in · what the counted operations predict: a fixed time and a time for each "
+            "multiply-add, fitted to the lane. With the cache it grows in a line, without it in a parabola.",
+        ),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._session: Session | None = None
+        self._length: int | None = None
+        self._logarithmic = False
+        self._shown = (0, 0)  # number and lanes of the race whose prompt the panes show
+        self._drawn: dict[str, object] = {}
 
     def compose(self) -> ComposeResult:
-        """What will stand here."""
-        yield Static("Two lanes will run here: the same text with the cache and without.", classes="placeholder")
+        """What will stand here; and the score, both texts, both charts, the verdict."""
+        yield Static(id="race-hint")
+        with Vertical(id="race"):
+            yield ScorePane(id="score")
+            with Horizontal(id="lanes"):
+                yield LanePane(classes="lane")
+                yield LanePane(classes="lane")
+            with Horizontal(id="race-charts"):
+                yield Chart("Seconds so far by tokens", id="race-totals")
+                yield Chart("ms a token by context, · predicted", id="race-times")
+            yield Static(id="verdict", markup=False)
+
+    def start(self, session: Session, prompt: str, seed: int | None = None) -> bool:
+        """A race, in place of a text."""
+        return session.start_race(prompt, self._length, seed)
+
+    def show(self, update: Update, session: Session) -> None:
+        """Draw how the newest race stands."""
+        self._session = session
+        race = session.race
+        self.set_class(bool(race.lanes), "-racing")
+        self.set_class(race.end is not None, "-ended")
+        if len(race.lanes) < 2:
+            self.query_one("#race-hint", Static).update(self._words(session))
+            return
+        for pane, lane in zip(self.query(LanePane), race.lanes, strict=False):
+            if self._shown != (race.number, len(race.lanes)):
+                pane.start(lane)
+            pane.show(lane, session.racing)
+        self._shown = race.number, len(race.lanes)
+        self.query_one(ScorePane).show(race)
+        self._show_verdict(race)
+        self._draw(race)
+
+    def _words(self, session: Session) -> str:
+        """What to say while there is no race to show."""
+        if session.race.estimate is not None:
+            return ASK.format(estimate=estimate_words(session.race.estimate), length=self._length_words)
+        return PREPARING if session.racing else HINT.format(length=self._length_words)
+
+    @property
+    def _length_words(self) -> str:
+        return "to the end of the context" if self._length is None else f"{self._length:,} tokens"
+
+    def _show_verdict(self, race: RaceRecord) -> None:
+        words = verdict(race) if race.end else ""
+        pane = self.query_one("#verdict", Static)
+        pane.display = bool(words)
+        pane.update(words)
+
+    def _draw(self, race: RaceRecord) -> None:
+        """Draw a chart that is due and not up to date; one at a time, as a key waits for it."""
+        assert self._session is not None
+        config = self._session.ready.config
+        state = (race.number, race.steps, race.end is not None, self._logarithmic)
+        drawings: dict[str, Callable[[], Drawing]] = {
+            "race-totals": lambda: totals_drawing(race),
+            "race-times": lambda: times_drawing(race, config, self._logarithmic),
+        }
+        for name, drawing in drawings.items():
+            chart = self.query_one(f"#{name}", Chart)
+            if chart.due and self._drawn.get(name) != state:
+                chart.show(drawing())
+                self._drawn[name] = state
+                return
+
+    def action_race(self) -> None:
+        """Start, or say yes to an estimate."""
+        session = self._session
+        if session is not None and session.race.estimate is not None and session.prompt is not None:
+            session.start_race(session.prompt, session.race.estimate.tokens, confirmed=True)
+        else:
+            self.call_later(self.run_action, "app.submit_prompt")
+
+    def action_length(self) -> None:
+        """The next length."""
+        self._length = LENGTHS[(LENGTHS.index(self._length) + 1) % len(LENGTHS)]
+        session = self._session
+        if session is None:
+            return
+        context = session.ready.config.context_length
+        past = self._length is not None and self._length >= context
+        moves = f" They go past the context of {context:,}: the window moves, in both lanes." if past else ""
+        self.notify(f"The next race: {self._length_words}.{moves}", markup=False)
+        session.race.estimate = None
+
+    def action_time_scale(self) -> None:
+        """Logarithmic or linear."""
+        self._logarithmic = not self._logarithmic

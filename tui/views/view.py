@@ -44,6 +44,10 @@ class View(Vertical):
     def follow(self) -> None:
         """Back at the newest token: scroll to it."""
 
+    def start(self, session: Session, prompt: str, seed: int | None = None) -> bool:
+        """Begin what the view is about from this prompt: a text, unless the view says otherwise. False if it cannot."""
+        return session.start(prompt, seed)
+
     def hide(self) -> None:
         """Another view is shown from now on: stop timers, forget what is costly."""
 

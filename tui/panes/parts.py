@@ -1,0 +1,107 @@
+"""Where the time of a token goes: its parts side by side, one bar with the cache and one without."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.app import RenderResult
+from textual.strip import Strip
+from textual.widget import Widget
+
+from kvtui.tui.bars import figure
+from kvtui.tui.part_times import NAMES, Measured
+
+_LABEL = 10  # cells before a bar
+MISSING = {
+    True: "no token with the cache yet: press t to switch it on, or m to measure one",
+    False: "no token without the cache yet: press t to switch it off, or m to measure one",
+}
+EMPTY = (
+    "The time of a token will stand here, in its parts, with the cache and without.",
+    "Write a prompt and press Enter; then m measures one token both ways, and what this machine can do at most.",
+)
+
+Piece = tuple[str, str]
+
+
+class PartsPane(Widget):
+    """Two bars of the same length, each showing shares of its own time, and their times in figures."""
+
+    ALLOW_SELECT = False  # a drawing, not text
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *(f"parts--{name}" for name in NAMES),
+        "parts--label",
+        "parts--figure",
+        "parts--hint",
+    }
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.border_title = "Where the time of a token goes"
+        self._cached: Measured | None = None
+        self._uncached: Measured | None = None
+
+    def show(self, cached: Measured | None, uncached: Measured | None) -> None:
+        """Draw these."""
+        if (cached, uncached) != (self._cached, self._uncached):
+            self._cached, self._uncached = cached, uncached
+            self.border_subtitle = _ratio(cached, uncached)
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        """Unused, as render_line draws; given so that nothing else is drawn."""
+        return ""
+
+    def render_line(self, y: int) -> Strip:
+        """A bar, or what is missing."""
+        width = self.size.width
+        pieces: list[Piece] = []
+        if self._cached is None and self._uncached is None:
+            pieces = [(EMPTY[y], "parts--hint")] if y < len(EMPTY) else []
+        elif y in (0, 1):
+            pieces = self._bar(y == 0, width)
+        segments = [
+            Segment(text, self.get_component_rich_style(style) if style else self.rich_style)
+            for text, style in pieces
+            if text
+        ]
+        return Strip(segments).adjust_cell_length(width, self.rich_style)
+
+    def _bar(self, cached: bool, width: int) -> list[Piece]:
+        label = ("cached" if cached else "uncached").ljust(_LABEL)
+        measured = self._cached if cached else self._uncached
+        if measured is None:
+            return [(label, "parts--label"), (MISSING[cached], "parts--hint")]
+        words = f" {figure(1e3 * measured.total)} ms at {measured.context:,}{' *' if measured.asked else '  '}"
+        room = max(width - _LABEL - len(words), 1)
+        shares = [measured.seconds[name] / measured.total for name in NAMES]
+        cells = [
+            (_segment(name, share, size), f"parts--{name}")
+            for name, share, size in zip(NAMES, shares, portions(shares, room), strict=True)
+        ]
+        return [(label, "parts--label"), *cells, (words, "parts--figure")]
+
+
+def portions(shares: list[float], room: int) -> list[int]:
+    """``room`` cells dealt out by shares that add up to 1: each edge stands at the nearest cell."""
+    edges, so_far = [0], 0.0
+    for share in shares:
+        so_far += share
+        edges.append(round(room * so_far))
+    return [end - start for start, end in pairwise(edges)]
+
+
+def _segment(name: str, share: float, size: int) -> str:
+    """A part's cells: its name and share, as far as there is room; an edge tells neighbours apart without colour."""
+    inside = size - 1
+    words = next((text for text in (f"{name} {share:.0%}", name, f"{share:.0%}", name[0]) if len(text) <= inside), "")
+    return f"▏{words.ljust(inside)}" if size else ""
+
+
+def _ratio(cached: Measured | None, uncached: Measured | None) -> str:
+    if cached is None or uncached is None or not cached.total:
+        return ""
+    asked = " · * measured on request" if cached.asked or uncached.asked else ""
+    return f"each bar is 100 % of its own time · uncached takes {uncached.total / cached.total:.1f} × as long{asked}"

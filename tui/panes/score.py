@@ -1,0 +1,122 @@
+"""How a race stands: a bar of model time for each lane, a mark for every token that agrees, and the speed-up so far."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.app import RenderResult
+from textual.strip import Strip
+from textual.widget import Widget
+
+from kvtui.tui.race_record import LaneRecord, RaceRecord, count, duration
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_STYLES = ("score--first", "score--second", "score--third")
+_WIDE = 110  # from here on the counted operations have room as well
+_LEAST_BAR = 8
+
+Piece = tuple[str, str]
+
+
+class ScorePane(Widget):
+    """One line a lane, one for the marks, one for the figures of both."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *_STYLES,
+        "score--agrees",
+        "score--differs",
+        "score--label",
+        "score--figure",
+    }
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.border_title = "Model time so far"
+        self._race = RaceRecord()
+
+    def show(self, race: RaceRecord) -> None:
+        """Draw how this race stands."""
+        self._race = race
+        self.border_title = "Model time" if race.end else "Model time so far"
+        self.refresh()
+
+    def render(self) -> RenderResult:
+        """Unused, as render_line draws; given so that nothing else is drawn."""
+        return ""
+
+    def render_line(self, y: int) -> Strip:
+        """A lane, the marks, or the figures."""
+        race, width = self._race, self.size.width
+        pieces: list[Piece] = []
+        if y < len(race.lanes):
+            pieces = self._lane(y, width)
+        elif race.lanes and y == len(race.lanes):
+            pieces = self._marks(width)
+        elif race.lanes and y == len(race.lanes) + 1:
+            pieces = self._figures(width)
+        segments = [
+            Segment(text, self.get_component_rich_style(style) if style else self.rich_style)
+            for text, style in pieces
+            if text
+        ]
+        return Strip(segments).adjust_cell_length(width, self.rich_style)
+
+    @property
+    def _label_width(self) -> int:
+        return max([len("agree"), *(len(lane.label) for lane in self._race.lanes)]) + 2
+
+    def _lane(self, number: int, width: int) -> list[Piece]:
+        lane = self._race.lanes[number]
+        words = _lane_words(lane, width >= _WIDE)
+        room = max(width - self._label_width - len(words), _LEAST_BAR)
+        longest = max(lane.seconds for lane in self._race.lanes)
+        eighths = min(math.ceil(8 * room * lane.seconds / longest), 8 * room) if longest else 0
+        bar = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+        style = _STYLES[min(number, len(_STYLES) - 1)]
+        return [(lane.label.ljust(self._label_width), style), (bar.ljust(room), style), (words, "score--figure")]
+
+    def _marks(self, width: int) -> list[Piece]:
+        """A mark for every token, or for a few neighbours together where there are too many of them."""
+        lane, steps = self._race.lanes[1], self._race.steps
+        words = f"  {lane.agreed:,} of {steps:,} agree"
+        room = max(width - self._label_width - len(words), 1)
+        each = max(1, math.ceil(steps / room))
+        pieces: list[Piece] = [("agree".ljust(self._label_width), "score--label")]
+        agrees = [entry.agrees for entry in lane.tokens[:steps]]
+        marks = [all(agrees[place : place + each]) for place in range(0, steps, each)]
+        for mark in marks:
+            pieces.append(("✓", "score--agrees") if mark else ("✗", "score--differs"))
+        return [*pieces, (" " * (room - len(marks)), ""), (words, "score--figure")]
+
+    def _figures(self, width: int) -> list[Piece]:
+        race = self._race
+        lane = race.lanes[1]
+        speed_up = race.speed_up()
+        if speed_up is None:
+            return [("the prompt has been run in both lanes", "score--label")]
+        planned = f" of {race.planned:,}" if race.planned is not None else ""
+        brief = width < _WIDE
+        return [
+            (f"{race.steps:,}{planned} tokens", "score--label"),
+            (f"   {race.lanes[0].label} is ", "score--label"),
+            (f"{speed_up:.1f} × as fast", "score--first"),
+            ("" if race.end else " so far", "score--label"),
+            (f"   {'Δ' if brief else 'greatest '}logit{'s' if brief else ' difference'} ", "score--label"),
+            (f"{lane.max_logit_difference:.1e}", "score--figure"),
+            *([] if brief else self._divergence(lane)),
+        ]
+
+    @staticmethod
+    def _divergence(lane: LaneRecord) -> list[Piece]:
+        if not lane.compared:
+            return []
+        return [("   KL ", "score--label"), (f"{lane.kl_total / lane.compared:.1e} nats", "score--figure")]
+
+
+def _lane_words(lane: LaneRecord, wide: bool) -> str:
+    """Total, time per token, and what was counted, each of fixed width."""
+    newest = f"{lane.tokens[-1].token.seconds * 1e3:8.2f}" if lane.tokens else f"{'–':>8}"
+    words = f"  {duration(lane.seconds):>11} {newest} ms now"
+    return f"{words}  {count(lane.multiply_adds):>6} multiply-adds" if wide else words
