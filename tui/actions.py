@@ -65,14 +65,23 @@ DASHBOARD: tuple[Action, ...] = (
     Action("stop", "s", "s", "Stop", "End this text.", asks=True),
     Action("prompt", "p", "p", "Prompt", "Write another prompt.", "Prompt", asks=True),
     Action("models", "M", "M", "Model", "Choose another model; the same prompt is written with it.", asks=True),
+    Action("tour", "6", "6", "Tour", "A guided tour in short chapters. While typing a prompt: F6.", "Tour", asks=True),
     Action("theme", "d", "d", "Dark or light", "Switch the theme; the palette has more of them."),
     Action("help", "question_mark,f1", "?", "Help", "Keys, and what each pane shows.", "Help"),
     Action("quit", "q", "q", "Quit", "End the dashboard and the generator process. Also ctrl+q, and ctrl+c.", "Quit"),
 )
 ACTIONS: tuple[Action, ...] = (*RUNNING, *PAST, *DASHBOARD)
 
+# While the card of the tour is up, and no prompt is being typed.
+TOUR: tuple[tuple[str, str, str], ...] = (
+    ("space", "tour_on", "Next chapter"),
+    ("backspace", "tour_back", "Chapter before"),
+    ("escape", "tour_leave", "Leave the tour"),
+)
+
 # Keys that work in the prompt as well.
 ALWAYS: tuple[tuple[str, str, str], ...] = (
+    ("f6", "tour", "Tour"),
     ("ctrl+t,f2", "toggle_cache", "Toggle the KV cache"),
     ("ctrl+q", "quit", "Quit"),
     ("ctrl+c", "interrupt", "Quit with exit status 130"),

@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Input, Static
 
 from kvtui.core.library import LibraryModel
-from kvtui.tui.actions import ACTIONS, ALWAYS, PAST
+from kvtui.tui.actions import ACTIONS, ALWAYS, PAST, TOUR
 from kvtui.tui.help import HelpScreen
 from kvtui.tui.labels import size_words
 from kvtui.tui.link import Link, WorkerLink
@@ -31,6 +31,8 @@ from kvtui.tui.session import Session, faster, slower
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.stream_link import CACHE_IS_NOT_OURS, TEXT_IS_NOT_OURS
 from kvtui.tui.terminal import LEAST_HEIGHT, LEAST_WIDTH
+from kvtui.tui.tour.card import TourCard
+from kvtui.tui.tour.scene import scene
 from kvtui.tui.views.stream import StreamView
 from kvtui.tui.views.table import VIEWS
 from kvtui.tui.views.view import View
@@ -38,6 +40,7 @@ from kvtui.tui.wire import Ready
 
 TICK_SECONDS = 1 / 12
 NOTICE_SECONDS = 8.0
+CRAMPED_HEIGHT = 24  # below it the tour leaves out panes that it does not speak of
 INTERRUPTED = 130
 
 
@@ -63,7 +66,7 @@ class KvtuiApp(App[None]):
             Binding(action.keys, f"in_view('{action.first_key}')", action.title, show=False)
             for action in {action.keys: action for view in VIEWS for action in view.ACTIONS}.values()
         ),
-        *(Binding(keys, name, title, show=False, priority=True) for keys, name, title in ALWAYS),
+        *(Binding(keys, name, title, show=False, priority=True) for keys, name, title in (*ALWAYS, *TOUR)),
     ]
 
     def __init__(self, link: Link, ready: Ready, settings: DashboardSettings) -> None:
@@ -73,6 +76,7 @@ class KvtuiApp(App[None]):
         self.questions = Questions(self.session.put_question)
         self._limited_pace = settings.pace or 25.0
         self._models_dir = settings.models_dir
+        self._opens_tour = settings.tour
 
     # Views
 
@@ -89,6 +93,7 @@ class KvtuiApp(App[None]):
             with ContentSwitcher(id="views", initial=views[0].id):
                 yield from views
                 yield StreamView()
+            yield TourCard(id="tour")
             yield KeysPane(views[0].ACTIONS, id="keys")
 
     def on_mount(self) -> None:
@@ -102,6 +107,8 @@ class KvtuiApp(App[None]):
             self._start(self._first_prompt)
         else:
             self.prompt.input.focus()
+        if self._opens_tour:
+            self.action_tour()
 
     @property
     def view(self) -> View:
@@ -121,6 +128,11 @@ class KvtuiApp(App[None]):
         return self._main.query_one(PromptPane)
 
     @property
+    def tour(self) -> TourCard:
+        """The card below the view."""
+        return self._main.query_one(TourCard)
+
+    @property
     def _main(self) -> Screen[object]:
         """The screen of the panes, also while another one is above it."""
         return self.screen_stack[0]
@@ -129,6 +141,7 @@ class KvtuiApp(App[None]):
         """Say what size is needed if this one will not do."""
         small = event.size.width < LEAST_WIDTH or event.size.height < LEAST_HEIGHT
         self._main.set_class(small, "-too-small")
+        self._main.set_class(event.size.height < CRAMPED_HEIGHT, "-cramped")
         if small:
             self._main.query_one("#too-small", Static).update(
                 f"kvtui needs {LEAST_WIDTH} × {LEAST_HEIGHT} cells; here are {event.size.width} × {event.size.height}"
@@ -176,6 +189,7 @@ class KvtuiApp(App[None]):
         self._show_figures()
         self.questions.take(update.answers)
         self._ask(update.news)
+        self._show_tour()
 
     def _show_figures(self) -> None:
         session = self.session
@@ -183,6 +197,7 @@ class KvtuiApp(App[None]):
         keys = self._main.query_one(KeysPane)
         keys.paused = session.figures.phase == "paused"
         keys.stream = session.ready.stream
+        keys.touring = self.tour.display
         keys.typing = self._main.focused is self.prompt.input
         keys.looking_back = session.cursor is not None
         gone = session.cursor is not None and session.cursor < session.window_start
@@ -318,9 +333,12 @@ class KvtuiApp(App[None]):
     # What is looked at
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The keys of the past go through every pane, but not through a text field or another screen."""
-        if any(action == past.name for past in PAST):
-            return len(self.screen_stack) == 1 and not isinstance(self.focused, Input)
+        """The keys of the past and of the tour's card go through every pane, but not through a text field or another
+        screen."""
+        past, tour = any(action == entry.name for entry in PAST), any(action == name for _, name, _ in TOUR)
+        if past or tour:
+            free = len(self.screen_stack) == 1 and not isinstance(self.focused, Input)
+            return free and (past or self.tour.display)
         return True
 
     def action_earlier(self) -> None:
@@ -350,6 +368,57 @@ class KvtuiApp(App[None]):
     def _token_picked(self, message: TokenPicked) -> None:
         self.session.look_at(message.position)
         self._tick()
+
+    # Tour
+
+    def action_tour(self) -> None:
+        """Open its card, or away with it."""
+        if self.session.ready.stream:
+            self.notify("The tour needs a model that writes here: start kvtui without a stream.", severity="warning")
+        elif self.tour.display:
+            self.action_tour_leave()
+        else:
+            self.tour.open()
+            self._enter_chapter()
+
+    def action_tour_on(self) -> None:
+        """The next chapter; after the last one, the end."""
+        if self.tour.at_end:
+            self.action_tour_leave()
+        else:
+            self.tour.turn(1)
+            self._enter_chapter()
+
+    def action_tour_back(self) -> None:
+        """The chapter before."""
+        self.tour.turn(-1)
+        self._enter_chapter()
+
+    def action_tour_leave(self) -> None:
+        """The dashboard stays as it is."""
+        self.tour.leave()
+        self._main.query(".-spoken-of").remove_class("-spoken-of")
+        self._main.remove_class("-touring")
+        self._show_figures()
+
+    def _enter_chapter(self) -> None:
+        """Show the view, outline the pane, and let the text be written or wait."""
+        chapter = self.tour.chapter
+        self._main.add_class("-touring")
+        self._main.query(".-spoken-of").remove_class("-spoken-of")
+        self.action_view([view.TITLE for view in VIEWS].index(chapter.view))
+        self._main.query(chapter.pane).add_class("-spoken-of")
+        self.session.look_at(None)
+        phase = self.session.figures.phase
+        if chapter.writing and phase == "paused":
+            self.session.resume()
+        elif not chapter.writing and phase == "writing":
+            self.session.pause()
+        self._tick()
+
+    def _show_tour(self) -> None:
+        if self.tour.display:
+            self.tour.show(scene(self.session, self.view.TITLE, self.view.questions(self.session)))
 
     # The rest
 

@@ -21,6 +21,7 @@ class DashboardSettings:
         pace: tokens a second, None for unlimited.
         policy: of the cache, as ``--policy`` has it.
         models_dir: where to look for other models, None for the Hugging Face cache.
+        tour: whether to begin with the guided tour.
     """
 
     prompt: str | None = None
@@ -31,3 +32,4 @@ class DashboardSettings:
     pace: float | None = 25.0
     policy: str = "full"
     models_dir: Path | None = None
+    tour: bool = False

@@ -73,6 +73,16 @@ async def test_layers_and_heads_are_chosen_with_keys_round_and_round() -> None:
         await it.until(lambda: "1 back" in it.screen_text())  # what it looked at
 
 
+async def test_any_token_of_the_text_is_explained() -> None:
+    async with anatomy() as (it, _):
+        await it.press("left", "left")
+        await it.until(lambda: "ROMEO:the␣st▸a" in it.screen_text())
+        assert inspects(it)[-1].position == 12
+        assert it.link.commands(ShowAttention)[-1].position == 12  # type: ignore[union-attr]
+        await it.press("end")
+        await it.until(lambda: "ROMEO:the␣star▸s" in it.screen_text())
+
+
 async def test_a_click_chooses_a_head() -> None:
     async with anatomy() as (it, view):
         await it.pilot.click("#heads", offset=(2 + 4 + 6 + 2, 3))  # border, padding, gutter, one cell; second layer
@@ -88,7 +98,7 @@ async def test_a_head_switched_off_is_compared_and_the_text_stays_as_it_is() -> 
         await it.until(lambda: "KL 0.1250 nats" in it.screen_text())
         assert inspects(it)[-1].heads_off == ((0, 0),)
         assert "Without L1 H1" in it.screen_text()
-        assert "[off ]" in it.screen_text()
+        await it.until(lambda: "[off ]" in it.screen_text())
         assert not it.link.commands(SetHeads)
         await it.press("right_square_bracket", "x")
         await it.until(lambda: "KL 0.2500 nats" in it.screen_text())
@@ -118,13 +128,13 @@ async def test_the_text_goes_on_without_heads_and_the_status_line_says_so() -> N
         assert "x switches the chosen one off" in it.notices()
         await it.press("x", "w")
         assert it.link.commands(SetHeads) == [SetHeads(((0, 0),))]
-        assert "· without L1 H1" in it.screen_text().splitlines()[1]
+        await it.until(lambda: "· without L1 H1" in it.screen_text().splitlines()[1])
         await it.press("right_square_bracket", "x", "right_square_bracket", "x")  # it follows
         assert it.link.commands(SetHeads)[-1] == SetHeads(((0, 0), (1, 0), (2, 0)))
-        assert "without 3 heads" in it.screen_text()
+        await it.until(lambda: "without 3 heads" in it.screen_text())
         await it.press("w")
         assert it.link.commands(SetHeads)[-1] == SetHeads(())
-        assert "without 3 heads" not in it.screen_text()
+        await it.until(lambda: "without 3 heads" not in it.screen_text())
 
 
 async def test_another_text_is_the_whole_models_again() -> None:

@@ -131,6 +131,22 @@ async def anatomy(it: Bench) -> None:
     it.link.write([End("length", 11, 0.1, 50.0)])
 
 
+@screen
+async def tour(it: Bench) -> None:
+    write(it, "\nWhat light")
+    await it.until(lambda: it.app.session.figures.written == 11)
+    it.link.write([End("length", 11, 0.1, 50.0)])
+    await it.press("6")
+
+
+@screen
+async def tour_of_heads(it: Bench) -> None:
+    write(it, "\nWhat light")
+    await it.until(lambda: it.app.session.figures.written == 11)
+    await it.press("6", "space", "space", "space", "x")
+    it.link.write([End("length", 11, 0.1, 50.0)])
+
+
 async def settled(it: Bench) -> str:
     """The screen when nothing changes on it any more."""
     before, now = "", it.screen_text()

@@ -121,6 +121,7 @@ def cli() -> None:
 @policy_option
 @click.option("--pace", type=Pace(), default=25.0, show_default=True, help="Tokens a second, or 'unlimited'.")
 @models_dir_option("Where the key M looks for other models.")
+@click.option("--tour", is_flag=True, help="Begin with the guided tour, from tokens to cache policies.")
 def dashboard(
     prompt: tuple[str, ...],
     model: str | None,
@@ -133,6 +134,7 @@ def dashboard(
     policy: CachePolicy,
     pace: float | str,
     models_dir: Path | None,
+    tour: bool,
 ) -> None:
     """The dashboard."""
     if len(prompt) > 1:
@@ -155,6 +157,7 @@ def dashboard(
             policy=policy.spec,
             pace=pace_value(pace),
             models_dir=models_dir,
+            tour=tour,
         )
     )
     raise click.exceptions.Exit(status)

@@ -20,6 +20,11 @@ TYPING: tuple[Entry, ...] = (
     ((("ctrl+t", "toggle_cache"),), "Cache"),
     ((("ctrl+q", "quit"),), "Quit"),
 )
+TOURING: tuple[Entry, ...] = (
+    ((("Space", "tour_on"),), "Next"),
+    ((("Backspace", "tour_back"),), "Back"),
+    ((("Esc", "tour_leave"),), "Leave the tour"),
+)
 _NOT_LEFT_OUT = ("Help", "Quit")  # others go first when it gets narrow
 
 
@@ -70,6 +75,7 @@ class KeysPane(Widget):
 
     COMPONENT_CLASSES = {"keys--key", "keys--word"}  # noqa: RUF012
 
+    touring: reactive[bool] = reactive(False)
     typing: reactive[bool] = reactive(False)
     paused: reactive[bool] = reactive(False)
     stream: reactive[bool] = reactive(False)
@@ -83,6 +89,8 @@ class KeysPane(Widget):
     def render(self) -> RenderResult:
         """The entries that fit."""
         choices = list(TYPING) if self.typing else entries(self.paused, self.of_view, self.stream, self.looking_back)
+        if self.touring and not self.typing:  # Space is the tour's
+            choices = [*TOURING, *(entry for entry in choices if entry[1] not in ("Pause", "Resume", "Tour"))]
         key_style = self.get_component_rich_style("keys--key", partial=True)
         word_style = self.get_component_rich_style("keys--word", partial=True)
         text = Text(" ", no_wrap=True, end="")

@@ -42,6 +42,8 @@ EMPTY = (
     "Type a prompt and press Enter, or Enter alone to start from nothing.",
     "",
     "Then t (ctrl+t while typing) switches the KV cache off and on: same text, another price.",
+    "",
+    "New here? F6 opens a guided tour, from tokens to cache policies.",
 )
 
 

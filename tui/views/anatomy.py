@@ -125,8 +125,9 @@ class AnatomyView(View):
     def questions(self, session: Session) -> Iterable[Question]:
         """How the token came about; how the text would go on only while it waits, as that takes many steps."""
         waits = session.figures.phase != "writing"
-        yield Inspect(None, tuple(sorted(self.off)), CONTINUATION if waits and self.off else 0)
-        yield ShowAttention(self.chosen[0], (self.chosen[1],), -2, -1)  # the token before: it made the prediction
+        yield Inspect(session.cursor, tuple(sorted(self.off)), CONTINUATION if waits and self.off else 0)
+        # The row of the token before: it made the prediction.
+        yield ShowAttention(self.chosen[0], (self.chosen[1],), -2, -1, position=session.cursor)
 
     # Keys
 

@@ -1,0 +1,96 @@
+"""The card of the tour: it stands below the view, where it hides nothing, and says what to look at and what to try."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from rich.text import Text
+from textual.app import RenderResult
+from textual.widget import Widget
+
+from kvtui.tui.tour.chapters import CHAPTERS, Chapter
+from kvtui.tui.tour.scene import Scene
+
+_QUOTE_SECONDS = 1.0  # how often the figures in a text are brought up to date
+
+
+class TourCard(Widget):
+    """One chapter at a time. It takes no focus: every key but its own reaches the dashboard."""
+
+    COMPONENT_CLASSES = {"tour--look", "tour--task", "tour--done"}  # noqa: RUF012
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.display = False
+        self._place = 0
+        self._began: Scene | None = None
+        self._now: Scene | None = None
+        self._text, self._quoted = "", 0.0
+        self._done: set[int] = set()
+
+    @property
+    def chapter(self) -> Chapter:
+        """The one that is shown."""
+        return CHAPTERS[self._place]
+
+    @property
+    def done(self) -> bool:
+        """Whether what the chapter asks to try has happened."""
+        return self._place in self._done
+
+    @property
+    def at_end(self) -> bool:
+        """Whether this is the last chapter."""
+        return self._place == len(CHAPTERS) - 1
+
+    def open(self) -> None:
+        """Show the chapter that was left, the first one to begin with."""
+        self.display = True
+        self._enter(self._place)
+
+    def turn(self, pages: int) -> None:
+        """On (1) or back (-1)."""
+        self._enter(min(max(self._place + pages, 0), len(CHAPTERS) - 1))
+
+    def leave(self) -> None:
+        """Away with the card; at the end the next tour begins at the first chapter."""
+        self.display = False
+        if self.at_end:
+            self._place, self._done = 0, set()
+
+    def _enter(self, place: int) -> None:
+        self._place, self._began, self._text = place, None, ""
+        self.border_title = f"Tour {place + 1} of {len(CHAPTERS)} · {self.chapter.title}"
+        on = "Space ends" if self.at_end else "Space goes on"
+        self.border_subtitle = f"{on} · Backspace goes back · Esc leaves"
+
+    def show(self, now: Scene) -> None:
+        """How things stand: the text quotes it, and what was to be tried is ticked off once it has happened.
+
+        First called when the chapter's view has just been shown: that is when the chapter begins.
+        """
+        if self._began is None:
+            self._began = now
+        if now.run and not self.done and self.chapter.done(self._began, now):
+            self._done.add(self._place)
+        if not self._text or monotonic() - self._quoted >= _QUOTE_SECONDS:
+            self._text, self._quoted = self.chapter.text(now), monotonic()
+        self._now = now
+        self.refresh(layout=True)
+
+    def render(self) -> RenderResult:
+        """The text, then what to try."""
+        style = self.get_component_rich_style
+        text = Text(overflow="fold")
+        text.append(f"▲ {self.chapter.look}: ", style("tour--look", partial=True)).append(f"{self._text}\n")
+        if self.done:
+            return text.append(f"✔ Done: {self.chapter.task}", style("tour--done", partial=True))
+        return text.append(f"▷ Try it: {self._what_to_try()}", style("tour--task", partial=True))
+
+    def _what_to_try(self) -> str:
+        """What to try, or what has to come before."""
+        if self._now is not None and not self._now.run:
+            return "First press p, type a prompt such as ROMEO: and press Enter."
+        if self._now is not None and self._now.figures.phase == "ended":
+            return f"The text has ended: press r, it is written again. {self.chapter.task}"
+        return self.chapter.task

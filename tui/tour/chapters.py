@@ -1,0 +1,214 @@
+"""The tour: a chapter an idea, from tokens to cache policies. Texts quote the reader's own session as it stands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kvtui.core.commands import Inspect, ShowAttention, ShowCache
+from kvtui.tui.labels import label
+from kvtui.tui.tour.scene import Scene
+
+Words = Callable[[Scene], str]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One idea.
+
+    Attributes:
+        title: of the chapter.
+        view: title of the view that it is about.
+        pane: selector of the pane that it is about, which is outlined.
+        look: the pane's name, for the card.
+        text: of the card; quotes what is measured.
+        task: what to try.
+        done: whether it has happened, from the moments when the chapter began and now.
+        writing: whether the text goes on meanwhile, or waits.
+    """
+
+    title: str
+    view: str
+    pane: str
+    look: str
+    text: Words
+    task: str
+    done: Callable[[Scene, Scene], bool]
+    writing: bool = True
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A time, or what to do about there being none."""
+    return "a time not measured yet" if seconds is None else f"{seconds * 1e3:.2f} ms"
+
+
+def written(began: Scene, now: Scene) -> bool:
+    """A token was written one by one."""
+    return now.figures.phase == "paused" and now.run == began.run and now.figures.written > began.figures.written
+
+
+def other_layer_or_head(began: Scene, now: Scene) -> bool:
+    """Another one is chosen."""
+    before, after = began.question(ShowAttention), now.question(ShowAttention)
+    return bool(before and after and (before.layer, before.heads) != (after.layer, after.heads))
+
+
+def other_heads_off(began: Scene, now: Scene) -> bool:
+    """A head was switched."""
+    before, after = began.question(Inspect), now.question(Inspect)
+    return bool(before and after and before.heads_off != after.heads_off)
+
+
+def other_shade(began: Scene, now: Scene) -> bool:
+    """The map shows something else."""
+    before, after = began.question(ShowCache), now.question(ShowCache)
+    return bool(before and after and before.shade != after.shade)
+
+
+def tokens_text(scene: Scene) -> str:
+    """Chapter 1."""
+    return (
+        "A language model reads neither letters nor words but tokens: pieces of text, each with a number. This one "
+        f"knows {scene.config.vocab_size:,}. It reads all that is there, chooses one token more, and begins again: "
+        f"{scene.figures.written:,} so far."
+    )
+
+
+def path_text(scene: Scene) -> str:
+    """Chapter 2."""
+    config = scene.config
+    return (
+        f"A token's number picks a row of {config.embed_dim} numbers, its embedding. Each of the {config.num_layers} "
+        "layers adds what it works out; the sum at the end is the prediction. The lens reads it after every layer: "
+        "early on it is a guess, and with each layer it gets better."
+    )
+
+
+def attention_text(scene: Scene) -> str:
+    """Chapter 3."""
+    return (
+        "In each layer a token looks back at the tokens before it. The lowest row is the newest token: the denser the "
+        f"mark, the more it takes along from there. The weights of a row add up to 1, over {scene.figures.context} "
+        "tokens now."
+    )
+
+
+def heads_text(scene: Scene) -> str:
+    """Chapter 4."""
+    return (
+        f"{scene.config.num_heads} heads a layer look at the text, each for something of its own. The figure is the "
+        "entropy of a head's weights: 0 looks at a single token, large ones spread over many. What a head is good for "
+        "shows when it is off."
+    )
+
+
+def candidates_text(scene: Scene) -> str:
+    """Chapter 5."""
+    token = scene.token
+    last = f" The last one, {label(token.text)}, had {100 * math.exp(token.logprob):.1f} %." if token else ""
+    return (
+        f"The model ends with a probability for every token, and one is drawn by lot.{last} The temperature sharpens "
+        "or flattens the lottery, top-k and top-p cut off its tail: both columns show it."
+    )
+
+
+def uncached_text(scene: Scene) -> str:
+    """Chapter 6."""
+    return (
+        "A token looks back at keys and values, a pair for every earlier token in every layer. Without a cache all of "
+        f"them are worked out again for each new token: {scene.figures.context} positions are run to write a single "
+        f"one. With the cache it takes {milliseconds(scene.cached)}."
+    )
+
+
+def cached_text(scene: Scene) -> str:
+    """Chapter 7."""
+    saving = ""
+    if scene.cached and scene.uncached:
+        saving = f" Here {milliseconds(scene.uncached)} become {milliseconds(scene.cached)}."
+    return (
+        "The keys and values of earlier tokens never change, so they are kept: the KV cache. Then only the new token "
+        f"is run.{saving} Turned on, it is filled once: one long bar. The text does not change."
+    )
+
+
+def size_text(scene: Scene) -> str:
+    """Chapter 8."""
+    config, size = scene.config, scene.itemsize
+    return (
+        f"The price is memory: 2 (key and value) × {config.num_layers} layers × {config.num_kv_heads} heads × "
+        f"{config.head_dim} numbers × {size} bytes = {config.cache_bytes_per_token(size):,} bytes for every token of "
+        f"the text, {scene.figures.cache_bytes:,} now. In large models it outgrows everything else."
+    )
+
+
+CHAPTERS: tuple[Chapter, ...] = (
+    Chapter("Tokens", "Watch", "#output", "Output", tokens_text, "Press . a few times: one token each.", written),
+    Chapter(
+        "The path of a token",
+        "Anatomy",
+        "#lens",
+        "Logit lens",
+        path_text,
+        "Press ] for the next layer.",
+        other_layer_or_head,
+        writing=False,
+    ),
+    Chapter(
+        "Attention",
+        "Watch",
+        "#attention",
+        "Attention",
+        attention_text,
+        "Press ] for the next layer, > for the next head.",
+        other_layer_or_head,
+    ),
+    Chapter(
+        "Heads",
+        "Anatomy",
+        "#heads",
+        "Heads",
+        heads_text,
+        "Press x: the chosen head is off. Without heads tells what changes.",
+        other_heads_off,
+        writing=False,
+    ),
+    Chapter(
+        "Choosing a token",
+        "Anatomy",
+        "#candidates",
+        "Candidates",
+        candidates_text,
+        "Press R: the same prompt, other lots drawn, another text. Then . to look at a token.",
+        lambda began, now: now.figures.seed != began.figures.seed and now.token is not None,
+        writing=False,
+    ),
+    Chapter(
+        "Without a cache",
+        "Watch",
+        "#timing",
+        "Time per token",
+        uncached_text,
+        "Press t until it says CACHE OFF, and watch the bars.",
+        lambda began, now: now.token is not None and not now.token.cache,
+    ),
+    Chapter(
+        "The KV cache",
+        "Watch",
+        "#timing",
+        "Time per token",
+        cached_text,
+        "Press t until it says CACHE ON: one long bar, then short ones.",
+        lambda began, now: now.token is not None and now.token.cache and now.token.computed == 1,
+    ),
+    Chapter(
+        "What the cache weighs",
+        "Cache",
+        "#cache-map",
+        "Cache",
+        size_text,
+        "Press k: the map shows values, keys, or what is read of them.",
+        other_shade,
+    ),
+)

@@ -1,0 +1,71 @@
+"""What the tour sees of the dashboard at one moment: its texts quote it, and its checks compare two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TypeVar
+
+from kvtui.core.commands import Question
+from kvtui.core.config import ModelConfig
+from kvtui.core.events import Token
+from kvtui.tui.session import Figures, Session
+
+Q = TypeVar("Q", bound=Question)
+
+_NEWEST = 200  # tokens among which times are looked for
+_MEDIAN_OF = 30
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One moment.
+
+    Attributes:
+        view: title of the visible one.
+        run: number of the text.
+        config: the model's shape.
+        itemsize: bytes of a number in the cache.
+        figures: the state of the session.
+        token: the newest one, None if none is written.
+        cached: median seconds of the newest tokens with a warm cache, None if there are none.
+        uncached: the same without the cache.
+        questions: what the visible view asks: they tell which layer, head or shade is chosen in it.
+    """
+
+    view: str
+    run: int
+    config: ModelConfig
+    itemsize: int
+    figures: Figures
+    token: Token | None
+    cached: float | None
+    uncached: float | None
+    questions: tuple[Question, ...]
+
+    def question(self, kind: type[Q]) -> Q | None:
+        """What the visible view asks of a kind."""
+        return next((question for question in self.questions if isinstance(question, kind)), None)
+
+
+def scene(session: Session, view: str, questions: Iterable[Question]) -> Scene:
+    """How things stand."""
+    tokens = session.timeline.tokens
+    newest = tokens[-_NEWEST:]
+    ready = session.ready
+    return Scene(
+        view=view,
+        run=session.run,
+        config=ready.config,
+        itemsize=ready.cache_bytes_per_position // ready.config.cache_bytes_per_token(1),
+        figures=session.figures,
+        token=tokens[-1] if tokens else None,
+        cached=_typical([token.seconds for token in newest if token.cache and token.computed == 1]),
+        uncached=_typical([token.seconds for token in newest if not token.cache]),
+        questions=tuple(questions),
+    )
+
+
+def _typical(seconds: Sequence[float]) -> float | None:
+    return median(seconds[-_MEDIAN_OF:]) if seconds else None
