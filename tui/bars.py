@@ -76,17 +76,26 @@ def round_down(value: float) -> float:
 
 
 def short(milliseconds: float) -> str:
-    """A round number of milliseconds, without needless zeros."""
-    return f"{milliseconds:g}" if milliseconds < 1000 else f"{milliseconds:,.0f}"
+    """A round time without needless zeros: ``50 µs``, ``0.2 ms``, ``10 s``."""
+    scale, unit = _unit(milliseconds)
+    return f"{milliseconds * scale:g} {unit}"
 
 
 def figure(milliseconds: float) -> str:
-    """A measured time in milliseconds: three digits, always five cells, so that numbers do not dance. NaN is a dash."""
+    """A measured time: three digits and a unit, always eight cells, so that numbers do not dance. NaN is a dash."""
     if math.isnan(milliseconds):
-        return "    –"
-    if milliseconds < 9.995:
-        return f"{milliseconds:5.2f}"
-    return f"{milliseconds:5.1f}" if milliseconds < 999.95 else f"{milliseconds:5.0f}"
+        return "    –   "
+    scale, unit = _unit(milliseconds)
+    value = milliseconds * scale
+    digits = 2 if value < 9.995 else 1 if value < 999.95 else 0
+    return f"{value:5.{digits}f} {unit:2}"
+
+
+def _unit(milliseconds: float) -> tuple[float, str]:
+    """What a time in milliseconds is multiplied by, and the unit that it has then."""
+    if 0 < milliseconds < 0.09995:
+        return 1e3, "µs"
+    return (1.0, "ms") if milliseconds < 999.95 else (1e-3, "s")
 
 
 def bars(columns: Columns, scale: Scale, rows: int) -> npt.NDArray[np.str_]:

@@ -48,9 +48,9 @@ def printable(text: str) -> str:
 
 
 def size_words(count: float) -> str:
-    """Bytes, short: ``4.7 MB``. Decimal units: 1 MB is a million bytes."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
+    """Bytes, short: ``4.7 MB``. Decimal units: 1 MB is a million bytes. At most eight cells."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= 0.99995 * size:
             return f"{count / size:.1f} {unit}"
     return f"{count:.0f} B"
 
@@ -58,6 +58,6 @@ def size_words(count: float) -> str:
 def count_words(count: int) -> str:
     """A number of parameters, short: ``2.7 M``."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
+        if count >= 0.99995 * size:
             return f"{count / size:.1f} {unit}"
     return str(count)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from kvtui.core.events import Token
-from kvtui.tui.bars import DOTTED, SOLID, Scale, band, bars, figure, round_down, round_up, runs, scale_for
+from kvtui.tui.bars import DOTTED, SOLID, Scale, band, bars, figure, round_down, round_up, runs, scale_for, short
 from kvtui.tui.labels import symbol, symbols
 from kvtui.tui.timings import Kind, TimingHistory
 
@@ -129,16 +129,41 @@ def test_round_ends_enclose(value: float) -> None:
 def test_axis_labels_name_the_ends() -> None:
     scale = Scale(0.2, 20.0, True)
     labels = [scale.label(row, 8) for row in range(8)]
-    assert labels[0] == "20"
-    assert labels[-1] == "0.2"
-    assert "1" in labels
-    assert Scale(0.2, 20.0, False).label(1, 2) == "0"
+    assert labels[0] == "20 ms"
+    assert labels[-1] == "0.2 ms"
+    assert "1 ms" in labels
+    assert Scale(0.2, 20.0, False).label(1, 2) == "0 ms"
+    slow = Scale(0.05, 20_000.0, True)
+    assert (slow.label(0, 8), slow.label(7, 8)) == ("20 s", "50 µs")
 
 
-@given(st.floats(0, 1e5))
-def test_figures_keep_their_width(milliseconds: float) -> None:
-    assert len(figure(milliseconds)) >= 5
-    assert len(figure(milliseconds)) == 5 or milliseconds > 9999
+@given(st.floats(1e-4, 1e6))
+def test_round_axis_labels_fit_the_axis(milliseconds: float) -> None:
+    assert len(short(round_up(milliseconds))) <= 8
+    assert len(short(round_down(milliseconds))) <= 8
+
+
+@given(st.floats(0, 9.9e7))
+def test_figures_keep_their_width_and_scale_their_unit(milliseconds: float) -> None:
+    text = figure(milliseconds)
+    assert len(text) == 8
+    value, unit = text.split()
+    seconds = float(value) * {"µs": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
+    assert seconds == pytest.approx(milliseconds / 1e3, rel=6e-3, abs=1e-8)
+
+
+def test_units_change_where_three_digits_would_not_do() -> None:
+    shown = [figure(value) for value in (0.05, 0.38, 9.994, 9.996, 999.9, 1000.0, 12_345.0, float("nan"))]
+    assert shown == [
+        "50.0 µs".rjust(8),
+        " 0.38 ms",
+        " 9.99 ms",
+        " 10.0 ms",
+        "999.9 ms",
+        " 1.00 s ",
+        " 12.3 s ",
+        "    –   ",
+    ]
 
 
 def test_band_names_modes_and_explains_the_spike() -> None:

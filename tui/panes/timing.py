@@ -23,7 +23,7 @@ from kvtui.core.events import Token
 from kvtui.tui.bars import band, bars, figure, runs, scale_for
 from kvtui.tui.timings import Columns, Figures, Kind, TimingHistory
 
-_GUTTER = 9  # cells of the axis: "   50 ms│"
+_GUTTER = 9  # cells of the axis: "   50 ms│", "  0.2 ms│"
 _WIDE = 116  # from here on all figures fit one line
 _LARGEST_ZOOM = 64
 
@@ -172,7 +172,7 @@ class TimingPane(Widget, can_focus=True):
     def _bar_line(
         self, cells: npt.NDArray[np.str_], columns: Columns, stretches: list[tuple[int, int]], left: int, label: str
     ) -> Strip:
-        axis = f"{label:>5} ms│" if label else " " * (_GUTTER - 1) + "│"
+        axis = f"{label:>{_GUTTER - 1}}│"
         pieces = [(axis, "timing--axis"), (" " * left, "")]
         for start, end in stretches:
             pieces.append(("".join(cells[start:end].tolist()), _STYLES[Kind(int(columns.kinds[start]))]))
@@ -182,7 +182,7 @@ class TimingPane(Widget, can_focus=True):
         scale = "log scale" if self.logarithmic else "linear scale"
         per = self.tokens_per_column
         share = "column = 1 token" if per == 1 else f"column = {per:2} tokens"
-        subtitle = f"█ cached  ⣿ uncached · {scale} · {share} · max {figure(float(columns.milliseconds.max()))} ms"
+        subtitle = f"█ cached  ⣿ uncached · {scale} · {share} · max {figure(float(columns.milliseconds.max()))}"
         if self._subtitle != subtitle:
             self.border_subtitle = self._subtitle = subtitle
 
@@ -206,7 +206,7 @@ class TimingPane(Widget, can_focus=True):
         if comparison is None:
             return [(self._missing(brief), "timing--hint")]
         times = f"{comparison.times:.1f} ×".ljust(7)
-        uncached = f"{figure(comparison.uncached)} ms"
+        uncached = figure(comparison.uncached)
         if brief:
             at = "here" if comparison.here else f"≈{(comparison.first + comparison.last) // 2:3}"
             pieces = [(f"uncached {at} ", "timing--axis"), (uncached, "timing--figure")]
@@ -242,13 +242,15 @@ _STYLES = {Kind.CACHED: "timing--cached", Kind.UNCACHED: "timing--uncached", Kin
 
 
 def _now(figures: Figures, last: str, brief: bool = False) -> list[tuple[str, str]]:
-    """The last time under its name, median, 95th percentile and speed, each of fixed width."""
+    """The last time under its name, median, 95th percentile and speed, each of fixed width.
+
+    No percentile where there is little room.
+    """
     speed = figures.tokens_per_second
-    rate = "     –" if math.isnan(speed) else f"{speed:6,.0f}"
-    names = ("", " med", " p95") if brief else (last, "  median ", "  p95 ")
-    unit = "" if brief else " ms"
-    pieces: list[tuple[str, str]] = []
-    for name, value in zip(names, (figures.last, figures.median, figures.p95), strict=True):
-        pieces += [(name, "timing--axis"), (figure(value) + unit, "timing--figure")]
-    pieces[1] = (figure(figures.last) + " ms", "timing--figure")
-    return [*pieces, ("" if brief else "  ", ""), (f"{rate} tok/s", "timing--figure")]
+    rate = "     –" if math.isnan(speed) else f"{speed:6,.0f}" if speed >= 9.995 else f"{speed:6.2f}"
+    gap = " " if brief else "  "
+    pieces = [(last, "timing--axis"), (figure(figures.last), "timing--figure")]
+    pieces += [(f"{gap}median ", "timing--axis"), (figure(figures.median), "timing--figure")]
+    if not brief:
+        pieces += [(f"{gap}p95 ", "timing--axis"), (figure(figures.p95), "timing--figure")]
+    return [*pieces, (f"{gap}{rate} tok/s", "timing--figure")]
