@@ -6,17 +6,19 @@ from dataclasses import dataclass, field, replace
 from textwrap import wrap
 from typing import Literal
 
+from rich.cells import cell_len
+
 from kvtui.core.events import Attention
 from kvtui.core.layers import Array
 from kvtui.tui.bars import runs
 from kvtui.tui.grid import RAMPS, Tiling, arrange, paint, tabs, window
-from kvtui.tui.labels import symbol, symbols
+from kvtui.tui.labels import piece, upright
 
 Mode = Literal["one", "all", "mean"]
 MODES: tuple[Mode, ...] = ("one", "all", "mean")
 EMPTY = (
     "What the model looks at will stand here:",
-    "a row for each of the newest characters,",
+    "a row for each of the newest tokens,",
     "a mark for every key that it attends to.",
     "Write a prompt and press Enter.",
 )
@@ -28,6 +30,8 @@ STREAM = (
 INTENSITY = ("attention--faint", "attention--middling", "attention--strong")
 
 _GUTTER, _WIDE_GUTTER = 2, 7  # "a " or "a  12%‹": the row's character, and its weight off screen to the left
+_PIECE, _WIDE_PIECE = 6, 8  # cells of a row's token, if tokens are longer than a character
+_UPRIGHT = ((14, 5), (12, 4), (8, 3), (6, 2))  # lines from which on a grid's tokens stand so high above it
 _WIDE = 50  # cells from which on the wide gutter is used
 _FAIR, _ROOMY = 46, 80  # cells from which on the title names the layer, and everything
 _TALL = 9  # lines from which on layers and heads have one each
@@ -39,7 +43,13 @@ Line = list[Piece]
 
 @dataclass(frozen=True)
 class View:
-    """What is to be drawn, and in how many cells. ``first`` is the window index of the first key, None the newest."""
+    """What is to be drawn, and in how many cells.
+
+    Attributes:
+        first: the window index of the first key, None for the newest that fit.
+        pieces: whether tokens are longer than a character. Then they are written out, above a grid from top to bottom.
+        cell: cells that a key takes: 2 if there are wide characters among the tokens.
+    """
 
     width: int
     height: int
@@ -53,6 +63,8 @@ class View:
     event: Attention | None = None
     stream: bool = False
     words: tuple[str, ...] = EMPTY  # in place of weights
+    pieces: bool = False
+    cell: int = 1
 
     @property
     def tall(self) -> bool:
@@ -67,7 +79,24 @@ class View:
     @property
     def gutter(self) -> int:
         """Cells left of a row's weights."""
+        if self.spelled:
+            return self.piece + (_WIDE_GUTTER - 1 if self.width >= _WIDE else 1)
         return _WIDE_GUTTER if self.width >= _WIDE and self.mode != "all" else _GUTTER
+
+    @property
+    def spelled(self) -> bool:
+        """Whether there is room for whole tokens: not beside the small grids of all heads."""
+        return self.pieces and self.mode != "all"
+
+    @property
+    def piece(self) -> int:
+        """Cells of a row's token."""
+        return (_WIDE_PIECE if self.width >= _WIDE else _PIECE) if self.spelled else self.cell
+
+    @property
+    def header(self) -> int:
+        """Lines of the keys' tokens above a grid."""
+        return next((lines for room, lines in _UPRIGHT if self.spelled and self.body >= room), 1)
 
     @property
     def tiling(self) -> Tiling:
@@ -82,12 +111,12 @@ class View:
         tile = self.tiling.height
         if self.mode == "all":
             return max(tile - (2 if tile >= _LABELLED else 1), 1)
-        return max(tile - 1, 1)
+        return max(tile - self.header, 1)
 
     @property
     def key_room(self) -> int:
         """Keys that a grid has room for."""
-        return max(self.tiling.width - self.gutter, 1)
+        return max((self.tiling.width - self.gutter) // self.cell, 1)
 
 
 @dataclass(frozen=True)
@@ -112,10 +141,11 @@ class Place:
     row: int
     key: int
     head: int | None  # None: mean
+    cell: int = 1  # cells of a key
 
     def at(self, x: int, y: int) -> tuple[int, int, float] | None:
         """Query, key and weight in a cell."""
-        row, key = y - self.y, x - self.x
+        row, key = y - self.y, (x - self.x) // self.cell
         if not (0 <= row < self.weights.shape[0] and 0 <= key < self.weights.shape[1]):
             return None
         return self.row + row, self.key + key, float(self.weights[row, key])
@@ -216,27 +246,38 @@ def _draw_tile(
         drawing.targets += [Target(line, x, x + tiling.width, head=head) for line in range(y, bottom)]
         y += 1
     if view.mode != "all" or tiling.height >= _LABELLED:
-        corner = "query│ "[-gutter:] if gutter > 2 else " " * gutter
-        _put(drawing.lines[y], x, [(corner, "attention--tab"), (symbols(event.keys[first:last]), "attention--label")])
-        y += 1
+        corner = "query│ "[-gutter:].rjust(gutter) if gutter > 2 else " " * gutter
+        for number, labels in enumerate(upright(event.keys[first:last], view.header, view.cell), 1):
+            margin = corner if number == view.header else f"{'│ '[-gutter:]:>{gutter}}"
+            _put(drawing.lines[y], x, [(margin, "attention--tab"), (labels, "attention--label")])
+            y += 1
     shown = min(weights.shape[0], bottom - y)
     top_row = event.first_row + weights.shape[0] - shown
     part = weights[weights.shape[0] - shown :, first:last]
     hidden = weights[weights.shape[0] - shown :, :first].sum(axis=1)
     texts, intensities = paint(part, view.ramp)
+    room = gutter - view.piece
     for row, text in enumerate(texts):
-        newest = row == shown - 1
-        label = symbol(event.keys[top_row + row]) if top_row + row < len(event.keys) else " "
-        share = f"{100 * float(hidden[row]):4.0f}%‹" if first and gutter > 2 else " " * (gutter - 1)
-        line: Line = [(label, "attention--newest" if newest else "attention--label"), (share, "attention--tab")]
-        line += [(text[start:end], INTENSITY[intensities[row, start]]) for start, end in runs(intensities[row])]
-        _put(drawing.lines[y + row], x, line)
-    drawing.places.append(Place(x + gutter, y, part, top_row, first, head))
+        token = event.keys[top_row + row] if top_row + row < len(event.keys) else " "
+        share = f"{100 * float(hidden[row]):4.0f}%‹" if first and room >= 6 else " " * room
+        label = (_row_label(view, token), "attention--newest" if row == shown - 1 else "attention--label")
+        cells = "".join(mark * view.cell for mark in text) if view.cell > 1 else text
+        marks = [
+            (cells[start * view.cell : end * view.cell], INTENSITY[intensities[row, start]])
+            for start, end in runs(intensities[row])
+        ]
+        _put(drawing.lines[y + row], x, [label, (share, "attention--tab"), *marks])
+    drawing.places.append(Place(x + gutter, y, part, top_row, first, head, view.cell))
+
+
+def _row_label(view: View, token: str) -> str:
+    """The whole token where there is room, else its first character."""
+    return piece(token if view.spelled else (token.strip() or token)[:1], view.piece)
 
 
 def _put(line: Line, x: int, pieces: Line) -> None:
     """Append pieces at cell x of a line that ends before."""
-    length = sum(len(text) for text, _ in line)
+    length = sum(cell_len(text) for text, _ in line)
     if x > length:
         line.append((" " * (x - length), ""))
     line += pieces
@@ -274,5 +315,6 @@ def pointed(view: View, drawing: Drawing, x: int, y: int) -> str:
         cell = place.at(x, y)
         if cell is not None and cell[0] < len(keys):
             row, key, weight = cell
-            return f"query {symbol(keys[row])} {row + 1} → key {symbol(keys[key])} {key + 1}: {weight:.3f}"
+            query, other = (piece(token, min(cell_len(token) or 1, _WIDE_PIECE)) for token in (keys[row], keys[key]))
+            return f"query {query} {row + 1} → key {other} {key + 1}: {weight:.3f}"
     return ""

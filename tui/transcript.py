@@ -21,12 +21,13 @@ def _visible(character: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _width(character: str) -> int:
-    return cell_len(character)
+def _width(before: str, character: str) -> int:
+    """Cells that a character adds to a line: a mark may make the one before it wider, as in ❤ and its red form."""
+    return max(cell_len(before + character) - cell_len(before), 0)
 
 
 class Transcript:
-    """Text as lines of at most ``width`` cells, broken after spaces where there are any.
+    """Text as lines of at most ``width`` cells, broken after spaces and wide characters where there are any.
 
     Attributes:
         lines: start and end of each line as places in the text kept; a newline belongs to no line.
@@ -66,9 +67,11 @@ class Transcript:
     def append(self, text: str, first: int = PROMPT, second: int = PROMPT) -> None:
         """Add characters without wrapping them yet. They carry two marks, one for each way of colouring."""
         for character in text:
+            # What is drawn upon the character before looks like it.
+            upon = character > "\x7f" and bool(self._characters) and not cell_len(character)
             self._characters.append(_visible(character))
-            self._marks[0].append(first)
-            self._marks[1].append(second)
+            for marks, mark in zip(self._marks, (first, second), strict=True):
+                marks.append(marks[-1] if upon else mark)
 
     def wrap(self) -> None:
         """Bring ``lines`` up to date, in time proportional to what is new, and let go what is too old."""
@@ -136,12 +139,13 @@ class Transcript:
                 self.lines.append((start, place))
                 start, cells, space = place + 1, 0, -1
             else:
-                cells += 1 if character < "\x7f" else _width(character)
+                added = 1 if character < "\x7f" else _width(characters[place - 1] if place > start else "", character)
+                cells += added
                 if cells > width and not (character == " " and cells == width + 1):
                     stop = space + 1 if space >= start else max(place, start + 1)
                     self.lines.append((start, stop))
                     place, start, cells, space = stop - 1, stop, 0, -1
-                elif character == " ":
+                elif character == " " or added == 2:  # lines of Chinese, Japanese and Korean break anywhere
                     space = place
             place += 1
         self.lines.append((start, len(characters)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from textual import events
 from textual.app import App, ComposeResult
 from textual.geometry import Offset
@@ -14,6 +15,7 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.events import Attention
 from kvtui.tui.attention_view import EMPTY, View, draw
 from kvtui.tui.grid import RAMPS, arrange, levels, paint, tabs, window
+from kvtui.tui.labels import piece, upright
 from kvtui.tui.panes.attention import AttentionPane
 
 CONFIG = ModelConfig(65, 512, 6, 4, 4, 32, 128, 512)
@@ -271,3 +273,63 @@ def test_window_of_keys() -> None:
     assert window(30, 20, None) == (10, 30)
     assert window(30, 20, -5) == (0, 20)
     assert window(30, 20, 25) == (10, 30)
+
+
+def of_pieces(*texts: str, heads: int = 1) -> Attention:
+    """Every key looked at alike, by the five newest queries."""
+    weights = np.full((heads, 5, len(texts)), 1 / len(texts), np.float32)
+    return Attention(0, tuple(range(heads)), len(texts) - 5, weights, texts, 0)
+
+
+async def test_tokens_longer_than_a_character_are_written_out() -> None:
+    """Rows from left to right with their spaces, keys from top to bottom without."""
+    app = Stage()
+    async with app.run_test(size=(80, 20)) as pilot:
+        app.pane.configure(CONFIG)
+        app.pane.show(of_pieces("<s>", "Once", " upon", " a", " time", ",\n", " unbelievably"))
+        await pilot.pause()
+        lines = app.lines()
+        keys = [line.split("│")[1] for line in lines[2:7]]
+        assert ["".join(column).strip() for column in zip(*keys, strict=True)][1:8] == [
+            "<s>",
+            "Once",
+            "upon",
+            "a",
+            "time",
+            ",",
+            "unbel",
+        ]
+        assert [line[:8].strip() for line in lines[7:12]] == ["␣upon", "␣a", "␣time", ",↵", "␣unbeli…"]
+        assert -app.pane.question.first_row == 11
+        offset = Offset(15 + 3, 1 + 7)
+        await pilot.hover(AttentionPane, offset=offset)
+        assert "query ␣upon 3 → key ␣a 4: 0.143" in str(app.pane.border_subtitle)
+        await pilot.resize_terminal(40, 9)
+        await pilot.pause()
+        assert all(len(line) == 38 for line in app.lines())
+
+
+async def test_wide_characters_get_two_cells_a_key() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 20)) as pilot:
+        app.pane.configure(CONFIG)
+        app.pane.show(of_pieces("漢字", "🙂", " a", "b", "漢", "e\u0301", "\u0301"))
+        await pilot.pause()
+        strips = app.pane.render_lines(app.pane.size.region)
+        lines = [strip.text for strip in strips]
+        assert {cell_len(line) for line in lines} == {app.pane.size.width}
+        last = next(line for line in lines if "query" in line)
+        assert "字🙂a b 漢e\u0301 · " in last
+        assert [line[1:4].strip() for line in lines if line[1:3] in ("␣a", "b ", "漢 ", "e\u0301", "· ")]
+        app.pane.mode = "all"
+        app.pane.show(of_pieces("漢字", "🙂", " a", "b", "漢", heads=4))
+        await pilot.pause()
+        assert {cell_len(strip.text) for strip in app.pane.render_lines(app.pane.size.region)} == {78}
+
+
+@given(st.text(max_size=12), st.integers(2, 9))
+def test_labels_take_exactly_their_cells(text: str, cells: int) -> None:
+    assert cell_len(piece(text, cells)) == cells
+    for line in upright([text, "ab"], 3, 2):
+        assert cell_len(line) == 4
+    assert "\n" not in piece(text, cells)

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from kvtui.core.events import Token
 from kvtui.tui.bars import DOTTED, SOLID, Scale, band, bars, figure, round_down, round_up, runs, scale_for, short
-from kvtui.tui.labels import symbol, symbols
+from kvtui.tui.labels import symbol
 from kvtui.tui.timings import Kind, TimingHistory
 
 
@@ -199,4 +199,5 @@ def test_a_label_is_one_cell(text: str) -> None:
 
 
 def test_labels() -> None:
-    assert symbols(["\n", " ", "\t", "a", " the", "\x00", "漢", "\u0301"]) == "↵␣⇥at␀□·"
+    texts = ["\n", " ", "\t", "a", " the", "\x00", "漢", "\u0301"]
+    assert "".join(map(symbol, texts)) == "↵␣⇥at␀□·"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from kvtui.tui.panes.output import probability_level, time_level
 from kvtui.tui.transcript import LIMIT, PROMPT, Transcript
@@ -68,3 +70,24 @@ def test_levels() -> None:
     assert [probability_level(math.log(p)) for p in (1.0, 0.3, 0.15, 0.05, 0.001)] == [0, 1, 2, 3, 4]
     assert [time_level(times * 0.001, 0.001) for times in (1.0, 2.1, 5, 9, 1000)] == [0, 1, 2, 3, 4]
     assert time_level(1.0, 0.0) == 0
+
+
+@pytest.mark.parametrize("text", ["漢字" * 9, "❤\ufe0f" * 9, "e\u0301 " * 9, "🇩🇪 👍🏽" * 5, "a👩\u200d👩\u200d👧b" * 4])
+def test_no_line_is_wider_than_the_screen(text: str) -> None:
+    """As the terminal counts, which draws some marks and their character in two cells."""
+    for width in range(2, 12):
+        assert all(cell_len(line.rstrip()) <= width for line in lines(filled(text, width)))
+
+
+def test_lines_of_wide_characters_break_anywhere() -> None:
+    assert lines(filled("ab 漢字漢字漢", 8)) == ["ab 漢字", "漢字漢"]
+    assert lines(filled("the cat sat", 8)) == ["the cat ", "sat"]
+
+
+def test_a_mark_upon_a_character_keeps_its_colour() -> None:
+    """The pieces of a line are drawn one by one: a mark alone would stand upon nothing."""
+    transcript = Transcript(20)
+    transcript.append("❤", 1, 1)
+    transcript.append("\ufe0fx", 2, 2)
+    transcript.wrap()
+    assert transcript.line(0, 0) == [("❤\ufe0f", 1), ("x", 2)]

@@ -19,6 +19,7 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.events import Attention
 from kvtui.tui.attention_view import EMPTY, INTENSITY, MODES, Drawing, Line, Mode, View, draw, key_range, pointed, title
 from kvtui.tui.grid import RAMPS
+from kvtui.tui.labels import is_wide
 from kvtui.tui.messages import QuestionChanged
 
 _SCROLL = 8  # keys that one press of an arrow moves
@@ -53,7 +54,8 @@ class AttentionPane(Widget, can_focus=True):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         self._layers = self._heads = 1
-        self._stream = False
+        self._stream = self._pieces = False
+        self._cell = 1
         self._event: Attention | None = None
         self._last_head = 0
         self._first: int | None = None  # place in the whole text of the first key shown; None follows the newest
@@ -83,6 +85,8 @@ class AttentionPane(Widget, can_focus=True):
     def show(self, event: Attention) -> None:
         """Draw these weights at the next refresh."""
         self._event = event
+        self._pieces = any(len(key) > 1 for key in event.keys)
+        self._cell = 2 if any(map(is_wide, event.keys)) else 1
         self._redraw()
 
     def say(self, words: tuple[str, ...]) -> None:
@@ -281,6 +285,8 @@ class AttentionPane(Widget, can_focus=True):
             event,
             self._stream,
             self._words,
+            self._pieces,
+            self._cell,
         )
 
     def render(self) -> RenderResult:
