@@ -90,4 +90,4 @@ def test_a_mark_upon_a_character_keeps_its_colour() -> None:
     transcript.append("❤", 1, 1)
     transcript.append("\ufe0fx", 2, 2)
     transcript.wrap()
-    assert transcript.line(0, 0) == [("❤\ufe0f", 1), ("x", 2)]
+    assert transcript.line(0, 0) == [("❤\ufe0f", 1, 0), ("x", 2, 2)]
