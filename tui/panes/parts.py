@@ -74,7 +74,7 @@ class PartsPane(Widget):
         measured = self._cached if cached else self._uncached
         if measured is None:
             return [(label, "parts--label"), (MISSING[cached], "parts--hint")]
-        words = f" {figure(1e3 * measured.total)} ms at {measured.context:,}{' *' if measured.asked else '  '}"
+        words = f" {figure(1e3 * measured.total)} at {measured.context:,}{' *' if measured.asked else '  '}"
         room = max(width - _LABEL - len(words), 1)
         shares = [measured.seconds[name] / measured.total for name in NAMES]
         cells = [
