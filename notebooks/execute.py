@@ -17,7 +17,7 @@ LARGEST = 1_500_000  # bytes
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NO_WIDGETS = "[controls: they work where the notebook runs, as in 'jupyter lab notebooks/demo.ipynb']"
 CELL_SECONDS = 150  # a cell that takes longer hangs; on a quiet machine the whole takes well under two minutes
-ATTEMPTS = 3  # ipykernel 7 now and then never answers a cell (github.com/ipython/ipykernel/issues/1445)
+ATTEMPTS = 2  # a kernel may, very rarely, never answer
 
 
 def execute(source: Path, target: Path) -> str | None:
