@@ -6,7 +6,7 @@ import heapq
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from kvtui.core.tokenizer import decode_tokens
+from kvtui.core.tokenizer import decode_tokens, describe_bytes
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -111,7 +111,9 @@ class SentencePieceTokenizer:
 
     def piece(self, index: int) -> str:
         """One token as a label."""
-        return self._pieces[index] if 0 <= index < len(self._pieces) else f"<{index}>"
+        if not 0 <= index < len(self._pieces):
+            return f"<{index}>"
+        return describe_bytes(self._bytes[index]) or self._pieces[index]
 
     def token_bytes(self, index: int, previous: int | None = None) -> bytes:
         """What a token adds to a text whose last token is ``previous``."""

@@ -239,6 +239,7 @@ def test_characters_that_are_no_piece_are_spelled_in_bytes():
     ids = tokenizer.encode("a😀")
     assert [tokenizer.piece(index) for index in ids] == ["\n<s>\n", " a", "<0xF0>", "<0x9F>", "<0x98>", "<0x80>"]
     assert tokenizer.decode(ids) == "a😀"
+    assert tokenizer.piece(3 + ord("\n")) == "\n"
     assert tokenizer.split_known("a😀") == ("a😀", [])
 
 
