@@ -276,6 +276,18 @@ def test_a_truncated_file_is_refused(tmp_path):
         refused(tmp_path / "cut.gguf", "GGUF")
 
 
+@pytest.mark.parametrize("length", [2**40, 2**63])
+def test_lengths_beyond_the_end_of_the_file_are_refused_at_once(tmp_path, length):
+    config = llama_config()
+    path = write_gguf(tmp_path / "m.gguf", "llama", config, gguf_tensors("llama", config, random_parameters(config)))
+    data = bytearray(path.read_bytes())
+    for key in (b"tokenizer.ggml.scores", b"tokenizer.ggml.tokens"):
+        changed, at = data.copy(), data.index(key) + len(key) + 8  # behind the kinds of the value and its entries
+        changed[at : at + 8] = length.to_bytes(8, "little")
+        path.write_bytes(changed)
+        refused(path, "is not a whole GGUF file")
+
+
 def test_an_unknown_architecture_is_refused(tmp_path):
     config = llama_config()
     tensors = gguf_tensors("llama", config, random_parameters(config))
