@@ -7,6 +7,7 @@ each, behind the same methods; :func:`kvtui.core.policies.parse_policy` says whi
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,18 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
 
 MOST_HIDDEN = 64  # columns of scores that a cache may add beyond the context, their weights zero
+
+
+class Why(IntEnum):
+    """Why a position is in the cache."""
+
+    ROOM = 0  # nothing had to be dropped
+    SINK = 1  # one of the first, which are always kept
+    RECENT = 2  # one of the last
+    HEAVY = 3  # among those that were looked at most
+    PACKED = 4  # in few bits
+
+
 RotationAt = Callable[[int], NDArray[Any]]  # position -> (D/2,) complex, the turn of each pair
 
 
@@ -157,6 +170,10 @@ class KVCache:
     def read(self, layer: int) -> tuple[Array, Array]:
         """Keys and values as they are read now, in the order of :meth:`kept`. (G, K, D) each."""
         return self.keys[layer, :, : self.held], self.values[layer, :, : self.held]
+
+    def why(self, layer: int) -> IntArray:
+        """A :class:`Why` for each position, in the order of :meth:`kept`. (G, K)."""
+        return np.full((self.config.num_kv_heads, self.held), Why.ROOM)
 
     def take_evicted(self) -> tuple[IntArray, IntArray]:
         """Positions dropped since last asked, (layers, G, n), and for each the first query that missed it, (n,)."""

@@ -20,7 +20,8 @@ def cache_contents(generation: Generation, wanted: ShowCache) -> CacheContents:
     """One number for every layer asked for, key/value head and position in the cache.
 
     ``value`` and ``key`` are Euclidean norms. ``read`` is the newest query's attention, the mean over the query heads
-    that share a key/value head, so that a head's numbers sum to 1. Nothing that is in the cache changes until it is
+    that share a key/value head, so that a head's numbers sum to 1. ``why`` are the numbers of
+    :class:`kvtui.core.cache.Why`. Nothing that is in the cache changes until it is
     dropped: if nothing was, its first n positions are what it held when there were n.
 
     Raises:
@@ -52,6 +53,8 @@ def _shade(generation: Generation, wanted: ShowCache, layer: int, places: IntArr
     """One number for each position held. (G, K) -> (G, K)."""
     if wanted.shade == "read":
         return _read(generation, layer, places, length)
+    if wanted.shade == "why":
+        return generation.cache.why(layer)[:, : places.shape[1]].astype(np.float32)
     keys, values = generation.cache.read(layer)
     held = (keys if wanted.shade == "key" else values)[:, : places.shape[1]]
     return np.sqrt(np.vecdot(held, held))

@@ -104,8 +104,8 @@ class ShowCache:
     """Ask for what is in the cache: one number a key/value head and position of the layers from ``first_layer`` up to,
     not including, ``last_layer`` (None: all after it).
 
-    ``shade`` says which: the norm of the value, of the key, or how much the newest query reads of it. ``length`` asks
-    for the cache as it was with so many positions, None as it is.
+    ``shade`` says which: the norm of the value, of the key, how much the newest query reads of it, or why it is kept.
+    ``length`` asks for the cache as it was with so many positions, None as it is.
     """
 
     shade: Shade = "value"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kvtui.core.layers import Array, IntArray
 
-Shade = Literal["value", "key", "read"]
+Shade = Literal["value", "key", "read", "why"]
 EndReason = Literal["length", "stop", "cancelled"]
 EvictReason = Literal["context", "policy"]
 Cut = Literal["top-k", "top-p", "greedy"]
@@ -287,7 +287,8 @@ class CacheContents:
     """What is in the cache, sent on request (see :class:`kvtui.core.commands.ShowCache`).
 
     Attributes:
-        shade: what the numbers are: ``value`` or ``key`` norms, or the weight with which each was ``read``.
+        shade: what the numbers are: ``value`` or ``key`` norms, the weight with which each was ``read``, or ``why``
+            it is kept (:class:`kvtui.core.cache.Why`).
         first_layer: counted from 0.
         kept: (layers, key/value heads, kept) the positions that each head holds, ascending.
         shades: (layers, key/value heads, kept) float32, a number for each of them.

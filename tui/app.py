@@ -26,6 +26,7 @@ from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.prompt import PromptPane
 from kvtui.tui.panes.status import StatusPane
 from kvtui.tui.panes.tabs import TabsPane, cursor_words
+from kvtui.tui.policy_screen import PolicyScreen
 from kvtui.tui.questions import Questions
 from kvtui.tui.session import Session, faster, slower
 from kvtui.tui.settings import DashboardSettings
@@ -425,6 +426,23 @@ class KvtuiApp(App[None]):
     def action_theme(self) -> None:
         """Dark or light."""
         self.theme = "textual-light" if self.current_theme.dark else "textual-dark"
+
+    def action_policy(self) -> None:
+        """Choose what the cache keeps."""
+        if isinstance(self.screen, PolicyScreen):
+            return
+        if self.session.ready.stream:
+            self.notify("This is another program's text: its cache cannot be changed from here.", severity="warning")
+            return
+        self.push_screen(PolicyScreen(self.session.figures.policy, self.session.ready.config), self._set_policy)
+
+    def _set_policy(self, policy: str | None) -> None:
+        """What the policy screen hands back."""
+        if policy is not None and policy != self.session.figures.policy:
+            self.session.set_policy(policy)
+            if not self.session.figures.cache:
+                self.notify("The cache is off: press t to turn it on under this policy.", severity="warning")
+            self._show_figures()
 
     def action_help(self) -> None:
         """Over everything."""

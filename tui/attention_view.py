@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from textwrap import wrap
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from rich.cells import cell_len
 
 from kvtui.core.events import Attention
@@ -28,6 +30,8 @@ STREAM = (
     "To see attention, open the model itself: kvtui --model M",
 )
 INTENSITY = ("attention--faint", "attention--middling", "attention--strong")
+DROPPED = "╱"  # a key that a cache policy had dropped when the query came
+_LOOKS = (*INTENSITY, "attention--dropped")
 
 _GUTTER, _WIDE_GUTTER = 2, 7  # "a " or "a  12%‹": the row's character, and its weight off screen to the left
 _PIECE, _WIDE_PIECE = 6, 8  # cells of a row's token, if tokens are longer than a character
@@ -137,7 +141,7 @@ class Place:
 
     x: int
     y: int
-    weights: Array  # (rows shown, keys shown)
+    weights: Array  # (rows shown, keys shown), not a number where a key had been dropped
     row: int
     key: int
     head: int | None  # None: mean
@@ -159,6 +163,7 @@ class Drawing:
     targets: list[Target] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     keys: tuple[int, int, int] | None = None  # first, last + 1, of how many
+    dropped: bool = False  # whether any key shown had been dropped
     hidden: float = 0.0  # the newest row's weight on keys to the left of the first
 
 
@@ -257,22 +262,34 @@ def _draw_tile(
     hidden = weights[weights.shape[0] - shown :, :first].sum(axis=1)
     texts, intensities = paint(part, view.ramp)
     room = gutter - view.piece
+    gone = _dropped(event, head, shown)[:, first:last]
+    intensities[gone] = len(INTENSITY)
     for row, text in enumerate(texts):
+        text = "".join(np.where(gone[row], DROPPED, list(text))) if gone[row].any() else text
         token = event.keys[top_row + row] if top_row + row < len(event.keys) else " "
         share = f"{100 * float(hidden[row]):4.0f}%‹" if first and room >= 6 else " " * room
         label = (_row_label(view, token), "attention--newest" if row == shown - 1 else "attention--label")
         cells = "".join(mark * view.cell for mark in text) if view.cell > 1 else text
         marks = [
-            (cells[start * view.cell : end * view.cell], INTENSITY[intensities[row, start]])
+            (cells[start * view.cell : end * view.cell], _LOOKS[intensities[row, start]])
             for start, end in runs(intensities[row])
         ]
         _put(drawing.lines[y + row], x, [label, (share, "attention--tab"), *marks])
-    drawing.places.append(Place(x + gutter, y, part, top_row, first, head, view.cell))
+    drawing.dropped = drawing.dropped or bool(gone.any())
+    drawing.places.append(Place(x + gutter, y, np.where(gone, np.nan, part), top_row, first, head, view.cell))
 
 
 def _row_label(view: View, token: str) -> str:
     """The whole token where there is room, else its first character."""
     return piece(token if view.spelled else (token.strip() or token)[:1], view.piece)
+
+
+def _dropped(event: Attention, head: int | None, rows: int) -> npt.NDArray[np.bool_]:
+    """(rows, keys) which keys a cache policy had dropped when the newest queries came; in every head for None."""
+    if event.dropped is None:
+        return np.zeros((rows, event.weights.shape[2]), bool)
+    newest = event.dropped[:, -rows:]  # (heads, rows, keys)
+    return np.logical_and.reduce(newest if head is None else newest[[event.heads.index(head)]])
 
 
 def _put(line: Line, x: int, pieces: Line) -> None:
@@ -303,7 +320,8 @@ def key_range(drawing: Drawing) -> str:
         return ""
     first, last, total = drawing.keys
     hidden = f" · {100 * drawing.hidden:3.0f}% older" if first and len(drawing.places) == 1 else ""
-    return f"keys {f'{first + 1}–{last}':>7} of {total:3}{hidden}"
+    dropped = f" · {DROPPED} dropped" if drawing.dropped else ""
+    return f"keys {f'{first + 1}–{last}':>7} of {total:3}{hidden}{dropped}"
 
 
 def pointed(view: View, drawing: Drawing, x: int, y: int) -> str:
@@ -316,5 +334,6 @@ def pointed(view: View, drawing: Drawing, x: int, y: int) -> str:
         if cell is not None and cell[0] < len(keys):
             row, key, weight = cell
             query, other = (piece(token, min(cell_len(token) or 1, _WIDE_PIECE)) for token in (keys[row], keys[key]))
-            return f"query {query} {row + 1} → key {other} {key + 1}: {weight:.3f}"
+            found = "dropped" if np.isnan(weight) else f"{weight:.3f}"
+            return f"query {query} {row + 1} → key {other} {key + 1}: {found}"
     return ""

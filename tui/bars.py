@@ -119,7 +119,7 @@ def runs(values: Sequence[int] | npt.NDArray[np.int64]) -> list[tuple[int, int]]
 
 def explain(computed: int, moved: bool) -> str:
     """Why one token with the cache was as dear as one without."""
-    return f"window moved: {computed} positions run again" if moved else f"cache refilled: {computed} positions"
+    return f"run again: {computed} positions" if moved else f"cache refilled: {computed} positions"
 
 
 def band(columns: Columns, left: int = 0) -> tuple[str, npt.NDArray[np.int64]]:

@@ -8,17 +8,26 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from kvtui.core.cache import Why
 from kvtui.core.events import CacheContents, Shade
-from kvtui.core.layers import IntArray
+from kvtui.core.layers import Array, IntArray
 from kvtui.tui.bars import runs
 from kvtui.tui.lines import Line, Piece
 
 RAMPS = ("░▒▓█", "▁▂▃▄▅▆▇█")
-SHADES: tuple[Shade, ...] = ("value", "key", "read")
+SHADES: tuple[Shade, ...] = ("value", "key", "read", "why")
 NAMES: dict[Shade, str] = {
     "value": "value norm",
     "key": "key norm",
     "read": "√ of the weight it is read with",
+    "why": "why it is kept",
+}
+REASONS = {  # a sign for a cell that is kept whole, one for a cell of which a part is kept, a word
+    Why.ROOM: ("■", "▪", "there is room"),
+    Why.SINK: ("S", "s", "sink"),
+    Why.RECENT: ("R", "r", "recent window"),
+    Why.HEAVY: ("H", "h", "heavy hitter"),
+    Why.PACKED: ("Q", "q", "quantised"),
 }
 EMPTY = (
     "The cache will stand here as a map: a row for every layer and head,",
@@ -44,6 +53,7 @@ class Look(IntEnum):
     DROPPED = 5
 
 
+_REASON_LOOKS = np.array([Look.MIDDLING, Look.STRONG, Look.MIDDLING, Look.STRONG, Look.FAINT])
 STYLES = {look: f"cache-map--{look.name.lower()}" for look in Look}
 
 
@@ -127,6 +137,11 @@ class MapView:
         return self.contents.length if self.contents is not None else 0
 
     @property
+    def dropped(self) -> bool:
+        """Whether any position has been dropped from any head."""
+        return self.contents is not None and self.contents.kept.shape[2] < self.length
+
+    @property
     def axis(self) -> Axis:
         """Which positions the columns are."""
         per_cell, room, length = self.per_cell, self.room, self.length
@@ -139,7 +154,7 @@ class MapView:
 
     @property
     def _beginning(self) -> int:
-        """How many first positions are kept while later ones were dropped. Policies keep them in all heads or none."""
+        """How many first positions are kept while later ones were dropped, as the first head has it."""
         if self.contents is None or not self.contents.kept.size:
             return 0
         first = self.contents.kept[0, 0]
@@ -203,9 +218,13 @@ def draw(view: MapView) -> MapDrawing:
     values = binned(view)
     drawing = MapDrawing(scale=scale_of(view, values))
     columns = _Columns(view)
-    for number in range(view.first_row, view.last_row):
-        row = values[number - view.first_row] if values is not None else np.full(columns.axis.cells, np.nan)
-        drawing.lines.append([(_label(view, number), "cache-map--label"), *_cells(view, columns, row, drawing.scale)])
+    characters, looks = _signs(view, columns, values, drawing.scale)
+    for row, number in enumerate(range(view.first_row, view.last_row)):
+        pieces = [
+            ("".join(characters[row, start:end]), STYLES[Look(int(looks[row, start]))])
+            for start, end in runs(looks[row])
+        ]
+        drawing.lines.append([(_label(view, number), "cache-map--label"), *pieces])
     drawing.lines.append([(" " * view.gutter, ""), *_step_line(view, columns)])
     drawing.lines.append([(_ruler(view, columns.axis), "cache-map--label")])
     return drawing
@@ -248,23 +267,45 @@ def binned(view: MapView) -> Floats | None:
     """
     if view.contents is None or not fits(view):
         return None
-    axis, contents = view.axis, view.contents
+    places, shades, shape = _placed(view, view.contents)
+    counts = np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
+    sums = np.bincount(places, shades, shape[0] * shape[1]).reshape(shape)
+    return np.where(counts > 0, sums / np.maximum(counts, 1) if view.shade != "read" else sums, np.nan)
+
+
+def _placed(view: MapView, contents: CacheContents) -> tuple[Integers, Array, tuple[int, int]]:
+    """Of every position kept and shown, its cell counted through all rows, and its number; rows and cells."""
+    axis = view.axis
     skipped = view.first_row - contents.first_layer * view.heads
     rows = slice(skipped, skipped + view.last_row - view.first_row)
-    flat = (-1, contents.kept.shape[2]) if contents.kept.size else (contents.kept.shape[0] * view.heads, 0)
+    flat = (contents.kept.shape[0] * view.heads, contents.kept.shape[2])
     cells = axis.cells_of(contents.kept.reshape(flat)[rows])  # (rows, K)
-    shades = contents.shades.reshape(flat)[rows]
     shown = cells >= 0
     places = (np.arange(len(cells))[:, None] * axis.cells + cells)[shown]
-    shape = (len(cells), axis.cells)
-    counts = np.bincount(places, minlength=len(cells) * axis.cells).reshape(shape)
-    sums = np.bincount(places, shades[shown], len(cells) * axis.cells).reshape(shape)
-    return np.where(counts > 0, sums / np.maximum(counts, 1) if view.shade != "read" else sums, np.nan)
+    return places, contents.shades.reshape(flat)[rows][shown], (len(cells), axis.cells)
+
+
+def reasons(view: MapView) -> tuple[npt.NDArray[np.str_], Integers]:
+    """(rows shown, cells) a sign for why most of a cell is kept, a space where nothing is, and the looks."""
+    assert view.contents is not None
+    places, codes, (rows, cells) = _placed(view, view.contents)
+    kinds = len(REASONS)
+    counts = np.bincount(places * kinds + codes.astype(np.int64), minlength=rows * cells * kinds)
+    counts = counts.reshape(rows, cells, kinds)
+    kept, most = counts.sum(axis=2), counts.argmax(axis=2)
+    ends = np.array([view.axis.positions(cell).stop for cell in range(cells)])
+    starts = np.array([view.axis.positions(cell).start for cell in range(cells)])
+    run = np.clip(np.minimum(ends, view.length) - starts, 0, None)  # positions of each cell that have been run
+    signs = np.array([[whole, part] for whole, part, _ in REASONS.values()])
+    characters = np.where(kept > 0, signs[most, (kept < run).astype(int)], " ")
+    return characters, _REASON_LOOKS[most]
 
 
 def scale_of(view: MapView, values: Floats | None) -> tuple[float, float] | None:
     """What the first and the last character of the ramp mean: for weights 0 and 1, for norms the extremes shown."""
     if values is None or not np.isfinite(values).any():
+        return None
+    if view.shade == "why":
         return None
     if view.shade == "read":
         return 0.0, 1.0
@@ -280,18 +321,26 @@ def levels(values: Floats, scale: tuple[float, float], steps: int, roots: bool) 
     return np.where(np.isfinite(values), places, -1)
 
 
-def _cells(view: MapView, columns: _Columns, values: Floats, scale: tuple[float, float] | None) -> list[Piece]:
-    """One row of the map as pieces of one look each."""
-    gap = columns.axis.gap
-    places = levels(values, scale or (0.0, 1.0), len(view.ramp), view.shade == "read")
-    looks = np.where(places < 0, Look.FREE, Look.FAINT + np.minimum(places * 3 // len(view.ramp), 2))
-    looks[columns.written & (places >= 0)] = Look.WRITTEN
-    looks[columns.run & (places < 0)] = Look.DROPPED
-    characters = np.array([*view.ramp, FREE])[places]
-    characters[looks == Look.DROPPED] = DROPPED
-    if gap is not None:
-        characters[gap], looks[gap] = GAP, Look.FREE
-    return [("".join(characters[start:end]), STYLES[Look(int(looks[start]))]) for start, end in runs(looks)]
+def _signs(
+    view: MapView, columns: _Columns, values: Floats | None, scale: tuple[float, float] | None
+) -> tuple[npt.NDArray[np.str_], Integers]:
+    """(rows shown, cells) characters of the map and their looks."""
+    shape = (view.last_row - view.first_row, columns.axis.cells)
+    values = np.full(shape, np.nan) if values is None else values
+    kept = np.isfinite(values)
+    if view.shade == "why" and view.contents is not None and fits(view):
+        characters, looks = reasons(view)
+    else:
+        places = levels(values, scale or (0.0, 1.0), len(view.ramp), view.shade == "read")
+        characters = np.array([*view.ramp, FREE])[places]
+        looks = Look.FAINT + np.minimum(places * 3 // len(view.ramp), 2)
+    looks = np.where(kept, np.where(columns.written, Look.WRITTEN, looks), Look.FREE)
+    dropped = ~kept & columns.run
+    looks[dropped] = Look.DROPPED
+    characters = np.where(kept, characters, np.where(dropped, DROPPED, FREE))
+    if columns.axis.gap is not None:
+        characters[:, columns.axis.gap], looks[:, columns.axis.gap] = GAP, Look.FREE
+    return characters, looks
 
 
 def _step_line(view: MapView, columns: _Columns) -> list[Piece]:
@@ -356,8 +405,15 @@ def title(view: MapView, drawing: MapDrawing) -> str:
 def legend(view: MapView) -> str:
     """What the signs mean."""
     rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
-    signs = f"{FREE} free · {READ} read, {WRITTEN} written by the newest step"
-    return f"{signs} · {rows}" if view.total_rows > view.rows else signs
+    if view.shade == "why":
+        codes = set() if view.contents is None else {Why(int(code)) for code in np.unique(view.contents.shades)}
+        signs = " · ".join(f"{whole} {word}" for code, (whole, _, word) in REASONS.items() if code in codes)
+        signs += f" · {DROPPED} dropped" if view.dropped else ""
+        signs += " · small: in part" if view.dropped and view.per_cell > 1 else ""
+    else:
+        dropped = f"{DROPPED} dropped · " if view.dropped else ""
+        signs = f"{FREE} free · {dropped}{READ} read, {WRITTEN} written by the newest step"
+    return f"{signs} · {rows}".removeprefix(" · ") if view.total_rows > view.rows else signs
 
 
 def pointed(view: MapView, x: int, y: int) -> str:
@@ -376,6 +432,10 @@ def pointed(view: MapView, x: int, y: int) -> str:
     )
     if not np.isfinite(values[y, cell]):
         return f"{where}: dropped"
+    if view.shade == "why":
+        sign = reasons(view)[0][y, cell]
+        word = next(word for whole, part, word in REASONS.values() if sign in (whole, part))
+        return f"{where}: {word}"
     what = {"value": "value norm", "key": "key norm", "read": "read with weight"}[view.shade]
     mean = "mean " if first != last and view.shade != "read" else ""
     return f"{where}: {mean}{what} {values[y, cell]:.3g}"

@@ -26,6 +26,7 @@ class Sizes:
         measured: bytes of its arrays that are in use.
         process: bytes of the generator process, None where the system does not tell or has not been asked yet.
         asked: whether the system has been asked.
+        policy: what the cache keeps.
     """
 
     config: ModelConfig
@@ -35,6 +36,7 @@ class Sizes:
     measured: int
     process: int | None = None
     asked: bool = False
+    policy: str = "full"
 
     def by_formula(self, positions: int) -> int:
         """Bytes for so many positions."""
@@ -50,13 +52,21 @@ def sizes_lines(sizes: Sizes, width: int) -> list[Line]:
     rows = [
         ("per token", sizes.by_formula(1), "1 position"),
         ("now", sizes.measured, f"{sizes.positions:,} positions, measured" if sizes.cache else "the cache is off"),
-        ("full", full, f"{config.context_length:,} positions"),
+        ("full", full, f"{config.context_length:,} positions{'' if sizes.policy == 'full' else ', were all kept'}"),
     ]
     lines: list[Line] = [
         [(f"{name:10}", "lines--label"), (f"{count:{digits},} B", "lines--figure"), (f"  {words}", "lines--hint")]
         for name, count, words in rows
     ]
-    return [*lines, _process_line(sizes, digits + 2), *_formula_lines(sizes, width)]
+    return [*lines, _process_line(sizes, digits + 2), *_formula_lines(sizes, width), *_policy_line(sizes)]
+
+
+def _policy_line(sizes: Sizes) -> list[Line]:
+    """How far a policy's bytes are from the formula: codes and scales take less, what it notes takes more."""
+    expected = sizes.by_formula(sizes.positions)
+    if sizes.measured == expected or not sizes.positions:
+        return []
+    return [[(f"measured: {sizes.measured / expected:.0%} of that, with {sizes.policy}", "lines--hint")]]
 
 
 def _process_line(sizes: Sizes, width: int) -> Line:
@@ -84,7 +94,7 @@ def _formula_lines(sizes: Sizes, width: int) -> list[Line]:
             lines[-1] += f" × {factor}"
         else:
             lines.append(f"× {factor}")
-    return [[(line, "lines--chosen")] for line in lines]
+    return [[(line, "")] for line in lines]
 
 
 def context_words(positions: int) -> str:

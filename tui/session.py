@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from kvtui.core import commands as ask
-from kvtui.core.events import Answer, End, Evict, Prefill, RaceEnd, RaceEstimate, RaceEvent, State, Token
+from kvtui.core.events import Answer, End, Evict, Prefill, RaceEnd, RaceEstimate, RaceEvent, State, Token, Unanswered
 from kvtui.core.race import LANES, Lane
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.link import Link
@@ -54,6 +54,7 @@ class Figures:
     cache_bytes: int = 0
     evictions: int = 0
     loaded: float = 0.0  # share of the model that is being loaded
+    policy: str = "full"
     heads_off: tuple[tuple[int, int], ...] = ()  # (layer, head) pairs that the text goes on without
 
 
@@ -129,13 +130,12 @@ class Session:
         self.ready = ready
         self.prompt: str | None = None
         self.run = 0
-        self.figures = Figures(cache=settings.cache, seed=settings.seed, pace=settings.pace)
+        self.figures = Figures(cache=settings.cache, seed=settings.seed, pace=settings.pace, policy=settings.policy)
         self.timeline = Timeline()
         self.cursor: int | None = None
         self.race = RaceRecord()
         self.racing = False
         self._link = link
-        self.policy = settings.policy
         self._sampling = settings.sampling
         self._unanswered = 0
         self._alive = True
@@ -165,8 +165,8 @@ class Session:
         self.timeline.start()
         self.cursor = None
         now = self.figures
-        self.figures = Figures("writing", now.cache, now.seed if seed is None else seed, now.pace)
-        settings = RunSettings(now.cache, self.figures.seed, self._sampling, self.figures.pace, policy=self.policy)
+        self.figures = Figures("writing", now.cache, now.seed if seed is None else seed, now.pace, policy=now.policy)
+        settings = RunSettings(now.cache, self.figures.seed, self._sampling, self.figures.pace, policy=now.policy)
         self._link.send(Start(self.run, prompt, settings))
         return True
 
@@ -217,6 +217,13 @@ class Session:
     def set_pace(self, pace: float | None) -> None:
         """Tokens a second, None for unlimited; for this text and the next."""
         self._tell(ask.SetPace(pace), pace=pace)
+
+    def set_policy(self, policy: str) -> None:
+        """What the cache keeps, for this text and the next; the lanes of a race are what they are."""
+        if self.racing:
+            self.figures = replace(self.figures, policy=policy)
+            return
+        self._tell(ask.SetPolicy(policy), policy=policy)
 
     def set_heads(self, off: tuple[tuple[int, int], ...]) -> None:
         """Write on without these (layer, head) pairs; for this text only."""
@@ -415,12 +422,20 @@ class Session:
                     )
             case Evict(reason="context"):
                 self.figures = replace(self.figures, evictions=self.figures.evictions + 1)
-            case State(cache, paused, pace, heads_off):
+            case State():
                 self._unanswered = max(0, self._unanswered - 1)
                 if not self._unanswered:
-                    phase: Phase = "paused" if paused else "writing"
-                    cache = self.figures.cache if self.racing else cache
-                    self.figures = replace(self.figures, cache=cache, phase=phase, pace=pace, heads_off=heads_off)
+                    phase: Phase = "paused" if event.paused else "writing"
+                    self.figures = replace(
+                        self.figures,
+                        cache=self.figures.cache if self.racing else event.cache,
+                        phase=phase,
+                        pace=event.pace,
+                        heads_off=event.heads_off,
+                        policy=self.figures.policy if self.racing else event.policy,
+                    )
+            case Unanswered(ask.SetPolicy(), reason):
+                update.note(reason, "error")
             case End():
                 self._set_phase("ended")
             case _ if isinstance(event, RaceEvent):

@@ -71,7 +71,8 @@ class Columns:
         milliseconds: (columns,) median of the column's tokens of its kind; for a refill its greatest.
         kinds: (columns,) :class:`Kind`: refill if there is one in the column, else that of the newest token.
         computed: (columns,) positions that were run for a refill, else 1.
-        moved: (columns,) whether a refill followed a cached token: then the window moved. Otherwise the cache came on.
+        moved: (columns,) whether a refill followed a cached token, as the window moved or the policy changed.
+            Otherwise the cache came on.
         first: number of the first column; column n holds the tokens from n times those of a column on.
     """
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from kvtui.core import layers
-from kvtui.core.cache import KVCache
+from kvtui.core.cache import KVCache, Why
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
@@ -214,6 +214,19 @@ class EvictingCache(KVCache):
         """Keys and values in the order of :meth:`kept`. (G, K, D) each."""
         order = np.argsort(self.positions[layer, :, : self._held], axis=-1)[..., None]
         return tuple(np.take_along_axis(array[layer], order, axis=1) for array in (self.keys, self.values))  # type: ignore[return-value]
+
+    def why(self, layer: int) -> IntArray:
+        """What the policy protected when it last looked is recent, the others won by their importance. (G, K).
+
+        What came after the last look, as with SnapKV after the prompt, had room.
+        """
+        if self.length == self._held:
+            return super().why(layer)
+        looked = replace(self._entries(self._held), newest=self._exact_from - 1)
+        codes = np.where(np.isinf(self.policy.importance(looked)[layer]), Why.RECENT, Why.HEAVY)
+        positions = self.positions[layer, :, : self._held]
+        codes[positions >= self._exact_from] = Why.ROOM
+        return np.take_along_axis(codes, np.argsort(positions, axis=-1), axis=1)
 
     def take_evicted(self) -> tuple[IntArray, IntArray]:
         """Positions dropped since last asked, (layers, G, n), and for each the first query that missed it, (n,)."""

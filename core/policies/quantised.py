@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvtui.core import layers
-from kvtui.core.cache import RotationAt
+from kvtui.core.cache import RotationAt, Why
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
-from kvtui.core.layers import Array
+from kvtui.core.layers import Array, IntArray
 from kvtui.core.policies.rolling import RollingCache
 
 GROUP = 32  # positions that are packed together, as in the paper's experiments
@@ -237,6 +237,12 @@ class QuantisedCache(RollingCache):
             self.write(layer, key, value)
             keys, values = (np.concatenate(pair, axis=1) for pair in zip(held, (key, value), strict=True))
         return layers.causal_attention(query, keys, values)
+
+    def why(self, layer: int) -> IntArray:
+        """Between the sinks and the newest positions, which are kept as they are, all are packed. (G, K)."""
+        codes = np.array(super().why(layer))
+        codes[:, self.sinks : max(self.sinks, self.held - self._split(self.length)[1])] = Why.PACKED
+        return codes
 
     def read(self, layer: int) -> tuple[Array, Array]:
         """Keys and values as they are read, in the order of :meth:`kept`. (G, K, D) each."""

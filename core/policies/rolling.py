@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kvtui.core.cache import KVCache, RotationAt
+from kvtui.core.cache import KVCache, RotationAt, Why
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
@@ -111,6 +111,11 @@ class RollingCache(KVCache):
         order = np.arange(self.held)
         order[self.sinks :] = self.sinks + (order[self.sinks :] - self.sinks + self.evicted) % self.recent
         return self.keys[layer][:, order], self.values[layer][:, order]
+
+    def why(self, layer: int) -> IntArray:
+        """The first are sinks, the others are recent. (G, K)."""
+        codes = np.where(np.arange(self.held) < self.sinks, Why.SINK, Why.RECENT)
+        return np.broadcast_to(codes, (self.config.num_kv_heads, self.held))
 
     def take_evicted(self) -> tuple[IntArray, IntArray]:
         """Positions dropped since last asked, (layers, G, n), and for each the first query that missed it, (n,)."""

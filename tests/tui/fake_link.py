@@ -84,7 +84,11 @@ def cache(link: FakeLink, question: ShowCache) -> CacheContents:
     length = len(link.window)
     layers = len(range(CONFIG.num_layers)[question.first_layer : question.last_layer])
     kept = np.broadcast_to(np.arange(length), (layers, CONFIG.num_kv_heads, length))
-    shades = kept / max(length * (length - 1) / 2, 1) if question.shade == "read" else kept % 7
+    shades = (
+        kept / max(length * (length - 1) / 2, 1)
+        if question.shade == "read"
+        else kept % (5 if question.shade == "why" else 7)
+    )
     return CacheContents(question.shade, question.first_layer, kept, shades, length, 0, 1, 143_200_000)
 
 

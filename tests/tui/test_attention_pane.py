@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from textual.geometry import Offset
 
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Attention
-from kvtui.tui.attention_view import EMPTY, View, draw
+from kvtui.tui.attention_view import EMPTY, View, draw, key_range, pointed
 from kvtui.tui.grid import RAMPS, arrange, levels, paint, tabs, window
 from kvtui.tui.labels import piece, upright
 from kvtui.tui.panes.attention import AttentionPane
@@ -333,3 +335,20 @@ def test_labels_take_exactly_their_cells(text: str, cells: int) -> None:
     for line in upright([text, "ab"], 3, 2):
         assert cell_len(line) == 4
     assert "\n" not in piece(text, cells)
+
+
+def test_dropped_positions_are_empty_columns() -> None:
+    event = attention(heads=(0, 1), rows=4, keys=12)
+    dropped = np.zeros((2, 4, 12), bool)
+    dropped[0, 1:, 2:5] = True  # the first head dropped them before the second row's query
+    dropped[1, :, 3] = True
+    view = View(60, 20, 6, 2, 0, 0, "one", event=replace(event, dropped=dropped))
+    drawing = draw(view)
+    rows = ["".join(piece for piece, _ in line)[view.gutter :] for line in drawing.lines[3:7]]
+    assert [row[2:5] for row in rows] == ["   ", "╱╱╱", "╱╱╱", "╱╱╱"]
+    assert "╱ dropped" in key_range(drawing)
+    assert pointed(view, drawing, view.gutter + 3, 5).endswith(": dropped")
+    assert not pointed(view, drawing, view.gutter + 3, 3).endswith(": dropped")
+    mean = draw(replace(view, mode="mean", head=None))
+    assert ["".join(piece for piece, _ in line)[view.gutter + 2 :][:3] for line in mean.lines[4:5]] == [" ╱ "]
+    assert "dropped" not in key_range(draw(replace(view, event=event)))

@@ -159,3 +159,17 @@ def test_grouped_heads_and_many_layers() -> None:
 def test_axis_without_gap() -> None:
     axis = Axis(0, 0, 4, 8)
     np.testing.assert_array_equal(axis.cells_of(np.array([0, 3, 4, 31, 32])), [0, 0, 1, 7, -1])
+
+
+def test_why_each_cell_is_kept() -> None:
+    kept = [0, 1, 2, 5, 7, *range(8, 12)]
+    codes = [1, 1, 3, 3, 3, *[2] * 4]
+    shades = np.broadcast_to(np.array(codes, np.float32), (3, 2, len(kept)))
+    view = replace(VIEW, width=90, shade="why", context=9, contents=contents(kept, 12, shade="why", shades=shades))
+    assert view.per_cell == 1
+    assert text(view)[0][6:20] == "SSH××H×HRRRR··"
+    narrow = replace(view, width=38)
+    assert text(narrow)[0][6:14] == "ShhhRR··"
+    assert legend(narrow) == "S sink · R recent window · H heavy hitter · × dropped · small: in part"
+    assert pointed(narrow, 7, 0) == "layer 1 head 1, positions 2–3: heavy hitter"
+    assert draw(view).scale is None

@@ -120,6 +120,11 @@ async def charted(it: Bench) -> None:
 
 
 @screen
+async def policy(it: Bench) -> None:
+    await it.press("P", "down", "down")
+
+
+@screen
 async def help_of_watch(it: Bench) -> None:
     await it.press("question_mark")
 

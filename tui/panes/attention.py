@@ -31,6 +31,7 @@ class AttentionPane(Widget, can_focus=True):
     ALLOW_SELECT = False  # a drawing, not text: a drag selects nothing
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *INTENSITY,
+        "attention--dropped",
         "attention--label",
         "attention--newest",
         "attention--tab",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.app import RenderResult
 from textual.binding import Binding, BindingType
@@ -71,19 +72,26 @@ class CacheMapPane(Widget, can_focus=True):
         self.top = 0
         self._announce()
 
-    def show(self, contents: CacheContents) -> None:
-        """Draw this from the next refresh on."""
-        self._view = replace(self._view, contents=contents)
-        self._redraw()
+    def show(
+        self,
+        contents: CacheContents | None,
+        cache: bool,
+        context: int,
+        length: int | None = None,
+        written: int | None = None,
+    ) -> None:
+        """Draw this from the next refresh on, if there is anything new.
 
-    def state(self, cache: bool, context: int, length: int | None = None, written: int | None = None) -> None:
-        """The cache is on or off, and the text has so many positions.
-
-        ``length`` and ``written`` are of an earlier token whose cache is shown: None at the live end.
+        Args:
+            contents: a new answer, None if there is none.
+            cache: whether it is on. Turned off it is empty at once.
+            context: positions of the text.
+            length: positions at an earlier token whose cache is shown, None at the live end.
+            written: positions that the step of this token wrote, None at the live end.
         """
-        contents = self._view.contents if cache else None  # turned off it is empty at once
-        changed = replace(self._view, cache=cache, context=context, contents=contents, written=written)
-        if changed != self._view or length != self._length:
+        known = (contents or self._view.contents) if cache else None
+        changed = replace(self._view, cache=cache, context=context, contents=known, written=written)
+        if contents is not None or changed != self._view or length != self._length:
             self._view, self._length = changed, length
             self._redraw()
 
@@ -206,14 +214,15 @@ class CacheMapPane(Widget, can_focus=True):
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Colour everything once a refresh, as the theme may have changed; render_line hands it out."""
-        self._lines = [self._strip(line) for line in self._drawing.lines]
+        styles = {name: self.get_component_rich_style(name) for name in self.COMPONENT_CLASSES}
+        styles[""] = self.rich_style
+        self._lines = [self._strip(line, styles) for line in self._drawing.lines]
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
         """One line of the content."""
         return self._lines[y] if y < len(self._lines) else Strip.blank(self.size.width, self.rich_style)
 
-    def _strip(self, line: Line) -> Strip:
-        style = self.get_component_rich_style
-        segments = [Segment(text, style(name) if name else self.rich_style) for text, name in line if text]
-        return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
+    def _strip(self, line: Line, styles: dict[str, Style]) -> Strip:
+        segments = [Segment(text, styles[name]) for text, name in line if text]
+        return Strip(segments).adjust_cell_length(self.size.width, styles[""])

@@ -139,8 +139,14 @@ class StatusPane(Widget):
             (f" · {pace_words(figures.pace):9}", ""),
             *([] if self._ready.stream else [(f" · seed {figures.seed}", "")]),
             (f" · {figures.written:7,} tokens written", ""),
+            *self._policy(" · "),
             *self._without(),
         ]
+
+    def _policy(self, before: str) -> list[Piece]:
+        """What the cache keeps, if that is not everything."""
+        policy = self._figures.policy
+        return [(f"{before}{policy}", "status--name")] if policy != "full" else []
 
     def _brief(self) -> list[Piece]:
         figures = self._figures
@@ -150,6 +156,7 @@ class StatusPane(Widget):
             (phase_words(figures), "status--name"),
             (f" {pace_words(figures.pace):9}", ""),
             *self._without(),
+            *self._policy(" "),
             (f" seed {figures.seed}", ""),
             (f" · {self._ready.name}", "status--dim"),
             (f" {count_words(self._ready.parameters)} parameters", "status--dim"),

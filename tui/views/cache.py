@@ -31,7 +31,9 @@ class CacheView(View):
     TITLE = "Cache"
     SUMMARY = "The cache as a map of layers, heads and positions; what it weighs, here and in well-known models."
     ACTIONS: ClassVar[tuple[Action, ...]] = (
-        Action("shade", "k", "k", "What the map shows", "Norms of values, of keys, or what was read.", "Shade"),
+        Action(
+            "shade", "k", "k", "What the map shows", "Norms of values or keys, what was read, why it is kept.", "Shade"
+        ),
         Action("previous_layer", "left_square_bracket", "[", "Previous layer", "Scroll the map up to it.", "-"),
         Action("next_layer", "right_square_bracket", "]", "Next layer", "Scroll the map down to it.", "Layer"),
         Action("zoom", "z", "z", "Zoom of the map", "All positions in the width, or one in a cell.", "Zoom"),
@@ -54,7 +56,8 @@ class CacheView(View):
             "Cache map",
             "A row for every layer and key/value head, a column for every position, or for several where there are "
             "more than cells: the title says how many. The denser the mark, the longer the vector that is kept there, "
-            "or the more of it the newest token read. The line below marks what the newest step wrote and read.",
+            "or the more of it the newest token read. The line below marks what the newest step wrote and read. "
+            "Under a policy (P), × was dropped, and k shows in the end why the rest is kept.",
         ),
         (
             "What it weighs",
@@ -102,10 +105,9 @@ class CacheView(View):
         if update.prefill is not None:
             self._points.append((update.prefill.dropped + update.prefill.tokens, update.prefill.cache_bytes / 1e6))
         self._points += [(token.position + 1, token.cache_bytes / 1e6) for token in update.tokens]
-        if contents := update.answer(CacheContents):
-            self._contents = contents
-            self.map.show(contents)
-        self.map.state(figures.cache, figures.context)
+        contents = update.answer(CacheContents)
+        self._contents = contents or self._contents
+        self.map.show(contents, figures.cache, figures.context)
         sizes = self._sizes(session)
         self.query_one("#cache-sizes", LinesPane).show(partial(_sizes_lines, sizes))
         self.query_one(KnownModelsPane).here(session.ready.name, sizes)
@@ -124,6 +126,7 @@ class CacheView(View):
             figures.cache_bytes if figures.cache else 0,
             contents.process_bytes if contents else None,
             contents is not None,
+            figures.policy,
         )
 
     def questions(self, session: Session) -> Iterable[Question]:

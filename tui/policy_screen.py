@@ -1,0 +1,116 @@
+"""The screen behind ``P``: what the cache shall keep, chosen from the known policies or typed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from kvtui.core.config import ModelConfig
+from kvtui.core.errors import KvtuiError
+from kvtui.core.policies import KINDS, parse_policy
+
+CHOICES = (*(kind.example for kind in KINDS), "int8,window:128")  # the last for all that go together
+HINT = (
+    "The text goes on; its next token runs the context once more under the new policy. The numbers are yours to choose."
+)
+
+
+class PolicyScreen(ModalScreen[str | None]):
+    """Hands back the policy as it is written, or None if the reader leaves.
+
+    Args:
+        current: the policy that is in force.
+        config: of the model, which may not allow every policy.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Close", show=False),
+        Binding("down", "move(1)", "Next", show=False),
+        Binding("up", "move(-1)", "Previous", show=False),
+    ]
+
+    def __init__(self, current: str, config: ModelConfig) -> None:
+        super().__init__()
+        self._current = current
+        self._config = config
+
+    def compose(self) -> ComposeResult:
+        """A field, what it means or what is wrong with it, and the known policies."""
+        with Vertical(id="policy") as box:
+            box.border_title = "Cache policy"
+            box.border_subtitle = "↑ ↓ choose · Enter applies · Esc leaves"
+            yield Input(self._current, id="policy-spec", select_on_focus=True)
+            yield Static(id="policy-meaning")
+            yield OptionList(*map(self._option, CHOICES), id="policy-list")
+            yield Static(HINT, id="policy-hint")
+
+    def on_mount(self) -> None:
+        """Mark the policy in force."""
+        kinds = [choice.partition(":")[0] for choice in CHOICES]
+        kind = self._current.partition(":")[0]
+        self._list.highlighted = kinds.index(kind) if kind in kinds else len(CHOICES) - 1
+        self.query_one(Input).focus()
+        self._check(self._current)
+
+    @property
+    def _list(self) -> OptionList:
+        return self.query_one(OptionList)
+
+    def _option(self, choice: str) -> Option:
+        mark = "●" if choice == self._current else " "
+        return Option(Text.assemble(f"{mark} ", (f"{choice:17}", "bold"), meaning(choice)), id=choice)
+
+    def action_move(self, step: int) -> None:
+        """Another of the list, into the field."""
+        self._list.highlighted = ((self._list.highlighted or 0) + step) % len(CHOICES)
+        self._fill()
+
+    def _fill(self) -> None:
+        field, choice = self.query_one(Input), CHOICES[self._list.highlighted or 0]
+        field.value, field.cursor_position = choice, len(choice)
+
+    @on(OptionList.OptionSelected)
+    def _clicked(self) -> None:
+        self._fill()
+        self.action_apply()
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        self._check(event.value)
+
+    @on(Input.Submitted)
+    def action_apply(self) -> None:
+        """Hand it back if it can be."""
+        spec = self.query_one(Input).value
+        if self._check(spec):
+            self.dismiss(parse_policy(spec).spec)
+
+    def _check(self, spec: str) -> bool:
+        """Whether this model can have this policy; says what it means or why not."""
+        words = self.query_one("#policy-meaning", Static)
+        try:
+            policy = parse_policy(spec)
+            policy.check(self._config)
+        except KvtuiError as error:
+            words.update(Text(str(error)))
+            words.set_class(True, "-wrong")
+            return False
+        words.update(Text(". ".join(meaning(part, True) for part in policy.spec.split(","))))
+        words.set_class(False, "-wrong")
+        return True
+
+
+def meaning(choice: str, form: bool = False) -> str:
+    """What a policy keeps, and where it comes from; of a combination, that it is one."""
+    if "," in choice:
+        return "fewer positions, and fewer bits of each"
+    kind = next(kind for kind in KINDS if kind.name == choice.partition(":")[0])
+    return f"{f'{kind.form}: ' if form else ''}{kind.summary}{f'. {kind.paper}' if kind.paper else ''}"
