@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 
@@ -48,6 +49,11 @@ def settings_words(settings: SamplingSettings) -> str:
 
 def _width_of_labels(texts: Collection[str]) -> int:
     return min(max((len(label(text)) for text in texts), default=1), _LABEL)
+
+
+def hint_lines(text: str, width: int) -> list[Line]:
+    """Words of a pane that has nothing to show yet."""
+    return [[(line, "lines--hint")] for line in wrap(text, max(width, 10))]
 
 
 # Candidates
@@ -96,7 +102,7 @@ def candidates_subtitle(inspection: Inspection, settings: SamplingSettings) -> s
 
 def candidates_title(inspection: Inspection, width: int) -> tuple[str, str]:
     """Which token this is about: the text before it, as far as it fits, and the token."""
-    name, token = f"Token {inspection.position} · ", label(inspection.text, _LABEL)
+    name, token = "Candidates · ", label(inspection.text, _LABEL)
     room = max(width - len(name) - len(token) - 6, 0)
     before = label(inspection.before, len(inspection.before) + 1)
     return f"{name}{'…' if len(before) > room else ''}{before[len(before) - min(room, len(before)) :]}", f"▸{token}"
@@ -233,9 +239,8 @@ def _head_words(inspection: Inspection, chosen: Head, off: bool, width: int) -> 
 # Without heads
 
 NOTHING_OFF = (
-    "All heads are on. x switches the chosen head",
-    "off, and what the model would then expect",
-    "will stand here. [ ] choose a layer, < > a head.",
+    "All heads are on. x switches the chosen head off, and what the model would then expect will stand here. "
+    "[ ] choose a layer, < > a head."
 )
 
 
@@ -243,7 +248,7 @@ def without_lines(inspection: Inspection, paused: bool, width: int, height: int)
     """How far the prediction moves without the heads that are off, and where to."""
     without = inspection.without
     if without is None:
-        return [[(text, "lines--hint")] for text in NOTHING_OFF]
+        return hint_lines(NOTHING_OFF, width)
     before, after = inspection.candidates[0], without.candidates[0]
     word = "still" if after.id == before.id else "now"
     now = f"{word} likeliest: {label(after.text, _LABEL)} {share(after.probability).strip()}"

@@ -20,7 +20,7 @@ async def anatomy(size: tuple[int, int] = (120, 36)) -> AsyncIterator[tuple[Benc
     async with bench(size=size) as it:
         it.link.write([token(step, letter) for step, letter in enumerate("the stars")])
         await it.press("4")
-        await it.until(lambda: "Token 14" in it.screen_text())
+        await it.until(lambda: "▸s " in it.screen_text())
         yield it, it.app.query_one(AnatomyView)
 
 
@@ -42,7 +42,7 @@ async def test_before_there_is_a_text_the_panes_say_what_they_will_show() -> Non
         await it.press("escape", "4")
         text = it.screen_text()
         assert "could have been chosen" in text
-        assert "p: write a prompt" in text
+        assert "press p" in text
         await it.press("x", "w")
         assert "r writes the text again" in it.notices()
 
@@ -50,7 +50,7 @@ async def test_before_there_is_a_text_the_panes_say_what_they_will_show() -> Non
 async def test_all_four_panes_show_the_newest_token() -> None:
     async with anatomy() as (it, _):
         text = it.screen_text()
-        assert "Token 14 · ROMEO:the␣star▸s" in text
+        assert "Candidates · ROMEO:the␣star▸s" in text
         assert "▶ s  60.0 %" in text
         assert "✂ top-p" in text
         assert "✂ top-k" in text

@@ -16,7 +16,6 @@ from kvtui.core.events import Attention, Inspection, Unanswered
 from kvtui.tui import anatomy_view as draw
 from kvtui.tui.actions import Action
 from kvtui.tui.anatomy_view import Head
-from kvtui.tui.lines import Line
 from kvtui.tui.messages import HeadChosen, QuestionChanged
 from kvtui.tui.panes.heads import HeadsPane
 from kvtui.tui.panes.lines import Draw, LinesPane
@@ -26,9 +25,9 @@ from kvtui.tui.views.view import View
 CONTINUATION = 120  # tokens to go on with and without heads, once the text waits
 
 EMPTY = {
-    "candidates": ("The tokens that could have been chosen", "will stand here. p: write a prompt."),
-    "lens": ("What each layer would have predicted", "will stand here."),
-    "heads": ("How widely each head looks", "will stand here."),
+    "candidates": "The tokens that could have been chosen will stand here. Write a prompt: press p.",
+    "lens": "What each layer would have predicted will stand here.",
+    "heads": "How widely each head looks will stand here.",
     "without": draw.NOTHING_OFF,
 }
 TITLES = {"candidates": "Candidates", "lens": "Logit lens", "heads": "Heads", "without": "Without heads"}
@@ -224,5 +223,4 @@ class AnatomyView(View):
 
 def _hint(name: str, reason: str = "") -> Draw:
     """What a pane will show, and how to make it."""
-    lines: list[Line] = [[(text, "lines--hint")] for text in ((reason,) if reason else EMPTY[name])]
-    return lambda width, height: lines
+    return lambda width, height: draw.hint_lines(reason or EMPTY[name], width)
