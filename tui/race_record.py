@@ -144,7 +144,7 @@ def duration(seconds: float) -> str:
 def count(number: float) -> str:
     """A large count, three digits: ``1.21 G``."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
+        if number >= 0.9995 * size:  # what would be rounded to 1000 is 1 of the next unit
             return f"{number / size:.3g} {unit}"
     return f"{number:.0f}"
 
