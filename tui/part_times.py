@@ -42,6 +42,13 @@ class Measured:
         return sum(self.seconds.values())
 
 
+def of_token(token: Token) -> Measured | None:
+    """Where the time of one token went; None if it was not measured."""
+    if token.parts is None:
+        return None
+    return Measured(vars(token.parts), token.context, token.computed, 1, False)
+
+
 class PartTimes:
     """The newest measurement of each way, whether from tokens or asked for."""
 

@@ -338,7 +338,7 @@ class Session:
             case Batch(run, events) if run == self.run:
                 for event in events:
                     self._event(event, update)
-                if not self.racing:
+                if not any(isinstance(event, RaceEvent) for event in events):
                     self._count()
             case Notice(run, message, fatal) if run == self.run:
                 update.note(message, "error" if fatal else "warning")

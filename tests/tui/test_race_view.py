@@ -64,6 +64,7 @@ async def test_the_end_has_a_verdict() -> None:
         await it.until(lambda: "All 19 tokens agree" in it.screen_text())
         assert "as fast so far" not in it.screen_text()
         assert it.app.session.figures.phase == "ended"
+        assert it.app.session.figures.written == len(TEXT)
 
 
 async def test_pause_step_stop_and_the_toggle() -> None:

@@ -69,3 +69,16 @@ async def test_a_wide_table_says_which_limit() -> None:
     async with bench(size=(220, 50)) as it:
         await it.press("5", "m")
         await it.until(lambda: "mem " in it.screen_text() and "cpu " in it.screen_text())
+
+
+async def test_the_token_that_the_reader_looks_at() -> None:
+    async with bench() as it:
+        slow = Parts(*(3 * part for part in vars(PARTS).values()))
+        it.link.write([*parted(5), replace(token(5), parts=slow), *parted(3, first=6)])
+        await it.press("5")
+        await it.until(lambda: "attention 30%" in it.screen_text())
+        assert "chosen" not in it.screen_text()
+        await it.press("left", "left", "left")
+        await it.until(lambda: " 1.50 ms at 12" in it.screen_text())
+        await it.press("end")
+        await it.until(lambda: "chosen " not in it.screen_text())

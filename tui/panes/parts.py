@@ -14,9 +14,10 @@ from kvtui.tui.bars import figure
 from kvtui.tui.part_times import NAMES, Measured
 
 _LABEL = 10  # cells before a bar
+_WAYS = ("cached", "uncached")
 MISSING = {
-    True: "no token with the cache yet: press t to switch it on, or m to measure one",
-    False: "no token without the cache yet: press t to switch it off, or m to measure one",
+    "cached": "no token with the cache yet: press t to switch it on, or m to measure one",
+    "uncached": "no token without the cache yet: press t to switch it off, or m to measure one",
 }
 EMPTY = (
     "The time of a token will stand here, in its parts, with the cache and without.",
@@ -27,7 +28,8 @@ Piece = tuple[str, str]
 
 
 class PartsPane(Widget):
-    """Two bars of the same length, each showing shares of its own time, and their times in figures."""
+    """Bars of the same length, each showing shares of its own time, and their times in figures: one with the cache, one
+    without, and one of the token that the reader looks at."""
 
     ALLOW_SELECT = False  # a drawing, not text
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -40,13 +42,14 @@ class PartsPane(Widget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.border_title = "Where the time of a token goes"
-        self._cached: Measured | None = None
-        self._uncached: Measured | None = None
+        self._ways: tuple[Measured | None, Measured | None] = (None, None)  # with the cache, without
+        self._chosen: Measured | None = None
 
-    def show(self, cached: Measured | None, uncached: Measured | None) -> None:
+    def show(self, cached: Measured | None, uncached: Measured | None, chosen: Measured | None = None) -> None:
         """Draw these."""
-        if (cached, uncached) != (self._cached, self._uncached):
-            self._cached, self._uncached = cached, uncached
+        if ((cached, uncached), chosen) != (self._ways, self._chosen):
+            self._ways, self._chosen = (cached, uncached), chosen
+            self.set_class(chosen is not None, "-chosen")
             self.border_subtitle = _ratio(cached, uncached)
             self.refresh()
 
@@ -58,10 +61,12 @@ class PartsPane(Widget):
         """A bar, or what is missing."""
         width = self.size.width
         pieces: list[Piece] = []
-        if self._cached is None and self._uncached is None:
+        if self._ways == (None, None):
             pieces = [(EMPTY[y], "parts--hint")] if y < len(EMPTY) else []
         elif y in (0, 1):
-            pieces = self._bar(y == 0, width)
+            pieces = self._bar(_WAYS[y], self._ways[y], width)
+        elif y == 2 and self._chosen is not None:
+            pieces = self._bar("chosen", self._chosen, width)
         segments = [
             Segment(text, self.get_component_rich_style(style) if style else self.rich_style)
             for text, style in pieces
@@ -69,11 +74,10 @@ class PartsPane(Widget):
         ]
         return Strip(segments).adjust_cell_length(width, self.rich_style)
 
-    def _bar(self, cached: bool, width: int) -> list[Piece]:
-        label = ("cached" if cached else "uncached").ljust(_LABEL)
-        measured = self._cached if cached else self._uncached
+    def _bar(self, name: str, measured: Measured | None, width: int) -> list[Piece]:
+        label = name.ljust(_LABEL)
         if measured is None:
-            return [(label, "parts--label"), (MISSING[cached], "parts--hint")]
+            return [(label, "parts--label"), (MISSING[name], "parts--hint")]
         words = f" {figure(1e3 * measured.total)} at {measured.context:,}{' *' if measured.asked else '  '}"
         room = max(width - _LABEL - len(words), 1)
         shares = [measured.seconds[name] / measured.total for name in NAMES]

@@ -14,7 +14,7 @@ from kvtui.tui.actions import Action
 from kvtui.tui.panes.chart import Chart
 from kvtui.tui.panes.costs import CostsPane, Rates, Ways
 from kvtui.tui.panes.parts import PartsPane
-from kvtui.tui.part_times import Measured, PartTimes, conclusion, rates
+from kvtui.tui.part_times import Measured, PartTimes, conclusion, of_token, rates
 from kvtui.tui.roofline import LEGEND, roofline
 from kvtui.tui.session import Session, Update
 from kvtui.tui.views.view import View
@@ -43,7 +43,7 @@ class TimeView(View):
             "Where the time of a token goes",
             "Medians of the newest tokens by part: looking up the embedding; queries, keys and values; attention with "
             "its output projection; the MLP; the logits; drawing the token. Each bar is 100 % of its own time. Press t "
-            "for the other way of writing, or m to measure one token both ways (*).",
+            "for the other way of writing, or m to measure one token both ways (*). Left and right choose a token.",
         ),
         (
             "Counted work and measured speed",
@@ -92,7 +92,8 @@ class TimeView(View):
             self._times.take(breakdown)
         self._limits = update.answer(Limits) or self._limits
         cached, uncached = self._times.measured(True), self._times.measured(False)
-        self.query_one(PartsPane).show(cached, uncached)
+        looking = session.looking
+        self.query_one(PartsPane).show(cached, uncached, of_token(looking) if looking else None)
         ways = self._rates(cached), self._rates(uncached)
         self.query_one(CostsPane).show(ways, self._limits)
         self._conclude(ways)
