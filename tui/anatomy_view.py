@@ -94,10 +94,11 @@ def _with_chosen(candidates: Sequence[Candidate], count: int) -> list[Candidate]
     return shown
 
 
-def candidates_subtitle(inspection: Inspection, settings: SamplingSettings) -> str:
-    """How it was chosen, and from how much text."""
+def candidates_subtitle(inspection: Inspection, settings: SamplingSettings, policy: str) -> str:
+    """How it was chosen, and from how much text; these are not the probabilities of a cache that forgets."""
     how = settings_words(settings) if inspection.written else "given by the prompt, not chosen"
-    return f"{how} · after {inspection.context} tokens"
+    what = f"after {inspection.context} tokens" if policy == "full" else f"with the full cache, not {policy}"
+    return f"{how} · {what}"
 
 
 def candidates_title(inspection: Inspection, width: int) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from kvtui.tui.panes.status import StatusPane
 from kvtui.tui.panes.tabs import TabsPane, cursor_words
 from kvtui.tui.policy_screen import PolicyScreen
 from kvtui.tui.questions import Questions
-from kvtui.tui.session import Session, faster, slower
+from kvtui.tui.session import Session, Update, faster, slower
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.stream_link import CACHE_IS_NOT_OURS, TEXT_IS_NOT_OURS
 from kvtui.tui.terminal import LEAST_HEIGHT, LEAST_WIDTH
@@ -190,7 +190,7 @@ class KvtuiApp(App[None]):
         self._show_figures()
         self.questions.take(update.answers)
         self._ask(update.news)
-        self._show_tour()
+        self._show_tour(update)
 
     def _show_figures(self) -> None:
         session = self.session
@@ -417,9 +417,10 @@ class KvtuiApp(App[None]):
             self.session.pause()
         self._tick()
 
-    def _show_tour(self) -> None:
+    def _show_tour(self, update: Update) -> None:
         if self.tour.display:
-            self.tour.show(scene(self.session, self.view.TITLE, self.view.questions(self.session)))
+            questions = self.view.questions(self.session)
+            self.tour.show(scene(self.session, self.view.TITLE, questions, update.answers))
 
     # The rest
 

@@ -11,7 +11,7 @@ from kvtui.core.events import Event, Unanswered
 
 LEAST_SECONDS = 0.1  # at most ten questions a second of each kind
 PATIENCE = 1.0  # a question that was not answered for so long is lost
-SHARE = 0.05  # of the worker's time, at most, goes into answers that tell what they took
+SHARE = 0.02  # of the worker's time, at most, goes into answers that tell what they took
 
 
 @dataclass

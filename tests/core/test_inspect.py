@@ -35,6 +35,18 @@ def test_every_token_of_a_run_is_explained_with_the_probability_it_was_written_w
     assert generation.inspect(Inspect()).position == tokens[-1].position
 
 
+def test_with_a_policy_too_the_whole_model_is_asked_about_the_whole_window(model):
+    generation = Generation(model, "hello", max_new_tokens=70, seed=3, policy="window:8")
+    tokens = [event for event in generation.run() if isinstance(event, Token)]
+    for token in tokens[::9]:
+        found = generation.inspect(Inspect(token.position))
+        ids = model.tokenizer.encode("hello") + [earlier.id for earlier in tokens[: token.step]]
+        assert 16 <= found.context <= 32 or found.context == len(ids)
+        logits = model.forward(ids[-found.context :])[-1].astype(float)
+        assert found.candidates[0].id == int(logits.argmax())
+        assert found.candidates[0].probability == pytest.approx(math.exp(logits.max()) / np.exp(logits).sum(), abs=1e-5)
+
+
 def test_the_prompt_is_predicted_too_but_was_not_chosen(model):
     generation = Generation(model, "hello", max_new_tokens=2, seed=3)
     list(generation.run())

@@ -63,6 +63,8 @@ TASKS: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "Without a cache": cache_off,
     "The KV cache": cache_on,
     "What the cache weighs": pressing("k"),
+    "Prefill and decode": pressing("m"),
+    "Back in time": pressing("left"),
 }
 
 

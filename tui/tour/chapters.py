@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kvtui.core.commands import Inspect, ShowAttention, ShowCache
-from kvtui.tui.labels import label
+from kvtui.core.events import Limits
+from kvtui.tui.labels import label, size_words
 from kvtui.tui.tour.scene import Scene
 
 Words = Callable[[Scene], str]
@@ -64,6 +65,11 @@ def other_shade(began: Scene, now: Scene) -> bool:
     """The map shows something else."""
     before, after = began.question(ShowCache), now.question(ShowCache)
     return bool(before and after and before.shade != after.shade)
+
+
+def answered(kind: type) -> Callable[[Scene, Scene], bool]:
+    """The worker has answered a question of this kind."""
+    return lambda began, now: any(isinstance(answer, kind) for answer in now.answers)
 
 
 def tokens_text(scene: Scene) -> str:
@@ -143,6 +149,24 @@ def size_text(scene: Scene) -> str:
     )
 
 
+def time_text(scene: Scene) -> str:
+    """Chapter 9."""
+    parameters = size_words(scene.parameters * scene.itemsize)
+    return (
+        f"To write one token, all {parameters} of weights are read for a single position: the memory sets the pace "
+        "(decode, memory-bound). A prompt runs all of its positions at once with the same reading: arithmetic sets it "
+        "(prefill, compute-bound)."
+    )
+
+
+def past_text(scene: Scene) -> str:
+    """Chapter 11."""
+    return (
+        f"All {scene.figures.written:,} tokens can be looked at again: their candidates, what they attended to, what "
+        "they cost, what the cache held. Every view shows the moment of the token that is looked at."
+    )
+
+
 CHAPTERS: tuple[Chapter, ...] = (
     Chapter("Tokens", "Watch", "#output", "Output", tokens_text, "Press . a few times: one token each.", written),
     Chapter(
@@ -210,5 +234,23 @@ CHAPTERS: tuple[Chapter, ...] = (
         size_text,
         "Press k: the map shows values, keys, or what is read of them.",
         other_shade,
+    ),
+    Chapter(
+        "Prefill and decode",
+        "Time",
+        "#parts",
+        "Where the time goes",
+        time_text,
+        "Press m: one token both ways, and what this machine can do at most.",
+        answered(Limits),
+    ),
+    Chapter(
+        "Back in time",
+        "Watch",
+        "#output",
+        "Output",
+        past_text,
+        "Press ← a few times; End follows again.",
+        lambda began, now: now.cursor is not None,
     ),
 )

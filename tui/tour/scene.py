@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from kvtui.core.commands import Question
 from kvtui.core.config import ModelConfig
-from kvtui.core.events import Token
+from kvtui.core.events import Answer, Token
 from kvtui.tui.session import Figures, Session
 
 Q = TypeVar("Q", bound=Question)
@@ -26,30 +26,36 @@ class Scene:
         view: title of the visible one.
         run: number of the text.
         config: the model's shape.
+        parameters: numbers in the model.
         itemsize: bytes of a number in the cache.
         figures: the state of the session.
         token: the newest one, None if none is written.
         cached: median seconds of the newest tokens with a warm cache, None if there are none.
         uncached: the same without the cache.
         questions: what the visible view asks: they tell which layer, head or shade is chosen in it.
+        answers: what has been answered since the moment before.
+        cursor: place in the whole text of the token that is looked at, None at the live end.
     """
 
     view: str
     run: int
     config: ModelConfig
+    parameters: int
     itemsize: int
     figures: Figures
     token: Token | None
     cached: float | None
     uncached: float | None
     questions: tuple[Question, ...]
+    answers: tuple[Answer, ...]
+    cursor: int | None
 
     def question(self, kind: type[Q]) -> Q | None:
         """What the visible view asks of a kind."""
         return next((question for question in self.questions if isinstance(question, kind)), None)
 
 
-def scene(session: Session, view: str, questions: Iterable[Question]) -> Scene:
+def scene(session: Session, view: str, questions: Iterable[Question], answers: Iterable[Answer]) -> Scene:
     """How things stand."""
     tokens = session.timeline.tokens
     newest = tokens[-_NEWEST:]
@@ -58,12 +64,15 @@ def scene(session: Session, view: str, questions: Iterable[Question]) -> Scene:
         view=view,
         run=session.run,
         config=ready.config,
+        parameters=ready.parameters,
         itemsize=ready.cache_bytes_per_position // ready.config.cache_bytes_per_token(1),
         figures=session.figures,
         token=tokens[-1] if tokens else None,
         cached=_typical([token.seconds for token in newest if token.cache and token.computed == 1]),
         uncached=_typical([token.seconds for token in newest if not token.cache]),
         questions=tuple(questions),
+        answers=tuple(answers),
+        cursor=session.cursor,
     )
 
 

@@ -105,7 +105,7 @@ class AnatomyView(View):
         if self._shape != shape:
             self._shape, self.off, self.chosen = shape, frozenset(), (0, 0)
             self.query_one("#lens").styles.max_height = shape[0] + 4  # embedding, layers, header and border
-        told = (session.figures.phase, session.figures.heads_off)
+        told = (session.figures.phase, session.figures.heads_off, session.figures.policy)
         stale = update.fresh or told != self._told
         self._told = told
         if update.fresh:
@@ -208,7 +208,9 @@ class AnatomyView(View):
         panes["candidates"].show(partial(draw.candidate_lines, inspection))
         before, token = draw.candidates_title(inspection, panes["candidates"].size.width)
         panes["candidates"].border_title = Content.assemble(before, (token, "$text-accent"))
-        panes["candidates"].border_subtitle = Content(draw.candidates_subtitle(inspection, session.sampling))
+        panes["candidates"].border_subtitle = Content(
+            draw.candidates_subtitle(inspection, session.sampling, session.figures.policy)
+        )
         panes["lens"].show(partial(draw.lens_lines, inspection, chosen[0]))
         panes["lens"].border_subtitle = Content(draw.settled(inspection))
         self.query_one(HeadsPane).show_heads(inspection, chosen, off, self._attention)
