@@ -17,10 +17,12 @@ def require_terminal(keyboard: bool = True, instead: str = "use 'kvtui generate 
         keyboard: whether standard input has to be the terminal as well.
         instead: what to do if it is not.
     """
-    streams = (sys.stdin, sys.stdout) if keyboard else (sys.stdout,)
-    if not all(stream is not None and stream.isatty() for stream in streams):
-        which = "standard input or output" if keyboard else "standard output"
-        raise KvtuiError(f"the dashboard needs a terminal, and {which} is not one: {instead}")
+    streams = {"standard output": sys.stdout, "standard error": sys.stderr}  # Textual draws on standard error
+    if keyboard:
+        streams = {"standard input": sys.stdin, **streams}
+    for name, stream in streams.items():
+        if stream is None or not stream.isatty():
+            raise KvtuiError(f"the dashboard needs a terminal, and {name} is not one: {instead}")
     if os.environ.get("TERM") == "dumb":
         raise KvtuiError(f"the dashboard needs a terminal that can move its cursor, and TERM is dumb: {instead}")
     size = os.get_terminal_size(sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -45,8 +46,10 @@ def test_dashboard_without_a_terminal_points_to_generate(kvtui: Kvtui, args: lis
     assert_refused(kvtui(*args), "terminal", "kvtui generate")
 
 
-def in_terminal(*args: object, size: tuple[int, int] = (80, 24), term: str = "xterm-256color") -> Outcome:
-    """A real ``kvtui`` process in a pseudo-terminal of so many columns and rows, to its end."""
+def in_terminal(
+    *args: object, size: tuple[int, int] = (80, 24), term: str = "xterm-256color", stderr: int | None = None
+) -> Outcome:
+    """A real ``kvtui`` process in a pseudo-terminal of so many columns and rows, to its end; its output is ``err``."""
     termios = pytest.importorskip("termios", reason="needs a pseudo-terminal")
     ours, theirs = os.openpty()
     try:
@@ -55,21 +58,19 @@ def in_terminal(*args: object, size: tuple[int, int] = (80, 24), term: str = "xt
             arguments(*args),
             stdin=theirs,
             stdout=theirs,
-            stderr=subprocess.PIPE,
+            stderr=theirs if stderr is None else stderr,
             text=True,
             timeout=60,
             check=False,
             env=os.environ | {"TERM": term},
         )
         os.set_blocking(ours, False)
-        try:
-            drawn = os.read(ours, 1 << 16).decode()
-        except BlockingIOError:
-            drawn = ""
+        with contextlib.suppress(BlockingIOError):
+            return Outcome(done.returncode, "", os.read(ours, 1 << 16).decode().replace("\r\n", "\n"))
     finally:
         os.close(theirs)
         os.close(ours)
-    return Outcome(done.returncode, drawn, done.stderr)
+    return Outcome(done.returncode, "", done.stderr)
 
 
 def test_dashboard_refuses_a_missing_model_before_it_draws(tmp_path: Path) -> None:
@@ -81,6 +82,10 @@ def test_dashboard_refuses_a_terminal_too_small(size: tuple[int, int]) -> None:
     assert_refused(
         in_terminal("A", size=size), f"64 columns and 20 rows, and this terminal has {size[0]} and {size[1]}"
     )
+
+
+def test_dashboard_refuses_to_draw_into_a_pipe() -> None:
+    assert_refused(in_terminal("A", stderr=subprocess.PIPE), "standard error is not one")
 
 
 def test_dashboard_refuses_a_terminal_that_cannot_move_its_cursor() -> None:
