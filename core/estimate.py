@@ -36,7 +36,8 @@ def estimate_race(model: Model, prompt_tokens: int, max_new_tokens: int, lanes: 
             one = lane.cache and not moved
             total += step * multiply_adds(config, 1, context).total if one else uncached.seconds(context)
         seconds.append(total)
-    return RaceEstimate(max_new_tokens, tuple(seconds), sum(moved for _, moved in plan))
+    labels = tuple(lane.label for lane in lanes)
+    return RaceEstimate(max_new_tokens, labels, tuple(seconds), sum(moved for _, moved in plan))
 
 
 def _contexts(context_length: int, start: int, tokens: int) -> Iterator[tuple[int, bool]]:

@@ -372,11 +372,13 @@ class RaceEstimate:
 
     Attributes:
         tokens: to be written in each lane.
+        labels: of the lanes.
         seconds: model time of each lane, its prefill included.
         moves: times that the window would move, as the race is longer than the context.
     """
 
     tokens: int
+    labels: tuple[str, ...]
     seconds: tuple[float, ...]
     moves: int
 

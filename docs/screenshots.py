@@ -36,11 +36,15 @@ class Shot:
     caption: str = "kvtui"
 
 
+RACED: Plan = ((20, "2"), (20, "n"), (20, "n"), (20, "n"), (20, "enter"), (0, "u"), (256, "s"))
+
 SHOTS = (
     Shot("watch", 120, 36, TOGGLED),
     Shot("light", 120, 36, (*TOGGLED, (0, "d"))),
     Shot("heads", 150, 44, (*TOGGLED, (0, "h"))),
     Shot("small", 80, 24, TOGGLED),
+    Shot("race", 120, 36, RACED),
+    Shot("time", 120, 36, ((20, "5"), (150, "t"), (180, "t"), (220, "m"), (300, "space"))),
     Shot("help", 100, 40, (*TOGGLED, (0, "question_mark"))),
 )
 

@@ -151,12 +151,16 @@ def count(number: float) -> str:
 
 def estimate_words(estimate: RaceEstimate) -> str:
     """What a race would take, for the reader who has to say whether to start it."""
-    first, *others = estimate.seconds
-    slow = max(others)
-    return (
-        f"This race would take about {duration(sum(estimate.seconds))}: {duration(first)} in the first lane, "
-        f"{duration(slow)} in the second, for {estimate.tokens:,} tokens (estimated from a few timed passes)."
+    lanes = " and ".join(
+        f"{duration(seconds)} {label}" for label, seconds in zip(estimate.labels, estimate.seconds, strict=True)
     )
+    words = (
+        f"This race of {estimate.tokens:,} tokens would take about {duration(sum(estimate.seconds))}: {lanes}. "
+        "That is an estimate from a few timed passes and counted operations."
+    )
+    if estimate.moves:
+        words += f" It is longer than the context: the window moves {_often(estimate.moves)}, in both lanes alike."
+    return words
 
 
 def verdict(race: RaceRecord) -> str:
@@ -182,8 +186,12 @@ def verdict(race: RaceRecord) -> str:
             "many positions share that."
         )
     if race.moves:
-        words.append(f"The window moved {race.moves} time{'s' if race.moves > 1 else ''}, in both lanes alike.")
+        words.append(f"The window moved {_often(race.moves)}, in both lanes alike.")
     return " ".join(words)
+
+
+def _often(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def times(ratio: float) -> str:

@@ -92,6 +92,7 @@ def test_words() -> None:
         "2 h 01 min",
     ]
     assert [count(number) for number in (5, 1234, 5.6e6, 1.21e9, 3e12)] == ["5", "1.23 k", "5.6 M", "1.21 G", "3 T"]
-    words = estimate_words(RaceEstimate(500, (2.0, 240.0), 0))
-    assert "4 min 02 s" in words
-    assert "500 tokens" in words
+    words = estimate_words(RaceEstimate(500, ("cached", "uncached"), (2.0, 240.0), 0))
+    assert "This race of 500 tokens would take about 4 min 02 s: 2.00 s cached and 4 min 00 s uncached." in words
+    assert "context" not in words
+    assert "moves 3 times" in estimate_words(RaceEstimate(500, ("cached", "uncached"), (2.0, 240.0), 3))

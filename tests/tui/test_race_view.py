@@ -114,7 +114,7 @@ async def test_a_long_race_is_estimated_and_asked_about() -> None:
     async with bench() as it:
         await it.press("2", "enter")
         await it.until(lambda: it.link.races)
-        it.link.write([RaceEstimate(26, (2.0, 240.0), 0)], it.link.races[0].run)
+        it.link.write([RaceEstimate(26, ("cached", "uncached"), (2.0, 240.0), 0)], it.link.races[0].run)
         await it.until(lambda: "about 4 min 02 s" in it.screen_text())
         assert "starts it all the same" in it.screen_text()
         assert not it.app.session.running
@@ -127,7 +127,7 @@ async def test_another_length_takes_the_question_back() -> None:
     async with bench() as it:
         await it.press("2", "enter")
         await it.until(lambda: it.link.races)
-        it.link.write([RaceEstimate(26, (2.0, 240.0), 0)], it.link.races[0].run)
+        it.link.write([RaceEstimate(26, ("cached", "uncached"), (2.0, 240.0), 0)], it.link.races[0].run)
         await it.until(lambda: it.app.session.race.estimate)
         await it.press("n", "enter")
         await it.until(lambda: len(it.link.races) == 2)
