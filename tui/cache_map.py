@@ -73,7 +73,8 @@ class MapView:
         cache: whether the cache is on.
         context: positions of the text that the newest token could attend to.
         contents: what the worker told, None before it has.
-        written: positions that the newest step wrote, where another step than the newest is shown.
+        written: positions that the step wrote, where another than the newest is shown.
+        gone: why the cache of that step cannot be shown, empty if it can.
     """
 
     width: int
@@ -90,6 +91,7 @@ class MapView:
     context: int = 0
     contents: CacheContents | None = None
     written: int | None = None
+    gone: str = ""
 
     @property
     def rows(self) -> int:
@@ -348,6 +350,8 @@ def _step_line(view: MapView, columns: _Columns) -> list[Piece]:
     if not view.cache:
         words = f"off: nothing is kept, all {view.context} positions are run for each token"
         return [(words[: view.room], "cache-map--off")]
+    if view.gone:
+        return [(view.gone[: view.room], "cache-map--off")]
     looks = np.where(columns.written, 2, np.where(columns.read, 1, 0))
     signs = ((" ", ""), (READ, STYLES[Look.FAINT]), (WRITTEN, STYLES[Look.WRITTEN]))
     return [(signs[looks[start]][0] * (end - start), signs[looks[start]][1]) for start, end in runs(looks)]
@@ -406,7 +410,11 @@ def legend(view: MapView) -> str:
     """What the signs mean."""
     rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
     if view.shade == "why":
-        codes = set() if view.contents is None else {Why(int(code)) for code in np.unique(view.contents.shades)}
+        codes = (
+            set()
+            if view.contents is None or not fits(view)
+            else {Why(int(code)) for code in np.unique(view.contents.shades)}
+        )
         signs = " · ".join(f"{whole} {word}" for code, (whole, _, word) in REASONS.items() if code in codes)
         signs += f" · {DROPPED} dropped" if view.dropped else ""
         signs += " · small: in part" if view.dropped and view.per_cell > 1 else ""

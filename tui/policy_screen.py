@@ -17,7 +17,9 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.policies import KINDS, parse_policy
 
-CHOICES = (*(kind.example for kind in KINDS), "int8,window:128")  # the last for all that go together
+OFF = "off"  # no policy: a lane of a race without the cache
+COMBINED = "int8,window:128"  # stands for all that go together
+CHOICES = (*(kind.example for kind in KINDS), COMBINED)
 HINT = (
     "The text goes on; its next token runs the context once more under the new policy. The numbers are yours to choose."
 )
@@ -29,6 +31,9 @@ class PolicyScreen(ModalScreen[str | None]):
     Args:
         current: the policy that is in force.
         config: of the model, which may not allow every policy.
+        title: what it is chosen for.
+        hint: what comes of it.
+        off: whether to have no cache at all is a choice as well.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -37,26 +42,32 @@ class PolicyScreen(ModalScreen[str | None]):
         Binding("up", "move(-1)", "Previous", show=False),
     ]
 
-    def __init__(self, current: str, config: ModelConfig) -> None:
+    def __init__(
+        self, current: str, config: ModelConfig, title: str = "Cache policy", hint: str = HINT, off: bool = False
+    ) -> None:
         super().__init__()
         self._current = current
         self._config = config
+        self._title = title
+        self._hint = hint
+        self._off = off
+        self._choices = (*CHOICES, OFF) if off else CHOICES
 
     def compose(self) -> ComposeResult:
         """A field, what it means or what is wrong with it, and the known policies."""
         with Vertical(id="policy") as box:
-            box.border_title = "Cache policy"
+            box.border_title = self._title
             box.border_subtitle = "↑ ↓ choose · Enter applies · Esc leaves"
             yield Input(self._current, id="policy-spec", select_on_focus=True)
             yield Static(id="policy-meaning")
-            yield OptionList(*map(self._option, CHOICES), id="policy-list")
-            yield Static(HINT, id="policy-hint")
+            yield OptionList(*map(self._option, self._choices), id="policy-list")
+            yield Static(self._hint, id="policy-hint")
 
     def on_mount(self) -> None:
         """Mark the policy in force."""
-        kinds = [choice.partition(":")[0] for choice in CHOICES]
+        kinds = [choice.partition(":")[0] for choice in self._choices]
         kind = self._current.partition(":")[0]
-        self._list.highlighted = kinds.index(kind) if kind in kinds else len(CHOICES) - 1
+        self._list.highlighted = kinds.index(kind) if kind in kinds else CHOICES.index(COMBINED)
         self.query_one(Input).focus()
         self._check(self._current)
 
@@ -70,11 +81,11 @@ class PolicyScreen(ModalScreen[str | None]):
 
     def action_move(self, step: int) -> None:
         """Another of the list, into the field."""
-        self._list.highlighted = ((self._list.highlighted or 0) + step) % len(CHOICES)
+        self._list.highlighted = ((self._list.highlighted or 0) + step) % len(self._choices)
         self._fill()
 
     def _fill(self) -> None:
-        field, choice = self.query_one(Input), CHOICES[self._list.highlighted or 0]
+        field, choice = self.query_one(Input), self._choices[self._list.highlighted or 0]
         field.value, field.cursor_position = choice, len(choice)
 
     @on(OptionList.OptionSelected)
@@ -91,11 +102,18 @@ class PolicyScreen(ModalScreen[str | None]):
         """Hand it back if it can be."""
         spec = self.query_one(Input).value
         if self._check(spec):
-            self.dismiss(parse_policy(spec).spec)
+            self.dismiss(OFF if self._is_off(spec) else parse_policy(spec).spec)
+
+    def _is_off(self, spec: str) -> bool:
+        return self._off and spec.strip().lower() == OFF
 
     def _check(self, spec: str) -> bool:
         """Whether this model can have this policy; says what it means or why not."""
         words = self.query_one("#policy-meaning", Static)
+        words.set_class(False, "-wrong")
+        if self._is_off(spec):
+            words.update(Text(meaning(OFF, True)))
+            return True
         try:
             policy = parse_policy(spec)
             policy.check(self._config)
@@ -104,12 +122,13 @@ class PolicyScreen(ModalScreen[str | None]):
             words.set_class(True, "-wrong")
             return False
         words.update(Text(". ".join(meaning(part, True) for part in policy.spec.split(","))))
-        words.set_class(False, "-wrong")
         return True
 
 
 def meaning(choice: str, form: bool = False) -> str:
     """What a policy keeps, and where it comes from; of a combination, that it is one."""
+    if choice == OFF:
+        return f"{f'{OFF}: ' if form else ''}no cache, the whole context is run for each token"
     if "," in choice:
         return "fewer positions, and fewer bits of each"
     kind = next(kind for kind in KINDS if kind.name == choice.partition(":")[0])

@@ -8,6 +8,8 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.events import RaceEnd, RaceEstimate, RaceEvent, RacePrefill, RaceToken
 from kvtui.core.growth import Prediction, fit_operations
 from kvtui.core.operations import multiply_adds
+from kvtui.core.race import LANES, Lane
+from kvtui.tui.labels import size_words
 
 LEAST_FIT = 8  # tokens before a prediction is made of them
 
@@ -81,6 +83,7 @@ class RaceRecord:
     Attributes:
         number: counts races, so that whoever shows one notices the next.
         lanes: in order; empty before their prompts have run.
+        plan: the lanes as they were ordered.
         planned: tokens to be written in each lane, None for no end.
         estimate: what it would take, if the reader has to be asked before it starts.
         end: once it is over.
@@ -90,9 +93,10 @@ class RaceRecord:
         self.number = 0
         self.start()
 
-    def start(self) -> None:
+    def start(self, plan: tuple[Lane, ...] = LANES) -> None:
         """Another race begins."""
         self.number += 1
+        self.plan = plan
         self.lanes: list[LaneRecord] = []
         self.planned: int | None = None
         self.estimate: RaceEstimate | None = None
@@ -124,6 +128,11 @@ class RaceRecord:
     def moves(self) -> int:
         """How often the window has moved."""
         return sum(entry.evicted > 0 for entry in self.lanes[0].tokens) if self.lanes else 0
+
+    @property
+    def follows(self) -> bool:
+        """Whether the second lane takes the first one's tokens, so that every token has a divergence."""
+        return self.plan[1].follow
 
     def speed_up(self, lane: int = 1) -> float | None:
         """How many times as fast the first lane is, over the tokens that both have written; None before the first."""
@@ -170,6 +179,8 @@ def verdict(race: RaceRecord) -> str:
         return ""
     first, second = race.lanes[0], race.lanes[1]
     tokens = f"{steps:,} token" + ("s" if steps != 1 else "")
+    if race.follows:
+        return _policy_verdict(race, first, second)
     agreed = f"All {steps:,} tokens agree" if second.agreed == steps else f"{second.agreed:,} of {tokens} agree"
     work = second.multiply_adds / first.multiply_adds
     dearer = work / speed_up
@@ -192,6 +203,27 @@ def verdict(race: RaceRecord) -> str:
 
 def _often(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def _policy_verdict(race: RaceRecord, first: LaneRecord, second: LaneRecord) -> str:
+    """What one policy costs against another, on the text of the first lane."""
+    steps = race.steps
+    divergences = [entry.kl for entry in second.tokens if entry.kl is not None]
+    before, after = (lane.tokens[steps - 1].token for lane in (first, second))
+    words = [
+        f"On the text that {first.label} wrote, {second.label} would have chosen the same token {second.agreed:,} of "
+        f"{steps:,} times."
+    ]
+    if divergences:
+        words.append(
+            f"KL of its next-token distribution: mean {sum(divergences) / len(divergences):.2g} nats, "
+            f"at most {max(divergences):.2g}."
+        )
+    words.append(
+        f"In the end its cache took {size_words(after.cache_bytes)} against {size_words(before.cache_bytes)}, "
+        f"and the tokens {duration(second.totals[steps - 1])} against {duration(first.totals[steps - 1])}."
+    )
+    return " ".join(words)
 
 
 def times(ratio: float) -> str:

@@ -188,7 +188,7 @@ class Session:
         self.run += 1
         self._unanswered = 0
         self.racing = True
-        self.race.start()
+        self.race.start(lanes)
         now = self.figures
         self.figures = replace(now, phase="writing", seed=now.seed if seed is None else seed, written=0)
         settings = RunSettings(now.cache, self.figures.seed, self._sampling, now.pace)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from bench import Bench, bench
 from fake_link import CONFIG, token
 
 from kvtui.core.commands import ShowCache
+from kvtui.core.events import Unanswered
 from kvtui.tui.cache_map import RAMPS
 from kvtui.tui.cache_sums import Sizes
 from kvtui.tui.panes.known_models import KnownModelsPane
@@ -153,3 +156,32 @@ def test_growth_is_what_was_measured_and_the_formula() -> None:
     assert (drawing.x.low, drawing.x.high) == (0, 40.0)
     assert drawing.y.high is not None
     assert drawing.y.high >= full
+
+
+async def test_an_earlier_token_shows_the_cache_as_it_was() -> None:
+    async with bench() as it:
+        await opened(it, 9)
+        await it.press("left", "left")
+        await it.until(lambda: it.link.commands(ShowCache)[-1].length == 13)  # type: ignore[union-attr]
+        await it.until(lambda: "13 positions, measured" in it.screen_text())
+        await it.press("end")
+        await it.until(lambda: it.link.commands(ShowCache)[-1].length is None)  # type: ignore[union-attr]
+
+
+async def test_a_cache_that_is_gone_says_so() -> None:
+    async with bench() as it:
+        view = await opened(it, 3)
+        await it.press("left")
+        view._contents = replace(view._contents, position=20)  # type: ignore[type-var]
+        await it.until(lambda: "filled anew since: what was in it then is gone" in it.screen_text())
+        view._contents = replace(view._contents, position=0)
+        it.link.write([Unanswered(ShowCache(), "the cache has dropped positions since")])
+        await it.until(lambda: "the cache has dropped positions since" in it.screen_text())
+
+
+async def test_why_is_shown_in_signs() -> None:
+    async with bench() as it:
+        await opened(it)
+        await it.press("k", "k", "k")
+        await it.until(lambda: "L1 H1 ■SRHQ■SRH···" in it.screen_text())
+        assert "S sink · R recent window · H heavy hitter · Q quantised" in it.screen_text()

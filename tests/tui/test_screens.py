@@ -18,8 +18,9 @@ import pytest
 from bench import Bench, bench
 from fake_link import PARTS, token
 from racing import end, prefills, rounds
+from textual.widgets import Input
 
-from kvtui.core.events import End
+from kvtui.core.events import End, RacePrefill, RaceToken
 from kvtui.tui.panes.chart import Chart
 
 SIZES = [(80, 24), (120, 36)]
@@ -102,6 +103,23 @@ async def race(it: Bench) -> None:
     await it.press("2", "enter")
     await it.until(lambda: it.link.races)
     it.link.write([*prefills(), *rounds(RACED, differs=frozenset({12})), end(len(RACED))], it.link.races[-1].run)
+    await charted(it)
+
+
+@screen
+async def race_of_policies(it: Bench) -> None:
+    await it.press("2", "o")
+    it.app.screen.query_one(Input).value = "sink:2+8"
+    await it.press("enter", "enter")
+    await it.until(lambda: it.link.races)
+    told = [*prefills(), *rounds(RACED), end(len(RACED))]
+    for place, event in enumerate(told):
+        if isinstance(event, RacePrefill):
+            told[place] = replace(event, label=("full", "sink:2+8")[event.lane])
+        elif isinstance(event, RaceToken) and event.lane == 1:
+            told[place] = replace(event, kl=10.0 ** (event.token.step % 6 - 5), agrees=event.token.step % 6 < 4)
+    it.app.clear_notifications()
+    it.link.write(told, it.link.races[-1].run)
     await charted(it)
 
 

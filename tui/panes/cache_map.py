@@ -79,6 +79,7 @@ class CacheMapPane(Widget, can_focus=True):
         context: int,
         length: int | None = None,
         written: int | None = None,
+        gone: str = "",
     ) -> None:
         """Draw this from the next refresh on, if there is anything new.
 
@@ -88,9 +89,10 @@ class CacheMapPane(Widget, can_focus=True):
             context: positions of the text.
             length: positions at an earlier token whose cache is shown, None at the live end.
             written: positions that the step of this token wrote, None at the live end.
+            gone: why that cache cannot be shown, empty if it can.
         """
-        known = (contents or self._view.contents) if cache else None
-        changed = replace(self._view, cache=cache, context=context, contents=known, written=written)
+        known = (contents or self._view.contents) if cache and not gone else None
+        changed = replace(self._view, cache=cache, context=context, contents=known, written=written, gone=gone)
         if contents is not None or changed != self._view or length != self._length:
             self._view, self._length = changed, length
             self._redraw()

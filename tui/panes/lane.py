@@ -34,7 +34,7 @@ class LanePane(ScrollView, can_focus=True):
         """Another race: clear, and show the prompt."""
         self.transcript.clear()
         self.transcript.append(lane.prompt)
-        self.border_title = f"{lane.label[:1].upper()}{lane.label[1:]}"
+        self.border_title = lane.label.capitalize() if lane.label.isalpha() else lane.label
         self._shown, self._following = 0, True
         self._update()
 

@@ -1,4 +1,6 @@
-"""How a race stands: a bar of model time for each lane, a mark for every token that agrees, and the speed-up so far."""
+"""How a race stands: a bar of model time for each lane, a mark for every token that agrees, and the speed-up so far.
+
+Where the second lane follows the first one's text, a strip shows how far its predictions are off, token by token."""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from kvtui.tui.race_record import LaneRecord, RaceRecord, count, duration
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _STYLES = ("score--first", "score--second", "score--third")
+_KL_BARS = "▁▂▃▄▅▆▇█"
 _WIDE = 110  # from here on the counted operations have room as well
 _LEAST_BAR = 8
 
@@ -55,6 +58,8 @@ class ScorePane(Widget):
         elif race.lanes and y == len(race.lanes):
             pieces = self._marks(width)
         elif race.lanes and y == len(race.lanes) + 1:
+            pieces = self._strip(width) if race.follows else self._figures(width)
+        elif race.lanes and y == len(race.lanes) + 2 and race.follows:
             pieces = self._figures(width)
         segments = [
             Segment(text, self.get_component_rich_style(style) if style else self.rich_style)
@@ -90,6 +95,21 @@ class ScorePane(Widget):
             pieces.append(("✓", "score--agrees") if mark else ("✗", "score--differs"))
         return [*pieces, (" " * (room - len(marks)), ""), (words, "score--figure")]
 
+    def _strip(self, width: int) -> list[Piece]:
+        """The divergence of every token, or the greatest of a few neighbours, in bars of half a decade."""
+        lane = self._race.lanes[1]
+        divergences = [entry.kl if entry.kl is not None else math.nan for entry in lane.tokens[: self._race.steps]]
+        mean = lane.kl_total / lane.compared if lane.compared else math.nan
+        words = f"  mean {mean:.4f} nats  {_KL_BARS[0]} 0.0001 {_KL_BARS[-1]} 1"
+        room = max(width - self._label_width - len(words), 1)
+        each = max(1, math.ceil(len(divergences) / room))
+        bars = "".join(kl_bar(max(divergences[at : at + each])) for at in range(0, len(divergences), each))
+        return [
+            ("KL".ljust(self._label_width), "score--label"),
+            (bars.ljust(room), "score--second"),
+            (words, "score--figure"),
+        ]
+
     def _figures(self, width: int) -> list[Piece]:
         race = self._race
         lane = race.lanes[1]
@@ -113,6 +133,14 @@ class ScorePane(Widget):
         if not lane.compared:
             return []
         return [("   KL ", "score--label"), (f"{lane.kl_total / lane.compared:.1e} nats", "score--figure")]
+
+
+def kl_bar(divergence: float) -> str:
+    """A bar of half a decade a step from 0.0001 nats to 1; a blank where there is none."""
+    if math.isnan(divergence):
+        return " "
+    step = round(2 * (math.log10(max(divergence, 1e-12)) + 4))
+    return _KL_BARS[min(max(step, 0), len(_KL_BARS) - 1)]
 
 
 def _lane_words(lane: LaneRecord, wide: bool) -> str:

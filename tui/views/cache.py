@@ -10,8 +10,8 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
 
-from kvtui.core.commands import Question
-from kvtui.core.events import CacheContents
+from kvtui.core.commands import Question, ShowCache
+from kvtui.core.events import CacheContents, Token, Unanswered
 from kvtui.tui.actions import Action
 from kvtui.tui.bars import round_up
 from kvtui.tui.cache_sums import Sizes, sizes_lines
@@ -78,6 +78,8 @@ class CacheView(View):
         self._points: list[tuple[float, float]] = []  # tokens of the text, MB
         self._growth = Drawing()
         self._contents: CacheContents | None = None
+        self._refused = ""  # why the worker could not answer
+        self._here: Token | None = None  # the token that the chart marks
 
     def compose(self) -> ComposeResult:
         """The map above, sums below."""
@@ -95,28 +97,47 @@ class CacheView(View):
 
     def show(self, update: Update, session: Session) -> None:
         """Feed every pane."""
-        config, figures = session.ready.config, session.figures
         if update.fresh or update.ready:
-            self.map.configure(config)
+            self.map.configure(session.ready.config)
         if update.fresh:
             self.map.clear()
             self._points.clear()
-            self._contents = None
+            self._contents, self._refused = None, ""
         if update.prefill is not None:
             self._points.append((update.prefill.dropped + update.prefill.tokens, update.prefill.cache_bytes / 1e6))
         self._points += [(token.position + 1, token.cache_bytes / 1e6) for token in update.tokens]
-        contents = update.answer(CacheContents)
-        self._contents = contents or self._contents
-        self.map.show(contents, figures.cache, figures.context)
+        self._take(update)
+        self._show_map(update.answer(CacheContents), session)
         sizes = self._sizes(session)
         self.query_one("#cache-sizes", LinesPane).show(partial(_sizes_lines, sizes))
         self.query_one(KnownModelsPane).here(session.ready.name, sizes)
-        if update.news or not self._growth.curves:
-            self._growth = growth(self._points, sizes)
+        here = session.looking
+        if update.news or here != self._here or not self._growth.curves:
+            self._here = here
+            self._growth = growth(self._points, sizes, here)
         self.query_one(Chart).show(self._growth)
 
+    def _take(self, update: Update) -> None:
+        """Keep what the worker has answered."""
+        for answer in update.answers:
+            if isinstance(answer, CacheContents):
+                self._contents, self._refused = answer, ""
+            elif isinstance(answer, Unanswered) and isinstance(answer.question, ShowCache):
+                self._refused = answer.reason
+
+    def _show_map(self, contents: CacheContents | None, session: Session) -> None:
+        """The cache as it is, or as it was at the token that the reader looks at."""
+        figures, token = session.shown, session.looking
+        if token is None:
+            self.map.show(contents, figures.cache, figures.context)
+            return
+        start = self._contents.position if self._contents else 0
+        gone = "filled anew since: what was in it then is gone" if token.position < start else self._refused
+        length = max(0, token.position + 1 - start) if token.cache else 0
+        self.map.show(contents, figures.cache, figures.context, length, token.computed, gone)
+
     def _sizes(self, session: Session) -> Sizes:
-        ready, figures = session.ready, session.figures
+        ready, figures = session.ready, session.shown
         config, contents = ready.config, self._contents
         return Sizes(
             config,
@@ -176,11 +197,13 @@ def _sizes_lines(sizes: Sizes, width: int, height: int) -> list[list[tuple[str, 
     return sizes_lines(sizes, width)
 
 
-def growth(points: list[tuple[float, float]], sizes: Sizes) -> Drawing:
-    """Measured bytes against tokens of the text, and the formula up to a full context."""
+def growth(points: list[tuple[float, float]], sizes: Sizes, here: Token | None = None) -> Drawing:
+    """Measured bytes against tokens of the text, and the formula up to a full context; ``here`` is marked."""
     capacity = sizes.config.context_length
     full = sizes.by_formula(capacity) / 1e6
     formula = Curve([(0.0, 0.0), (capacity, full)], style="chart--axis", label="formula")
     measured = Curve(list(points), style="chart--first", label="measured")
     last = max(capacity, points[-1][0] if points else 0)
-    return Drawing((formula, measured), Axis(0, last), Axis(0, round_up(full)))
+    looked_at = [] if here is None else [(here.position + 1.0, here.cache_bytes / 1e6)]
+    mark = Curve(looked_at, style="chart--third", marker="◆", joined=False)
+    return Drawing((formula, measured, mark), Axis(0, last), Axis(0, round_up(full)))

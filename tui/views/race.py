@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
+from kvtui.core.race import LANES, Lane
 from kvtui.tui.actions import Action
 from kvtui.tui.panes.chart import Chart, Drawing
 from kvtui.tui.panes.lane import LanePane
 from kvtui.tui.panes.score import ScorePane
+from kvtui.tui.policy_screen import OFF, PolicyScreen
 from kvtui.tui.race_charts import times_drawing, totals_drawing
 from kvtui.tui.race_record import RaceRecord, estimate_words, verdict
 from kvtui.tui.session import Session, Update
@@ -27,11 +30,16 @@ Here will stand both texts with a mark for every token that agrees, the time tha
 token against the length of the text beside what the counted operations predict, and at the end a verdict in numbers.
 
 [b]Enter[/b] starts it, from the prompt above. [b]n[/b] changes its length: {length}.
+[b]o[/b] and [b]O[/b] change the lanes, to compare cache policies: {lanes}.
 A race ends the text that is being written in view 1."""
 ASK = """\
 {estimate}
 
 [b]Enter[/b] starts it all the same. [b]n[/b] changes its length: {length}."""
+LANE_HINT = (
+    "With a cache in both lanes, the second writes no text of its own: it follows the first one's, and KL tells at "
+    "every token how far what it would say next is off."
+)
 PREPARING = "Timing a few passes, to see how long the race will take …"
 
 
@@ -44,6 +52,18 @@ class RaceView(View):
         Action("race", "enter", "Enter", "Race", "Start a race from the prompt, with the cache and without.", "Race"),
         Action(
             "length", "n", "n", "Length of the race", "How many tokens each lane of the next race writes.", "Length"
+        ),
+        Action(
+            "first_lane", "O", "O", "First lane", "What the first lane of the next race is: a cache policy, or off."
+        ),
+        Action(
+            "second_lane",
+            "o",
+            "o",
+            "Second lane",
+            "What the second lane of the next race is: off, or a cache policy. Under a policy it follows the first "
+            "lane's text, and KL says how far its predictions are off.",
+            "Lane",
         ),
         Action("time_scale", "l", "l", "Logarithmic or linear time", "The axis of the time per token.", "Scale"),
     )
@@ -65,6 +85,7 @@ class RaceView(View):
         super().__init__()
         self._session: Session | None = None
         self._length: int | None = None
+        self._lanes = ("full", OFF)
         self._logarithmic = False
         self._shown = (0, 0)  # number and lanes of the race whose prompt the panes show
         self._drawn: dict[str, object] = {}
@@ -84,7 +105,7 @@ class RaceView(View):
 
     def start(self, session: Session, prompt: str, seed: int | None = None) -> bool:
         """A race, in place of a text."""
-        return session.start_race(prompt, self._length, seed)
+        return session.start_race(prompt, self._length, seed, lanes_of(*self._lanes))
 
     def show(self, update: Update, session: Session) -> None:
         """Draw how the newest race stands."""
@@ -92,6 +113,7 @@ class RaceView(View):
         race = session.race
         self.set_class(bool(race.lanes), "-racing")
         self.set_class(race.end is not None, "-ended")
+        self.set_class(race.follows, "-follows")
         if len(race.lanes) < 2:
             self.query_one("#race-hint", Static).update(self._words(session))
             return
@@ -108,7 +130,7 @@ class RaceView(View):
         """What to say while there is no race to show."""
         if session.race.estimate is not None:
             return ASK.format(estimate=estimate_words(session.race.estimate), length=self._length_words)
-        return PREPARING if session.racing else HINT.format(length=self._length_words)
+        return PREPARING if session.racing else HINT.format(length=self._length_words, lanes=_versus(*self._lanes))
 
     @property
     def _length_words(self) -> str:
@@ -140,7 +162,8 @@ class RaceView(View):
         """Start, or say yes to an estimate."""
         session = self._session
         if session is not None and session.race.estimate is not None and session.prompt is not None:
-            session.start_race(session.prompt, session.race.estimate.tokens, confirmed=True)
+            tokens, lanes = session.race.estimate.tokens, session.race.plan
+            session.start_race(session.prompt, tokens, lanes=lanes, confirmed=True)
         else:
             self.call_later(self.run_action, "app.submit_prompt")
 
@@ -156,6 +179,40 @@ class RaceView(View):
         self.notify(f"The next race: {self._length_words}.{moves}", markup=False)
         session.race.estimate = None
 
+    def action_first_lane(self) -> None:
+        """Another first lane."""
+        self._choose_lane(0, "First lane of the next race")
+
+    def action_second_lane(self) -> None:
+        """Another second lane."""
+        self._choose_lane(1, "Second lane of the next race")
+
+    def _choose_lane(self, number: int, title: str) -> None:
+        if self._session is None:
+            return
+
+        def chosen(spec: str | None) -> None:
+            if spec is not None:
+                self._lanes = (spec, self._lanes[1]) if number == 0 else (self._lanes[0], spec)
+                self.notify(f"The next race: {_versus(*self._lanes)}. Enter starts it.", markup=False)
+
+        config = self._session.ready.config
+        self.app.push_screen(PolicyScreen(self._lanes[number], config, title, LANE_HINT, off=True), chosen)
+
     def action_time_scale(self) -> None:
         """Logarithmic or linear."""
         self._logarithmic = not self._logarithmic
+
+
+def lanes_of(first: str, second: str) -> tuple[Lane, Lane]:
+    """Two lanes from policies, ``off`` for no cache. With two caches the second follows the text of the first."""
+    if {first, second} == {"full", OFF}:
+        return (LANES[0], LANES[1]) if second == OFF else (LANES[1], LANES[0])
+    lanes = [Lane("uncached", False) if spec == OFF else Lane(spec, True, spec) for spec in (first, second)]
+    return lanes[0], replace(lanes[1], follow=True)
+
+
+def _versus(first: str, second: str) -> str:
+    """``full against sink:4+124``."""
+    names = ["no cache" if spec == OFF else spec for spec in (first, second)]
+    return " against ".join(names)
