@@ -225,7 +225,7 @@ def level(entropy: float, context: int) -> str:
 
 def entropy_scale(inspection: Inspection) -> str:
     """The ends of the scale."""
-    return f"nats: 0 one key · {math.log(inspection.context):.2f} all {inspection.context} alike"
+    return f"nats: 0 one key, {math.log(inspection.context):.2f} all {inspection.context}"
 
 
 def _head_words(inspection: Inspection, chosen: Head, off: bool, width: int) -> str:

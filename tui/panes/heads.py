@@ -29,8 +29,9 @@ class HeadsPane(LinesPane):
 
         def lines(width: int, height: int) -> list[Line]:
             grid = head_lines(inspection, chosen, off, width, height)
-            fits = attention is not None and (attention.layer, *attention.heads) == chosen
-            return grid + (looked_lines(attention, width, height - len(grid)) if attention and fits else [])
+            if attention is None or not _belongs(attention, inspection, chosen):
+                return grid
+            return grid + looked_lines(attention, width, height - len(grid))
 
         self.show(lines)
 
@@ -42,3 +43,9 @@ class HeadsPane(LinesPane):
         head = grid_of(self._inspection, self._chosen, self.size.width, self.size.height).at(offset.x, offset.y)
         if head is not None:
             self.post_message(HeadChosen(head))
+
+
+def _belongs(attention: Attention, inspection: Inspection, chosen: Head) -> bool:
+    """Whether these are the chosen head's weights, of the position before the inspected token."""
+    same_head = (attention.layer, *attention.heads) == chosen
+    return same_head and attention.position + attention.first_row + 1 == inspection.position

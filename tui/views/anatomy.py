@@ -125,8 +125,8 @@ class AnatomyView(View):
         """How the token came about; how the text would go on only while it waits, as that takes many steps."""
         waits = session.figures.phase != "writing"
         yield Inspect(session.cursor, tuple(sorted(self.off)), CONTINUATION if waits and self.off else 0)
-        # The row of the token before: it made the prediction.
-        yield ShowAttention(self.chosen[0], (self.chosen[1],), -2, -1, position=session.cursor)
+        if self._inspection is not None:  # the row of the token before it: that made the prediction
+            yield ShowAttention(self.chosen[0], (self.chosen[1],), -2, -1, position=self._inspection.position)
 
     # Keys
 
@@ -219,7 +219,7 @@ class AnatomyView(View):
         panes["without"].show(partial(draw.without_lines, inspection, waits))
         if off:
             panes["without"].border_title = f"Without {draw.off_words(off)}"
-            written = "the text is written so · w: with all" if session.figures.heads_off else "w: write on so"
+            written = "w: write with all" if session.figures.heads_off else "w: write on so"
             panes["without"].border_subtitle = f"{written} · X: all on"
 
 
