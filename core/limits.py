@@ -17,7 +17,7 @@ from kvtui.core.observe import Stopwatch
 from kvtui.core.sampling import Sampler, SamplingSettings
 
 _COLUMNS = 1024  # of the matrix that is read to measure the bandwidth
-_SQUARE = 768  # rows and columns of the matrices that are multiplied
+_SQUARE = 384  # rows and columns of the matrices that are multiplied; small, as one run in peace is what counts
 _MOST_BYTES = 1 << 28  # what is read at a time, if the model is larger
 
 

@@ -294,6 +294,8 @@ class KvtuiApp(App[None]):
         if self.session.ready.stream:
             self.notify(CACHE_IS_NOT_OURS, severity="warning")
             return
+        if self.session.racing:
+            self.notify("A race runs both ways: the switch is for the next text.")
         self.session.toggle_cache()
         self._show_figures()
 

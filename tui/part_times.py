@@ -150,4 +150,4 @@ def _sentence(name: str, rate: Rate, limits: Limits) -> str:
         bound, speed = "compute-bound", f"{rate.flops / 1e9:.1f} GFLOP/s"
     reached = rate.reached(limits)
     rest = "; the rest goes to small calls and what is not counted" if reached < _MOST_REST else ""
-    return f"{name}: {rate.cost.intensity:.3g} FLOP a byte, {bound}. {speed}, {reached:.0%} of the limit{rest}."
+    return f"{name}: {rate.cost.intensity:.3g} FLOP a byte, {bound}. {speed}, {100 * reached:.0f} % of the limit{rest}."

@@ -221,6 +221,36 @@ def test_stop_ends_a_paused_run(model):
     assert [type(event) for event in run(model, {0: [Stop()]}, paused=True)] == [Prefill, End]
 
 
+@pytest.mark.parametrize("sampling", [SamplingSettings(0), SamplingSettings(1.0)])
+def test_warming_up_changes_nothing(model, sampling):
+    plain = Generation(model, "hello", max_new_tokens=60, seed=3, sampling=sampling)
+    paced = Generation(model, "hello", max_new_tokens=60, seed=3, sampling=sampling, pace=1e6)
+    steps = []
+    for first, second in zip(plain.run(), paced.run(), strict=True):
+        steps.append(type(first))
+        assert type(second) is type(first)
+        np.testing.assert_array_equal(plain.logits, paced.logits)
+        assert (plain.window, plain.cache.length) == (paced.window, paced.cache.length)
+    assert Evict in steps
+
+
+def test_warming_up_repeats_a_cached_step_and_nothing_else(model, monkeypatch):
+    generation = Generation(model, "hello", seed=3)
+    events = generation.run()
+    calls = []
+    decode = Model.decode
+    monkeypatch.setattr(Model, "decode", lambda *args, **options: calls.append(args[1]) or decode(*args, **options))
+    next(events), next(events)
+    calls.clear()
+    generation.warm_up()
+    assert set(calls) == {generation.window[-1]}
+    assert len(calls) > 1
+    calls.clear()
+    generation.cache_on = False
+    generation.warm_up()
+    assert not calls
+
+
 def test_pace_waits_in_poll_and_never_in_the_measured_time(model):
     script = Script({1: [SetPace(None)]})
     events = []

@@ -79,6 +79,7 @@ async def test_pause_step_stop_and_the_toggle() -> None:
         await it.press("t")  # the lanes are what they are; the next text will be without
         assert not it.link.commands(SetCache)
         assert not it.app.session.figures.cache
+        assert "the next text" in it.notices()
 
 
 async def test_space_and_r_after_the_end_race_again() -> None:

@@ -16,8 +16,8 @@ from kvtui.tui.part_times import NAMES, Measured
 _LABEL = 10  # cells before a bar
 _WAYS = ("cached", "uncached")
 MISSING = {
-    "cached": "no token with the cache yet: press t to switch it on, or m to measure one",
-    "uncached": "no token without the cache yet: press t to switch it off, or m to measure one",
+    "cached": "none yet: t switches the cache on, m measures a token here",
+    "uncached": "none yet: t switches the cache off, m measures a token here",
 }
 EMPTY = (
     "The time of a token will stand here, in its parts, with the cache and without.",
@@ -108,4 +108,4 @@ def _ratio(cached: Measured | None, uncached: Measured | None) -> str:
     if cached is None or uncached is None or not cached.total:
         return ""
     asked = " · * measured on request" if cached.asked or uncached.asked else ""
-    return f"each bar is 100 % of its own time · uncached takes {uncached.total / cached.total:.1f} × as long{asked}"
+    return f"shares of each · uncached takes {uncached.total / cached.total:.1f} × as long{asked}"
