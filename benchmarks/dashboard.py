@@ -22,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 import termios
+from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from time import perf_counter, sleep
 
@@ -41,22 +43,35 @@ UNUSED_KEY = "f12"
 NAMES = [view.TITLE.lower() for view in VIEWS]
 
 
-def headless(seconds: float, view: str) -> float:
+@dataclass(frozen=True)
+class Setup:
+    """What is measured: seconds of which view, after which keys, on which model and prompt."""
+
+    seconds: float
+    view: str
+    press: tuple[str, ...] = ()
+    model: str | None = None
+    prompt: str = "ROMEO:"
+
+
+def headless(setup: Setup) -> float:
     """Tokens a second without an app; of a race, those of its first lane."""
-    link = WorkerLink()
+    link = WorkerLink(setup.model)
     link.start()
     link.wait_ready()
-    start = StartRace if view == "race" else Start
-    link.send(start(1, "ROMEO:", RunSettings(pace=None)))
-    count = 0
-    started = perf_counter() + WARM_UP_SECONDS
-    while (now := perf_counter()) < started + seconds:
+    start = StartRace if setup.view == "race" else Start
+    link.send(start(1, setup.prompt, RunSettings(pace=None)))
+    count, started = 0, inf
+    while (now := perf_counter()) < started + setup.seconds:
         for report in link.drain():
-            if isinstance(report, Batch) and now >= started:
-                count += sum(map(is_written, report.events))
+            written = sum(map(is_written, report.events)) if isinstance(report, Batch) else 0
+            if written:
+                started = min(started, now + WARM_UP_SECONDS)
+            if now >= started:
+                count += written
         sleep(0.01)
     link.close()
-    return count / seconds
+    return count / setup.seconds
 
 
 def is_written(event: Event) -> bool:
@@ -67,24 +82,30 @@ def is_written(event: Event) -> bool:
 class MeasuredApp(KvtuiApp):
     """The dashboard, sending itself keys."""
 
-    def __init__(self, link: WorkerLink, seconds: float, view: int) -> None:
-        super().__init__(link, link.wait_ready(), DashboardSettings(prompt="ROMEO:", pace=None))
-        self.number = view
-        self.seconds = seconds
+    def __init__(self, link: WorkerLink, setup: Setup) -> None:
+        super().__init__(link, link.wait_ready(), DashboardSettings(prompt=setup.prompt, model=setup.model, pace=None))
+        self.setup = setup
         self.sent = 0.0
         self.answers: list[float] = []
         self.written = 0
         self.rate = 0.0
 
     def on_mount(self) -> None:  # besides the dashboard's own: Textual calls both
-        self.action_view(self.number)
-        self.set_timer(WARM_UP_SECONDS, self.begin)
+        self.action_view(NAMES.index(self.setup.view))
+        for key in self.setup.press:
+            self.post_message(events.Key(key, key if len(key) == 1 else None))
+        self.waiting = self.set_interval(0.02, self.wait_for_tokens)
+
+    def wait_for_tokens(self) -> None:
+        if self.session.figures.written:
+            self.waiting.stop()
+            self.set_timer(WARM_UP_SECONDS, self.begin)
 
     def begin(self) -> None:
         self.written, self.answers = self.session.figures.written, []
         self.started = perf_counter()
         self.set_interval(KEY_SECONDS, self.press)
-        self.set_timer(self.seconds, self.finish)
+        self.set_timer(self.setup.seconds, self.finish)
 
     def press(self) -> None:
         self.sent = perf_counter()
@@ -98,22 +119,29 @@ class MeasuredApp(KvtuiApp):
         self.exit()
 
 
-def inside(seconds: float, out: Path, view: int) -> None:
+def inside(setup: Setup, out: Path) -> None:
     """What runs in the pseudo-terminal."""
-    link = WorkerLink()
+    link = WorkerLink(setup.model)
     link.start()
-    app = MeasuredApp(link, seconds, view)
+    app = MeasuredApp(link, setup)
     app.run()
     link.close()
     out.write_text(json.dumps({"rate": app.rate, "answers": app.answers}))
 
 
-def in_terminal(seconds: float, view: str) -> tuple[float, list[float]]:
+def in_terminal(setup: Setup) -> tuple[float, list[float]]:
     """Tokens a second with the app, and seconds until each key was answered."""
     out = Path(tempfile.mkdtemp()) / "result.json"
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
-    command = [sys.executable, __file__, "--inside", str(out), "--seconds", str(seconds), "--view", view]
+    command = [
+        sys.executable,
+        str(Path(__file__).resolve()),
+        "--inside",
+        str(out),
+        "--setup",
+        json.dumps(asdict(setup)),
+    ]
     environment = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
     process = subprocess.Popen(
         command, stdin=child, stdout=child, stderr=child, env=environment, start_new_session=True
@@ -130,30 +158,36 @@ def in_terminal(seconds: float, view: str) -> tuple[float, list[float]]:
     return result["rate"], result["answers"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=6.0)
-    parser.add_argument("--view", choices=NAMES, default=NAMES[0])
-    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.inside:
-        inside(options.seconds, options.inside, NAMES.index(options.view))
-        return
+def compare(setup: Setup, rounds: int) -> None:
+    """Both in turns, printed."""
     ratios, answers = [], []
-    print(machine(), f"view {options.view}", sep="\n")
-    for _ in range(options.rounds):
-        alone = headless(options.seconds, options.view)
-        watched, times = in_terminal(options.seconds, options.view)
+    for _ in range(rounds):
+        alone = headless(setup)
+        watched, times = in_terminal(setup)
         ratios.append(watched / alone)
         answers += times
-        print(f"headless {alone:7,.0f} tokens/s   with the dashboard {watched:7,.0f} tokens/s   {watched / alone:6.1%}")
+        print(f"headless {alone:7,.1f} tokens/s   with the dashboard {watched:7,.1f} tokens/s   {watched / alone:6.1%}")
     answers.sort()
     late = answers[int(len(answers) * 0.95)]
     print(f"median {statistics.median(ratios):.1%} of headless speed")
     print(
         f"{len(answers)} keys answered in {statistics.median(answers) * 1e3:.1f} ms (median), {late * 1e3:.1f} ms (p95)"
     )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--view", choices=NAMES, default=NAMES[0])
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--setup", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.inside:
+        inside(Setup(**json.loads(options.setup)), options.inside)
+        return
+    print(machine(), f"view {options.view}", sep="\n")
+    compare(Setup(options.seconds, options.view), options.rounds)
 
 
 if __name__ == "__main__":
