@@ -103,13 +103,21 @@ class Transcript:
         """The place of the character in cell x of line y; None where there is none."""
         if not 0 <= y < len(self.lines):
             return None
-        place, end = self.lines[y]
+        start, end = self.lines[y]
+        place = start
         while place < end and x >= 0:
-            x -= _width(self._characters[place])
+            x -= self._cells(place, start)
             if x < 0:
                 return place
             place += 1
         return None
+
+    def _cells(self, place: int, start: int) -> int:
+        """Cells that a character adds to its line, which begins at ``start``."""
+        character = self._characters[place]
+        if character < "\x7f":
+            return 1
+        return _width(self._characters[place - 1] if place > start else "", character)
 
     def line_of(self, place: int) -> int:
         """The line that holds the character at a place."""
@@ -139,7 +147,7 @@ class Transcript:
                 self.lines.append((start, place))
                 start, cells, space = place + 1, 0, -1
             else:
-                added = 1 if character < "\x7f" else _width(characters[place - 1] if place > start else "", character)
+                added = self._cells(place, start)
                 cells += added
                 if cells > width and not (character == " " and cells == width + 1):
                     stop = space + 1 if space >= start else max(place, start + 1)
