@@ -306,10 +306,10 @@ class Generation:
         first, position, tokenizer = self._prompt_tokens, wanted.position, self.model.tokenizer
         if not first <= position <= len(self._ids):
             raise KvtuiError(
-                f"no fork at token {position}: there are tokens {first} to {len(self._ids) - 1} to replace"
+                f"no fork at position {position}: there are tokens at {first} to {len(self._ids) - 1} to replace"
             )
         if position <= self.dropped:
-            raise KvtuiError(f"no fork at token {position}: it has left the window, which begins at {self.dropped}")
+            raise KvtuiError(f"no fork at position {position}: it has left the window, which begins at {self.dropped}")
         tokens = wanted.tokens or tuple(spell(tokenizer, wanted.text, self._ids[position - 1]))
         if not all(0 <= token < self.model.config.vocab_size for token in tokens):
             raise KvtuiError(

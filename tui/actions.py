@@ -57,6 +57,36 @@ PAST: tuple[Action, ...] = (
     Action("first_token", "home", "Home", "First token", "Look at the first token that is kept.", "-"),
     Action("live", "end", "End", "Follow again", "Back to the newest token, and to the end of the text.", "Follow"),
 )
+LAB: tuple[Action, ...] = (
+    Action(
+        "fork",
+        "f",
+        "f",
+        "Fork",
+        "Put something else in the place of the token that is looked at, or of the newest, and go on from there: a "
+        "candidate of the model, or what you type. The cache is truncated, not rebuilt.",
+        "Fork",
+        asks=True,
+    ),
+    Action(
+        "branches",
+        "b",
+        "b",
+        "Branches",
+        "What forks have made: compare two texts, go back to one.",
+        "Branches",
+        asks=True,
+    ),
+    Action(
+        "verify",
+        "v",
+        "v",
+        "Verify",
+        "Run every token without the cache as well and compare the logits. The measured times do not hold that.",
+        "Verify",
+        asks=True,
+    ),
+)
 DASHBOARD: tuple[Action, ...] = (
     Action("restart", "r", "r", "Restart", "Write the same prompt again with the same seed: the same text.", "Restart"),
     Action(
@@ -79,7 +109,7 @@ DASHBOARD: tuple[Action, ...] = (
     Action("help", "question_mark,f1", "?", "Help", "Keys, and what each pane shows.", "Help"),
     Action("quit", "q", "q", "Quit", "End the dashboard and the generator process. Also ctrl+q, and ctrl+c.", "Quit"),
 )
-ACTIONS: tuple[Action, ...] = (*RUNNING, *PAST, *DASHBOARD)
+ACTIONS: tuple[Action, ...] = (*RUNNING, *PAST, *LAB, *DASHBOARD)
 
 # While the card of the tour is up, and no prompt is being typed.
 TOUR: tuple[tuple[str, str, str], ...] = (

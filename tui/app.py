@@ -28,6 +28,9 @@ from kvtui.tui.panes.status import StatusPane
 from kvtui.tui.panes.tabs import TabsPane, cursor_words
 from kvtui.tui.policy_screen import PolicyScreen
 from kvtui.tui.questions import Questions
+from kvtui.tui.screens.branches import BranchesScreen
+from kvtui.tui.screens.fork import ForkScreen
+from kvtui.tui.screens.overlay import Overlay
 from kvtui.tui.session import Session, Update, faster, slower
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.stream_link import CACHE_IS_NOT_OURS, TEXT_IS_NOT_OURS
@@ -40,6 +43,7 @@ from kvtui.tui.views.view import View
 from kvtui.tui.wire import Ready
 
 TICK_SECONDS = 1 / 12
+NOTHING_WRITTEN = "There is nothing to fork now: write a text first."
 NOTICE_SECONDS = 8.0
 CRAMPED_HEIGHT = 24  # below it the tour leaves out panes that it does not speak of
 INTERRUPTED = 130
@@ -182,6 +186,8 @@ class KvtuiApp(App[None]):
         update = session.collect(view.mark)
         view.mark = session.timeline.mark
         view.show(update, session)
+        if isinstance(self.screen, Overlay):
+            self.screen.show(update, session)
         if update.ready is not None:
             self.prompt.stream = update.ready.stream
             self.questions.forget()
@@ -206,9 +212,10 @@ class KvtuiApp(App[None]):
         self._main.set_class(session.cursor is not None and not keys.typing, "-past")
 
     def _ask(self, news: bool) -> None:
-        """Ask for what the visible view shows, when it is its turn."""
+        """Ask for what the visible view shows, or the screen above it, when it is its turn."""
         if self.session.answering:
-            self.questions.ask(self.view.questions(self.session), news)
+            asker = self.screen if isinstance(self.screen, Overlay) else self.view
+            self.questions.ask(asker.questions(self.session), news)
 
     @on(QuestionChanged)
     def _question_changed(self) -> None:
@@ -423,6 +430,41 @@ class KvtuiApp(App[None]):
         if self.tour.display:
             questions = self.view.questions(self.session)
             self.tour.show(scene(self.session, self.view.TITLE, questions, update.answers))
+
+    # Other texts, and whether the cache is right
+
+    def action_fork(self) -> None:
+        """Something else in the place of the token that is looked at."""
+        session, tokens = self.session, self.session.timeline.tokens
+        if not tokens or session.ready.stream or session.racing:
+            self.notify(TEXT_IS_NOT_OURS if session.ready.stream else NOTHING_WRITTEN, severity="warning")
+            return
+        token = session.looking or tokens[-1]
+        if token.position <= session.window_start:
+            first = session.timeline.at(session.window_start + 1)
+            place = f"the first that can be replaced is {first.step + 1:,}" if first else "none is left of it"
+            self.notify(f"Token {token.step + 1:,} has left the model's window: {place}.", severity="warning")
+            return
+        prefill = session.timeline.prefill
+        before = (prefill.prompt if prefill else "") + "".join(
+            earlier.text for earlier in tokens if earlier.position < token.position
+        )
+        self.push_screen(ForkScreen(token, before, session))
+
+    def action_branches(self) -> None:
+        """All continuations."""
+        if len(self.session.branches) == 1:
+            self.notify("There is one text so far: press f to fork it.", severity="warning")
+        else:
+            self.push_screen(BranchesScreen(self.session))
+
+    def action_verify(self) -> None:
+        """Against a run without the cache."""
+        if self.session.ready.stream:
+            self.notify(CACHE_IS_NOT_OURS, severity="warning")
+            return
+        self.session.toggle_verify()
+        self._show_figures()
 
     # The rest
 

@@ -39,7 +39,7 @@ def keys_table(view: type[View]) -> Table:
     for number, other in enumerate(VIEWS):
         table.add_row(str(number + 1), _described(f"View {other.TITLE}", other.SUMMARY))
     table.add_row("ctrl+p", _described("Command palette", "Every action by name, and more themes."))
-    table.add_row("Tab", _described("Next pane", "Panes scroll with the arrow keys and with the wheel."))
+    table.add_row("Tab", _described("Next pane", "Panes scroll with the wheel, and with the arrow keys up and down."))
     if view.ACTIONS:
         table.add_row()
         table.add_row("", Text(f"Only in view {view.TITLE}:", style="italic"))

@@ -7,9 +7,22 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from kvtui.core import commands as ask
-from kvtui.core.events import Answer, End, Evict, Prefill, RaceEnd, RaceEstimate, RaceEvent, State, Token, Unanswered
+from kvtui.core.events import (
+    Answer,
+    Branch,
+    End,
+    Evict,
+    Prefill,
+    RaceEnd,
+    RaceEstimate,
+    RaceEvent,
+    State,
+    Token,
+    Unanswered,
+)
 from kvtui.core.race import LANES, Lane
 from kvtui.core.sampling import SamplingSettings
+from kvtui.tui.branches import Continuation
 from kvtui.tui.link import Link
 from kvtui.tui.race_record import RaceRecord
 from kvtui.tui.settings import DashboardSettings
@@ -19,6 +32,7 @@ from kvtui.tui.wire import Batch, Ended, Loading, Notice, Ready, Refused, Report
 Phase = Literal["idle", "writing", "paused", "ended", "dead", "loading"]
 Severity = Literal["information", "warning", "error"]
 
+LARGEST_ERROR = 1e-3  # of a logit; rounding alone stays far below
 PACES: tuple[float | None, ...] = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, None)
 
 
@@ -41,6 +55,36 @@ def pace_words(pace: float | None) -> str:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """How the logits compare with those of a run without the cache.
+
+    Attributes:
+        on: whether every token is compared.
+        checked: tokens that were.
+        worst: greatest absolute difference of a logit.
+        disagreements: tokens for which the two find another token likeliest.
+    """
+
+    on: bool = False
+    checked: int = 0
+    worst: float = 0.0
+    disagreements: int = 0
+
+    def after(self, token: Token) -> Verification:
+        """With one more token."""
+        error = token.max_logit_error
+        if error is None:
+            return self
+        wrong = token.argmax_agrees is False
+        return Verification(self.on, self.checked + 1, max(self.worst, error), self.disagreements + wrong)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a cache that keeps everything cannot be right."""
+        return self.worst > LARGEST_ERROR or self.disagreements > 0
+
+
+@dataclass(frozen=True)
 class Figures:
     """What the status line and the cache bar show. Sizes in bytes, lengths in positions."""
 
@@ -55,7 +99,13 @@ class Figures:
     evictions: int = 0
     loaded: float = 0.0  # share of the model that is being loaded
     policy: str = "full"
+    verification: Verification = Verification()
     heads_off: tuple[tuple[int, int], ...] = ()  # (layer, head) pairs that the text goes on without
+
+    @property
+    def cache_wrong(self) -> bool:
+        """Whether verification has failed; a policy that drops or rounds is bound to differ."""
+        return self.policy == "full" and self.verification.failed
 
 
 A = TypeVar("A", bound=Answer)
@@ -119,6 +169,9 @@ class Session:
         cursor: place in the whole text of the token that the reader looks at; None follows the newest.
         timeline: the tokens of the text.
         figures: the state at the live end.
+        branches: the continuations of the text, by number; of the one that is being written, the timeline has the
+            tokens (see :meth:`tokens_of`).
+        branch: the one that is being written.
 
     Args:
         link: the process.
@@ -135,6 +188,8 @@ class Session:
         self.cursor: int | None = None
         self.race = RaceRecord()
         self.racing = False
+        self.branches = [Continuation(None, [], 0)]
+        self.branch = 0
         self._link = link
         self._sampling = settings.sampling
         self._unanswered = 0
@@ -162,13 +217,27 @@ class Session:
         self.run += 1
         self._unanswered = 0
         self.racing = False
-        self.timeline.start()
-        self.cursor = None
+        self._begin_text()
         now = self.figures
-        self.figures = Figures("writing", now.cache, now.seed if seed is None else seed, now.pace, policy=now.policy)
-        settings = RunSettings(now.cache, self.figures.seed, self._sampling, self.figures.pace, policy=now.policy)
+        verify = Verification(now.verification.on)
+        self.figures = Figures(
+            "writing",
+            now.cache,
+            now.seed if seed is None else seed,
+            now.pace,
+            policy=now.policy,
+            verification=verify,
+        )
+        settings = RunSettings(
+            now.cache, self.figures.seed, self._sampling, self.figures.pace, verify=verify.on, policy=now.policy
+        )
         self._link.send(Start(self.run, prompt, settings))
         return True
+
+    def _begin_text(self) -> None:
+        self.timeline.start()
+        self.cursor = None
+        self.branches, self.branch = [Continuation(None, [], 0)], 0
 
     def start_race(
         self,
@@ -223,12 +292,30 @@ class Session:
         if self.racing:
             self.figures = replace(self.figures, policy=policy)
             return
-        self._tell(ask.SetPolicy(policy), policy=policy)
+        self._tell(ask.SetPolicy(policy), policy=policy, verification=Verification(self.figures.verification.on))
 
     def set_heads(self, off: tuple[tuple[int, int], ...]) -> None:
         """Write on without these (layer, head) pairs; for this text only."""
         if self.running:
             self._tell(ask.SetHeads(off), heads_off=off)
+
+    def toggle_verify(self) -> None:
+        """Run every token without the cache as well, or no longer; for this text and the next."""
+        on = not self.figures.verification.on
+        self._tell(ask.SetVerify(on), verification=Verification(on))
+
+    def fork(self, position: int, tokens: tuple[int, ...] = (), text: str = "") -> None:
+        """Go on with something else in a token's place; after the end of the text too."""
+        self._change_branch(ask.Fork(position, tokens, text))
+
+    def revisit(self, branch: int) -> None:
+        """Go on with a branch that was left."""
+        self._change_branch(ask.Revisit(branch))
+
+    def _change_branch(self, command: ask.Fork | ask.Revisit) -> None:
+        if self._alive:
+            self._unanswered += 1
+            self._link.send(command)
 
     def stop(self) -> None:
         """End this text."""
@@ -302,6 +389,10 @@ class Session:
         """Place in the whole text of the oldest token that the model can still see."""
         last = self.timeline.tokens[-1] if self.timeline.tokens else None
         return 0 if last is None or self.ready.stream else last.position - last.context + 1
+
+    def tokens_of(self, branch: int) -> list[Token]:
+        """The tokens of a branch that are kept."""
+        return self.timeline.tokens if branch == self.branch else self.branches[branch].tokens
 
     def look_at(self, position: int | None) -> None:
         """Move the cursor to the nearest token that is kept; None, or the newest, is the live end."""
@@ -400,10 +491,13 @@ class Session:
         match event:
             case Token():
                 self.timeline.add(event)
+                if event.max_logit_error is not None:
+                    self.figures = replace(self.figures, verification=self.figures.verification.after(event))
+            case Branch():
+                self._turn_to(event, update)
             case Prefill():
                 if self.timeline.prefill is not None:  # a stream may hold several texts
-                    self.timeline.start()
-                    self.cursor = None
+                    self._begin_text()
                 self.timeline.prefill = event
                 self.figures = replace(
                     self.figures,
@@ -444,8 +538,25 @@ class Session:
                 if isinstance(event, RaceEstimate | RaceEnd):
                     self.racing = False
                     self._set_phase("ended")
+            case Unanswered(question, reason) if isinstance(question, ask.Fork | ask.Revisit):
+                self._unanswered = max(0, self._unanswered - (not self.running))  # no State comes after the end
+                update.note(reason, "warning")
             case _ if isinstance(event, Answer):
                 update.answers.append(event)
+
+    def _turn_to(self, branch: Branch, update: Update) -> None:
+        """Another continuation is being written from now on."""
+        left = self.branches[self.branch]
+        left.tokens, left.first = self.timeline.tokens, self.timeline.first
+        if branch.number == len(self.branches):
+            stays = [token for token in left.tokens if token.position < branch.length]
+            self.branches.append(Continuation(branch, stays, left.first))
+        self.branch = branch.number
+        now = self.branches[self.branch]
+        self.timeline.rewind(now.tokens, now.first)
+        self.cursor = None
+        run = f"{branch.computed:,} run again in {branch.seconds * 1e3:.2f} ms"
+        update.note(f"Branch {branch.number}: {branch.reused:,} positions stay in the cache, {run}.")
 
     def _count(self) -> None:
         """Take the figures of the newest token."""

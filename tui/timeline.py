@@ -33,7 +33,7 @@ class Timeline:
     """The newest tokens of a text, and its prefill.
 
     Attributes:
-        text: changes when what was kept is no longer the beginning of the text: with every new text.
+        text: changes when what was kept is no longer the beginning of the text: with every new text and every fork.
         tokens: those that are kept, ``tokens[0]`` being number ``first`` of the text.
     """
 
@@ -49,6 +49,11 @@ class Timeline:
         self.prefill = None
         self.tokens = []
         self.first = 0
+
+    def rewind(self, tokens: list[Token], first: int) -> None:
+        """Another continuation of the same prompt: these are its tokens so far."""
+        self.text += 1
+        self.tokens, self.first = tokens, first
 
     def add(self, token: Token) -> None:
         """A token was written."""

@@ -125,9 +125,9 @@ def test_after_the_end_one_can_go_on_elsewhere(model):
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        (Fork(14, text="Z"), "no fork at token 14: there are tokens 5 to 12"),
-        (Fork(4, text="Z"), "no fork at token 4"),
-        (Fork(-1, text="Z"), "no fork at token -1"),
+        (Fork(14, text="Z"), "no fork at position 14: there are tokens at 5 to 12"),
+        (Fork(4, text="Z"), "no fork at position 4"),
+        (Fork(-1, text="Z"), "no fork at position -1"),
         (Fork(8, text="é"), "no token for 'é'"),
         (Fork(8, (999,)), "the vocabulary has 0 to"),
         (Fork(8), "without a token"),

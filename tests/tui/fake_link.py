@@ -55,7 +55,7 @@ def token(
     return Token(
         step=step,
         position=step + 6,
-        id=1,
+        id=ord(text[0]) if text else 0,
         text=text,
         logprob=logprob,
         seconds=seconds,

@@ -20,7 +20,7 @@ from fake_link import PARTS, token
 from racing import end, prefills, rounds
 from textual.widgets import Input
 
-from kvtui.core.events import End, RacePrefill, RaceToken
+from kvtui.core.events import Branch, End, RacePrefill, RaceToken
 from kvtui.tui.panes.chart import Chart
 
 SIZES = [(80, 24), (120, 36)]
@@ -140,6 +140,37 @@ async def charted(it: Bench) -> None:
 @screen
 async def policy(it: Bench) -> None:
     await it.press("P", "down", "down")
+
+
+@screen
+async def fork(it: Bench) -> None:
+    write(it, TEXT[:20])
+    await it.until(lambda: it.app.session.figures.written == 20)
+    await it.press("left", "left", "f")
+
+
+@screen
+async def branches(it: Bench) -> None:
+    write(it, TEXT[:20])
+    it.link.write([Branch(1, 0, 16, 16, 15, 1, 0.001)])
+    write(it, "t? It is", 10)
+    await it.until(lambda: it.app.session.branch == 1)
+    it.app.clear_notifications()
+    await it.press("b")
+
+
+@screen
+async def verified(it: Bench) -> None:
+    await it.press("v")
+    it.link.write([replace(token(step), max_logit_error=2e-6, argmax_agrees=True) for step in range(9)])
+    await it.until(lambda: it.app.session.figures.verification.checked == 9)
+
+
+@screen
+async def cache_wrong(it: Bench) -> None:
+    await it.press("v")
+    it.link.write([replace(token(step), max_logit_error=0.25, argmax_agrees=step < 5) for step in range(9)])
+    await it.until(lambda: it.app.session.figures.verification.checked == 9)
 
 
 @screen

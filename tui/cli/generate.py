@@ -144,4 +144,6 @@ def _summary(prefill: events.Prefill, tokens: list[events.Token], end: events.En
     errors = [token.max_logit_error for token in tokens if token.max_logit_error is not None]
     if errors:
         lines.append(f"greatest logit difference to a run without the cache: {max(errors):.2e}")
+        agreed = sum(token.argmax_agrees is True for token in tokens)
+        lines.append(f"the same token is likeliest in {agreed:,} of {len(errors):,}")
     return "".join(f"{line}\n" for line in lines)

@@ -10,7 +10,7 @@ from textual.app import RenderResult
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from kvtui.tui.actions import DASHBOARD, PAST, RUNNING, Action
+from kvtui.tui.actions import DASHBOARD, LAB, PAST, RUNNING, Action
 
 Entry = tuple[tuple[tuple[str, str], ...], str]  # keys with their actions, and a word for them
 
@@ -36,7 +36,7 @@ def entries(
     Of a ``stream``, another program's events, only those that ask nothing of the model. Those of the past come first
     when ``looking_back``.
     """
-    past = [(action, action.name) for action in PAST]
+    past = [(action, action.name) for action in (*PAST, *LAB)]
     calls = [(action, action.name) for action in RUNNING]
     calls += [(action, f"in_view('{action.first_key}')") for action in of_view]
     calls = [*past, *calls] if looking_back else [*calls, *past]

@@ -84,6 +84,7 @@ class StatusPane(Widget):
         """Show these from the next refresh on."""
         if (ready, figures) != (self._ready, self._figures):
             self._ready, self._figures = ready, figures
+            self.set_class(figures.cache_wrong, "-wrong")
             self.refresh()
 
     def render(self) -> RenderResult:
@@ -137,10 +138,11 @@ class StatusPane(Widget):
         return [
             (phase_words(figures), "status--name"),
             (f" · {pace_words(figures.pace):9}", ""),
-            *([] if self._ready.stream else [(f" · seed {figures.seed}", "")]),
-            (f" · {figures.written:7,} tokens written", ""),
             *self._policy(" · "),
             *self._without(),
+            *self._verified(" · "),
+            *([] if self._ready.stream else [(f" · seed {figures.seed}", "")]),
+            (f" · {figures.written:7,} tokens written", ""),
         ]
 
     def _policy(self, before: str) -> list[Piece]:
@@ -157,11 +159,27 @@ class StatusPane(Widget):
             (f" {pace_words(figures.pace):9}", ""),
             *self._without(),
             *self._policy(" "),
+            *self._verified(" "),
             (f" seed {figures.seed}", ""),
             (f" · {self._ready.name}", "status--dim"),
             (f" {count_words(self._ready.parameters)} parameters", "status--dim"),
             (f" {self._ready.config.num_layers} × {self._ready.config.num_heads} heads", "status--dim"),
         ]
+
+    def _verified(self, gap: str) -> list[Piece]:
+        """How the cache compares with a run without it, in a word and the worst difference so far."""
+        verification = self._figures.verification
+        if not verification.on and not self._figures.cache_wrong:
+            return []
+        if not verification.checked:
+            return [(f"{gap}verifying", "")]
+        checked, count = f"{verification.checked:,} tokens", verification.disagreements
+        other = f", in {count:,} another likeliest" if count else ""
+        if self._figures.policy != "full":
+            return [(f"{gap}policy differs {verification.worst:.2g}", "status--name"), (f" in {checked}{other}", "")]
+        if verification.failed:
+            return [(f"{gap}✖ CACHE WRONG {verification.worst:.2g}", "status--name"), (f" in {checked}{other}", "")]
+        return [(f"{gap}✓ verified {verification.worst:.0e}", "status--name"), (f" in {checked}", "")]
 
     def _without(self) -> list[Piece]:
         """A warning while the text is not the model's own."""

@@ -80,10 +80,11 @@ class TimingPane(Widget, can_focus=True):
         """Append a batch, in time proportional to it. Drawing waits for the next refresh."""
         if not tokens:
             return
-        if not self.history.total:
+        if not self.history.total:  # many may come at once then, but not because the pace is high
             self._first_position = tokens[0].position
+        else:
+            self._batch += 0.2 * (min(len(tokens), 2 * _LARGEST_ZOOM) - self._batch)
         self.history.add(tokens)
-        self._batch += 0.2 * (min(len(tokens), 2 * _LARGEST_ZOOM) - self._batch)  # many at once: the pane was hidden
         # Two columns a redraw can still be followed by eye. Shrinking waits, so that the graph does not flap.
         while self._automatic < min(self._batch / 2, _LARGEST_ZOOM):
             self._automatic *= 2

@@ -1,0 +1,100 @@
+"""The screen behind ``f``: what else could stand in a token's place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.events import Key
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from kvtui.core.commands import Inspect, Question
+from kvtui.core.events import Candidate, Inspection, Token
+from kvtui.tui.labels import label, piece
+from kvtui.tui.panes.prompt import NEWLINE
+from kvtui.tui.screens.overlay import Overlay
+from kvtui.tui.session import Session, Update
+
+_BAR, _LABEL, _BEFORE = 20, 12, 48  # cells
+
+
+class ForkScreen(Overlay):
+    """The likeliest candidates for a token, and a line to type another text; what is chosen goes on from there.
+
+    Args:
+        token: the one to replace.
+        before: the text that stays.
+        session: told what was chosen.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Close", show=False)]
+
+    def __init__(self, token: Token, before: str, session: Session) -> None:
+        super().__init__()
+        self._token = token
+        self._before = before
+        self._session = session
+        self._candidates: tuple[Candidate, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """The text before, the candidates, and a line to type in."""
+        with Vertical(id="fork") as box:
+            box.border_title = f"Fork at token {self._token.step + 1:,}"
+            box.border_subtitle = "Enter goes on from there · or type · Esc closes"
+            yield Static(Text.assemble(f"…{label(self._before[-_BEFORE:], _BEFORE)}", ("▌", "bold")), id="fork-before")
+            yield OptionList(Option("asking the model …", disabled=True), id="fork-candidates")
+            yield Input(
+                placeholder="or type what shall stand there", compact=True, select_on_focus=False, id="fork-text"
+            )
+
+    def on_mount(self) -> None:
+        """Arrow keys choose, letters are typed."""
+        self.query_one(OptionList).focus()
+
+    def on_key(self, event: Key) -> None:
+        """A letter goes into the line, wherever the focus is."""
+        text = self.query_one(Input)
+        if event.is_printable and event.character and not text.has_focus:
+            text.focus()
+            text.insert_text_at_cursor(event.character)
+            event.stop()
+
+    def questions(self, session: Session) -> Iterable[Question]:
+        """The candidates."""
+        yield Inspect(self._token.position)
+
+    def show(self, update: Update, session: Session) -> None:
+        """Fill the list when they have come."""
+        inspection = update.answer(Inspection)
+        if self._candidates or inspection is None or inspection.position != self._token.position or not self.is_mounted:
+            return
+        self._candidates = inspection.candidates
+        options = self.query_one(OptionList)
+        options.clear_options()
+        options.add_options([Option(candidate_line(candidate)) for candidate in self._candidates])
+        options.highlighted = next((place for place, one in enumerate(self._candidates) if not one.chosen), 0)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Go on from this candidate."""
+        self._session.fork(self._token.position, (self._candidates[event.option_index].id,))
+        self.dismiss()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Go on from what was typed."""
+        if event.value:
+            self._session.fork(self._token.position, text=event.value.replace(NEWLINE, "\n"))
+            self.dismiss()
+
+
+def candidate_line(candidate: Candidate) -> Text:
+    """Rank, text, probability, and whether it is what was written."""
+    bar = "█" * round(candidate.probability * _BAR)
+    written = "  written" if candidate.chosen else ""
+    text = piece(candidate.text, _LABEL)
+    share = f"{candidate.probability:6.1%}"
+    return Text(f"{candidate.rank + 1:3}  {text} {share}  {bar:{_BAR}}{written}", no_wrap=True)
