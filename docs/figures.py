@@ -19,6 +19,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "growth.svg": ("growth", *TEXT, "-n", "1100"),
     "timing.svg": ("timing",),
 }
+FROM_BENCHMARKS = ("endless.svg", "stale.svg")  # python benchmarks/endless.py TEXTFILE
 
 
 def main() -> int:

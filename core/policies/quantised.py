@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -86,9 +87,36 @@ class Packed:
         codes, self.scale[layer, :, group], self.zero[layer, :, group] = quantise(x, self._bits, self._axis)
         self.codes[layer, :, group] = pack(codes, self._bits)
 
-    def unpacked(self, layer: int, count: int, out: Array) -> Array:
-        """Codes of the first ``count`` groups as numbers. -> (G, count, GROUP, D)."""
-        return unpack(self.codes[layer, :, :count], self._bits, out[:, :count])
+    def numbers(self, layer: int, count: int) -> Array:
+        """The first ``count`` groups as they are read. -> (G, count, GROUP, D)."""
+        codes = self.codes[layer, :, :count]
+        out = np.empty((*codes.shape[:2], GROUP, codes.shape[3]), self.scale.dtype)
+        return unpack(codes, self._bits, out) * self.scale[layer, :, :count] + self.zero[layer, :, :count]
+
+
+@dataclass(frozen=True)
+class _Views:
+    """What a step reads of one layer's groups."""
+
+    key_codes: Bytes  # (G, groups, GROUP·bits/8, D)
+    key_scale: Array  # (G, groups, D, 1)
+    key_zero: Array  # (G, groups, D)
+    value_codes: Bytes  # as key_codes
+    value_scale: Array  # (G, 1, groups·GROUP)
+    value_zero: Array  # (G, groups·GROUP, 1)
+
+    @classmethod
+    def of(cls, cache: QuantisedCache, layer: int, groups: int) -> _Views:
+        keys, values = cache.packed_keys, cache.packed_values
+        flat = (values.scale.shape[1], -1)
+        return cls(
+            keys.codes[layer, :, :groups],
+            keys.scale[layer, :, :groups].swapaxes(2, 3),
+            keys.zero[layer, :, :groups, 0],
+            values.codes[layer, :, :groups],
+            values.scale[layer].reshape(flat)[:, None, : groups * GROUP],
+            values.zero[layer].reshape(flat)[:, : groups * GROUP, None],
+        )
 
 
 class QuantisedCache(RollingCache):
@@ -126,8 +154,10 @@ class QuantisedCache(RollingCache):
         self.packed_keys = Packed(shape, bits, -2, dtype)
         self.packed_values = Packed(shape, bits, -1, dtype)
         self._starts = np.zeros(groups, np.int64)  # of each group, its first position after the sinks
-        self._codes: Array = np.empty((*shape[1:3], GROUP, shape[3]), dtype)  # one layer's, while it is read
-        self._hidden: Array | None = None
+        self.bits = bits
+        self._groups = 0
+        self._hidden: list[slice] = []
+        self._views: list[_Views] = []
 
     @property
     def bytes_allocated(self) -> int:
@@ -165,13 +195,11 @@ class QuantisedCache(RollingCache):
         groups, tail = self._split(length)
         single = min(length, self.sinks) + tail
         self._groups = groups
-        self._hidden = None
         after = length - self.sinks
         if tail == 1 and groups:
             self._starts[(after // GROUP - 1) % len(self._starts)] = after - 1 - GROUP
-        positions = self._starts[:groups, None] + np.arange(GROUP)  # (groups, GROUP)
-        if groups and positions.min() < after - self.recent:
-            self._hidden = np.where(positions < after - self.recent, -np.inf, 0).reshape(-1)
+        behind = np.minimum(after - self.recent - self._starts[:groups], GROUP)  # (groups,) to hide of each
+        self._hidden = [slice(slot * GROUP, slot * GROUP + behind[slot]) for slot in np.flatnonzero(behind > 0)]
         self._place(slice(0, 0), single)
         return single + groups * GROUP
 
@@ -199,33 +227,43 @@ class QuantisedCache(RollingCache):
 
     def score(self, layer: int, query: Array, out: Array) -> None:
         """Products of one position's queries with all keys. (G, H/G, D) -> (G, H/G, S)."""
-        groups, single = self._groups, out.shape[2] - self._groups * GROUP
-        super().score(layer, query, out[..., :single])
-        if not groups:
+        if layer == 0:
+            self._bind(out)
+        views = self._views[layer]
+        super().score(layer, query, self._single)
+        if not self._groups:
             return
-        keys = self.packed_keys
-        spread = query[:, None]  # (G, 1, H/G, D)
-        codes = keys.unpacked(layer, groups, self._codes)  # (G, groups, GROUP, D)
-        scores = np.matmul(spread * keys.scale[layer, :, :groups], codes.swapaxes(2, 3))  # (G, groups, H/G, GROUP)
-        scores += np.matmul(spread, keys.zero[layer, :, :groups].swapaxes(2, 3))
-        out[..., single:] = scores.swapaxes(1, 2).reshape(*out.shape[:2], -1)
-        if self._hidden is not None:
-            out[..., single:] += self._hidden
+        column = query.swapaxes(1, 2)  # (G, D, H/G)
+        codes = unpack(views.key_codes, self.bits, self._codes)  # (G, groups, GROUP, D)
+        products = np.matmul(codes, column[:, None] * views.key_scale)  # (G, groups, GROUP, H/G)
+        np.add(products, np.matmul(views.key_zero, column)[:, :, None], out=self._columns)
+        for columns in self._hidden:
+            self._packed[..., columns] = -np.inf
 
     def mix(self, layer: int, weights: Array, out: Array) -> None:
         """Sums of all values by weight. (G, H/G, S) -> (G, H/G, D)."""
-        groups, single = self._groups, weights.shape[2] - self._groups * GROUP
-        super().mix(layer, weights[..., :single], out)
-        if not groups:
+        views = self._views[layer]
+        super().mix(layer, self._single, out)
+        if not self._groups:
             return
-        values = self.packed_values
-        flat = (len(out), groups * GROUP)
-        codes = values.unpacked(layer, groups, self._codes).reshape(*flat, -1)
-        scale = values.scale[layer, :, :groups].reshape(*flat)[:, None]  # (G, 1, groups · GROUP)
-        zero = values.zero[layer, :, :groups].reshape(*flat, 1)
-        packed = weights[..., single:]
-        out += np.matmul(packed * scale, codes)
-        out += np.matmul(packed, zero)
+        unpack(views.value_codes, self.bits, self._codes)
+        out += np.matmul(self._packed * views.value_scale, self._flat_codes)
+        out += np.matmul(self._packed, views.value_zero)
+
+    def _bind(self, scores: Array) -> None:
+        """Views of a step's scores, the same in all layers; and of what they are made from, when groups have come.
+
+        Made once, as a view takes a good part of the time of a small product.
+        """
+        single = scores.shape[2] - self._groups * GROUP
+        self._single, self._packed = scores[..., :single], scores[..., single:]
+        by_group = self._packed.reshape(*scores.shape[:2], self._groups, GROUP)
+        self._columns = by_group.transpose(0, 2, 3, 1)  # (G, groups, GROUP, H/G)
+        if not self._views or self._views[0].key_scale.shape[1] != self._groups:
+            layers, kv_heads, _, head_dim = self.keys.shape
+            self._codes = np.empty((kv_heads, self._groups, GROUP, head_dim), self.keys.dtype)
+            self._flat_codes = self._codes.reshape(kv_heads, -1, head_dim)
+            self._views = [_Views.of(self, layer, self._groups) for layer in range(layers)]
 
     def attend(self, layer: int, query: Array, key: Array, value: Array) -> Array:
         """Several new positions see each other as they are, a single one sees what a step would. -> (T, H·D)."""
@@ -255,9 +293,8 @@ class QuantisedCache(RollingCache):
         order = np.argsort(self._starts[:groups])
         parts = []
         for packed, single in ((self.packed_keys, self.keys), (self.packed_values, self.values)):
-            codes = packed.unpacked(layer, groups, self._codes)
-            numbers = codes * packed.scale[layer, :, :groups] + packed.zero[layer, :, :groups]
-            old = numbers[:, order].reshape(len(codes), groups * GROUP, codes.shape[3])[:, max(0, dropped) :]
+            numbers = packed.numbers(layer, groups)[:, order]
+            old = numbers.reshape(len(numbers), groups * GROUP, numbers.shape[3])[:, max(0, dropped) :]
             parts.append(
                 np.concatenate(
                     [single[layer, :, :sinks], old, single[layer, :, self.sinks : self.sinks + tail]], axis=1
