@@ -530,8 +530,10 @@ class Session:
                     )
             case Unanswered(ask.SetPolicy(), reason):
                 update.note(reason, "error")
-            case End():
+            case End(reason):
                 self._set_phase("ended")
+                if reason == "stop":
+                    update.note("The model has ended the text. r writes it again, R with the next seed, p asks anew.")
             case _ if isinstance(event, RaceEvent):
                 self.race.take(event)
                 self.figures = replace(self.figures, written=self.race.steps)

@@ -141,6 +141,8 @@ def _summary(prefill: events.Prefill, tokens: list[events.Token], end: events.En
     cached = tokens[-1].cached_positions if tokens else prefill.tokens if prefill.cache else 0
     used = tokens[-1].cache_bytes if tokens else prefill.cache_bytes
     lines.append(f"cache: {cached:,} positions, {used:,} bytes" if prefill.cache else "cache: off")
+    if end.reason == "stop":
+        lines.append("the model ended the text")
     errors = [token.max_logit_error for token in tokens if token.max_logit_error is not None]
     if errors:
         lines.append(f"greatest logit difference to a run without the cache: {max(errors):.2e}")

@@ -16,7 +16,9 @@ from hf_folder import (
 )
 
 from kvtui.core import KvtuiError, generate, load
+from kvtui.core.config import parameter_count
 from kvtui.core.events import End, Prefill, Token
+from kvtui.core.formats.families import FAMILIES as FAMILIES_READ
 
 pytest.importorskip("tokenizers", reason="needs the package tokenizers: pip install 'kvtui[hf]'")
 
@@ -169,6 +171,64 @@ def test_learned_positions_are_cut_too(tmp_path):
     _, parameters, tensors = gpt2("", True)
     model = load(write_folder(tmp_path / "m", GPT2, tensors), context=10)
     check(model, parameters | {"position_embedding": parameters["position_embedding"][:10]})
+
+
+LLAMA_KEYS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+PUBLISHED = {  # sizes and choices from the models' own config.json, and their published numbers of parameters
+    "SmolLM2-135M": (
+        "LlamaForCausalLM", (49152, 576, 30, 9, 3, 1536), 134_515_008,
+        {"tie_word_embeddings": True, "rope_theta": 100000, "rope_interleaved": False, "rope_scaling": None},
+    ),
+    "TinyLlama-1.1B": (
+        "LlamaForCausalLM", (32000, 2048, 22, 32, 4, 5632), 1_100_048_384,
+        {"attention_bias": False, "pretraining_tp": 1, "tie_word_embeddings": False},
+    ),
+    "Llama-3.2-1B": (
+        "LlamaForCausalLM", (128256, 2048, 16, 32, 8, 8192), 1_235_814_400,
+        {
+            "tie_word_embeddings": True, "head_dim": 64, "attention_bias": False, "mlp_bias": False,
+            "rope_theta": 500000.0, "rope_scaling": {
+                "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+                "original_max_position_embeddings": 8192, "rope_type": "llama3",
+            },
+        },
+    ),
+    "Mistral-7B-v0.1": (
+        "MistralForCausalLM", (32000, 4096, 32, 32, 8, 14336), 7_241_732_096,
+        {"sliding_window": 4096, "tie_word_embeddings": False},
+    ),
+    "Qwen2.5-0.5B": (
+        "Qwen2ForCausalLM", (151936, 896, 24, 14, 2, 4864), 494_032_768,
+        {
+            "tie_word_embeddings": True, "rope_theta": 1000000.0, "use_sliding_window": False,
+            "sliding_window": 32768, "max_window_layers": 24, "use_mrope": False,
+        },
+    ),
+    "Qwen3-0.6B": (
+        "Qwen3ForCausalLM", (151936, 1024, 28, 16, 8, 3072), 596_049_920,
+        {
+            "tie_word_embeddings": True, "head_dim": 128, "attention_bias": False, "rope_scaling": None,
+            "use_sliding_window": False, "sliding_window": None, "max_window_layers": 28, "rope_theta": 1000000,
+        },
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_configs_of_published_models_are_taken(name):
+    architecture, sizes, parameters, more = PUBLISHED[name]
+    values = dict(zip((*LLAMA_KEYS, "intermediate_size"), sizes, strict=True))
+    values |= {"hidden_act": "silu", "max_position_embeddings": 8192, "rms_norm_eps": 1e-5} | more
+    config = FAMILIES_READ[architecture].read_config(values)
+    assert parameter_count(config) == parameters
+    assert config.sliding_window == (4096 if "Mistral" in name else None)
+    assert bool(config.rotary_divisors) == ("3.2" in name)
+
+
+def test_the_config_of_gpt2_is_taken():
+    values = {"vocab_size": 50257, "n_positions": 1024, "n_ctx": 1024, "n_layer": 12, "n_head": 12, "n_embd": 768}
+    values |= {"activation_function": "gelu_new", "layer_norm_epsilon": 1e-05}
+    assert parameter_count(FAMILIES_READ["GPT2LMHeadModel"].read_config(values)) == 124_439_808
 
 
 # --- text ---
