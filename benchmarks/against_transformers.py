@@ -1,7 +1,9 @@
 """kvtui's decoder against transformers on the same shape, in one run, in turns.
 
     pip install . torch transformers
-    python benchmarks/against_transformers.py [--rounds 15]
+    python benchmarks/against_transformers.py [--rounds 15] [--shape gpt2]
+
+With ``--shape gpt2`` both have random weights in the shape of GPT-2 with 124 million parameters.
 
 The peer is a bare loop over ``GPT2LMHeadModel`` with random weights in the bundled model's shape: with its
 DynamicCache one token at a time, and without a cache over the whole context, without gradients. Each library runs in a
@@ -29,7 +31,15 @@ from typing import Any
 import numpy as np
 
 CONTEXTS = (64, 256, 512)
-STEPS, WHOLE = 100, 3  # calls in a burst
+# Of transformers' GPT2Config; then calls in a burst: of single steps, and of whole contexts.
+SHAPES: dict[str, tuple[dict[str, Any], int, int]] = {
+    "bundled": (
+        {"vocab_size": 65, "n_positions": 513, "n_embd": 192, "n_layer": 6, "n_head": 6, "tie_word_embeddings": False},
+        100,
+        3,
+    ),
+    "gpt2": ({"vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12}, 20, 1),
+}
 
 Work = dict[str, Callable[[], float]]
 
@@ -44,11 +54,24 @@ def burst(run: Callable[[], object], calls: int) -> float:
     return statistics.median(times[1:])
 
 
-def kvtui_work() -> tuple[str, Work]:
+def random_gpt2() -> Any:
+    from kvtui.core import CharTokenizer, Model, ModelConfig
+    from kvtui.core.config import parameter_shapes
+
+    options = {"norm": "layer", "position": "learned", "mlp": "gelu", "tied_output": True, "bias": True}
+    config = ModelConfig(50257, 1024, 12, 12, 12, 64, 768, 3072, **options)
+    rng = np.random.default_rng(0)
+    shapes = parameter_shapes(config).items()
+    parameters = {name: rng.standard_normal(shape, np.float32) * np.float32(0.02) for name, shape in shapes}
+    return Model(config, CharTokenizer("a"), parameters, "gpt2")
+
+
+def kvtui_work(shape: str) -> tuple[str, Work]:
     from kvtui.core import load
     from kvtui.core.benchmark import floor_run, machine
 
-    model = load()
+    _, steps, whole = SHAPES[shape]
+    model = load() if shape == "bundled" else random_gpt2()
     ids = np.random.default_rng(0).integers(model.config.vocab_size, size=model.config.context_length)
     cache = model.new_cache()
     model.forward(ids, cache, last=True)
@@ -60,7 +83,7 @@ def kvtui_work() -> tuple[str, Work]:
 
     def interleaved(context: int) -> float:
         ratios = []
-        for _ in range(2 * STEPS):
+        for _ in range(2 * steps):
             started = perf_counter()
             step(context)
             middle = perf_counter()
@@ -68,34 +91,26 @@ def kvtui_work() -> tuple[str, Work]:
             ratios.append((middle - started) / (perf_counter() - middle))
         return statistics.median(ratios)
 
-    work: Work = {"floor": lambda: burst(floor, STEPS)}
+    work: Work = {"floor": lambda: burst(floor, steps)}
     for context in CONTEXTS:
-        work[f"cached {context}"] = lambda context=context: burst(lambda: step(context), STEPS)
+        work[f"cached {context}"] = lambda context=context: burst(lambda: step(context), steps)
         work[f"uncached {context}"] = lambda context=context: burst(
-            lambda: model.forward(ids[:context], last=True), WHOLE
+            lambda: model.forward(ids[:context], last=True), whole
         )
         work[f"interleaved {context}"] = lambda context=context: interleaved(context)
     return machine(), work
 
 
-def transformers_work() -> tuple[str, Work]:
+def transformers_work(shape: str) -> tuple[str, Work]:
     import torch
     import transformers
 
     torch.manual_seed(0)
     torch.set_grad_enabled(False)
-    config = transformers.GPT2Config(
-        vocab_size=65,
-        n_positions=513,
-        n_embd=192,
-        n_layer=6,
-        n_head=6,
-        tie_word_embeddings=False,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
+    options, steps, whole = SHAPES[shape]
+    config = transformers.GPT2Config(**options, bos_token_id=0, eos_token_id=0)
     model: Any = transformers.GPT2LMHeadModel(config).eval()
-    ids = torch.randint(65, (1, 512))
+    ids = torch.randint(config.vocab_size, (1, 512))
     caches = {context: model(ids[:, : context - 1], use_cache=True).past_key_values for context in CONTEXTS}
 
     def step(context: int) -> None:
@@ -104,9 +119,9 @@ def transformers_work() -> tuple[str, Work]:
 
     work: Work = {}
     for context in CONTEXTS:
-        work[f"cached {context}"] = lambda context=context: burst(lambda: step(context), STEPS)
+        work[f"cached {context}"] = lambda context=context: burst(lambda: step(context), steps)
         work[f"uncached {context}"] = lambda context=context: burst(
-            lambda: model(ids[:, :context], use_cache=False, logits_to_keep=1), WHOLE
+            lambda: model(ids[:, :context], use_cache=False, logits_to_keep=1), whole
         )
     return (
         f"torch {torch.__version__} ({torch.get_num_threads()} threads), transformers {transformers.__version__}",
@@ -114,9 +129,9 @@ def transformers_work() -> tuple[str, Work]:
     )
 
 
-def serve(side: str) -> None:
+def serve(side: str, shape: str) -> None:
     """Answer each line of standard input, a name of a piece of work, with its seconds."""
-    about, work = kvtui_work() if side == "kvtui" else transformers_work()
+    about, work = kvtui_work(shape) if side == "kvtui" else transformers_work(shape)
     print(json.dumps([about, list(work)]), flush=True)
     for line in sys.stdin:
         print(work[line.strip()](), flush=True)
@@ -125,8 +140,8 @@ def serve(side: str) -> None:
 class Side:
     """One library in its own process."""
 
-    def __init__(self, name: str) -> None:
-        command = [sys.executable, __file__, "--serve", name]
+    def __init__(self, name: str, shape: str) -> None:
+        command = [sys.executable, __file__, "--serve", name, "--shape", shape]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.about, names = json.loads(self.process.stdout.readline())
@@ -149,12 +164,13 @@ class Side:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--shape", choices=SHAPES, default="bundled")
     parser.add_argument("--serve", choices=["kvtui", "transformers"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve)
+        serve(options.serve, options.shape)
         return
-    ours, theirs = Side("kvtui"), Side("transformers")
+    ours, theirs = Side("kvtui", options.shape), Side("transformers", options.shape)
     for done in range(-1, options.rounds):
         for name in ours.times:
             ours.measure(name, done >= 0)
