@@ -22,6 +22,7 @@ from kvtui.tui.link import Link, WorkerLink
 from kvtui.tui.loading import loading_bar
 from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged, TokenPicked
 from kvtui.tui.models import ModelsScreen
+from kvtui.tui.palette import Palette
 from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.prompt import PromptPane
 from kvtui.tui.panes.status import StatusPane
@@ -493,6 +494,11 @@ class KvtuiApp(App[None]):
         """Over everything."""
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(type(self.view)))
+
+    def action_command_palette(self) -> None:
+        """Every action by name."""
+        if not Palette.is_open(self):
+            self.push_screen(Palette(id="--command-palette"))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action, and Textual's own."""

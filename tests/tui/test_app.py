@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from bench import bench
 from fake_link import CONFIG, READY, token
+from textual.command import CommandList
 from textual.widgets import Static
 
 from kvtui.core.commands import Pause, Resume, SetCache, SetPace, ShowAttention, Step, Stop
 from kvtui.core.events import End, Evict
 from kvtui.tui.actions import ACTIONS, ALWAYS
 from kvtui.tui.help import HelpScreen
+from kvtui.tui.palette import Palette
 from kvtui.tui.panes.cache import CachePane
 from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.status import StatusPane
@@ -241,6 +243,18 @@ async def test_the_palette_has_every_action_and_keys_can_be_clicked() -> None:
             assert hasattr(it.app, f"action_{name}")
         await it.pilot.click(KeysPane, offset=(3, 0))
         assert it.link.commands(SetCache) == [SetCache(False)]
+
+
+async def test_a_page_down_in_a_palette_without_a_height_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_lines(self: object, direction: int) -> None:
+        raise KeyError(0)  # what Textual's list does then
+
+    monkeypatch.setattr(CommandList, "_move_page", no_lines)
+    async with bench() as it:
+        await it.press("ctrl+p")
+        await it.press("pagedown")
+        assert isinstance(it.app.screen, Palette)
+        await it.press("escape")
 
 
 @pytest.mark.parametrize(("key", "status"), [("q", 0), ("ctrl+q", 0), ("ctrl+c", 130)])
