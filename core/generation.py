@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Iterator
 from time import perf_counter_ns
@@ -129,7 +130,7 @@ class Generation:
                 reason = "cancelled"
                 break
             if self.pace is not None or self.paused:
-                self.warm_up()
+                self.warm_up(math.inf if self.pace is None else time.perf_counter() + 0.5 / self.pace)
             yield from self.write()
             if self.window[-1] in self.model.tokenizer.stop_ids:
                 reason = "stop"
@@ -381,18 +382,21 @@ class Generation:
         error = float(np.abs(expected - self.logits).max())
         return {"max_logit_error": error, "argmax_agrees": bool(expected.argmax() == self.logits.argmax())}
 
-    def warm_up(self) -> None:
+    def warm_up(self, until: float = math.inf) -> None:
         """Repeat the newest cached step, not timed, as if there had been no wait since.
 
         A step of a small model finds its weights in the processor's caches. After a wait, or after another pass through
         the model, they are not there, and the step was measured at more than twice the time that it takes in a row.
-        Nothing happens without a warm cache that keeps everything, or if the model does not fit.
+        Nothing happens without a warm cache that keeps everything, or if the model does not fit, or after ``until``, a
+        time of ``perf_counter``.
         """
         cache, length = self.cache, self.cache.length
         fits = parameter_count(self.model.config) * self.model.dtype.itemsize <= _PROCESSOR_CACHE
         if fits and self.cache_on and type(cache) is KVCache and 0 < length == len(self.window) < cache.capacity:
             sampler = Sampler(self._sampler.settings, 0)
             for _ in range(_WARM_UPS):
+                if time.perf_counter() > until:
+                    break
                 sampler.sample(self.logits)
                 self.model.decode(self.window[-1], cache)
                 cache.truncate(length)

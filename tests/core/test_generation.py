@@ -224,7 +224,7 @@ def test_stop_ends_a_paused_run(model):
 @pytest.mark.parametrize("sampling", [SamplingSettings(0), SamplingSettings(1.0)])
 def test_warming_up_changes_nothing(model, sampling):
     plain = Generation(model, "hello", max_new_tokens=60, seed=3, sampling=sampling)
-    paced = Generation(model, "hello", max_new_tokens=60, seed=3, sampling=sampling, pace=1e6)
+    paced = Generation(model, "hello", max_new_tokens=60, seed=3, sampling=sampling, pace=500.0)
     steps = []
     for first, second in zip(plain.run(), paced.run(), strict=True):
         steps.append(type(first))
@@ -246,6 +246,7 @@ def test_warming_up_repeats_a_cached_step_and_nothing_else(model, monkeypatch):
     assert set(calls) == {generation.window[-1]}
     assert len(calls) > 1
     calls.clear()
+    generation.warm_up(until=0.0)
     generation.cache_on = False
     generation.warm_up()
     assert not calls
