@@ -73,7 +73,11 @@ def recognise(path: Path) -> Format:
         OSError: it cannot be read.
     """
     if path.is_dir():
-        return HUGGING_FACE if (path / "config.json").is_file() else KVTUI
+        if (path / "config.json").is_file():
+            return HUGGING_FACE
+        if not (path / "model.safetensors").is_file():
+            raise KvtuiError(_no_model_in(path))
+        return KVTUI
     if not path.is_file():
         raise KvtuiError(f"{path} is neither a file nor a folder")  # a pipe would wait for a writer for ever
     with path.open("rb") as file:
@@ -90,3 +94,16 @@ def recognise(path: Path) -> Format:
             "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER) of transformers"
         )
     return LLAMA2C if path.suffix == ".bin" else KVTUI  # it is none, and the message says why
+
+
+def _no_model_in(folder: Path) -> str:
+    files = sorted(folder.glob("*.gguf"))
+    if files:
+        return f"{folder} is a folder without a config.json: give the file, such as {files[0]}"
+    snapshots = sorted(folder.glob("snapshots/*/config.json"))
+    if snapshots:
+        return f"{folder} is a folder of the Hugging Face cache: give the snapshot in it, such as {snapshots[0].parent}"
+    return (
+        f"there is no model file {folder / 'model.safetensors'}, nor a config.json as Hugging Face folders have it "
+        "('kvtui models --models-dir' lists what is there)"
+    )

@@ -442,6 +442,15 @@ def test_a_tokenizer_that_does_not_fit_is_refused(folder):
     refused(folder, "ids up to 129")
 
 
+def test_a_folder_that_only_leads_to_a_model_says_where_it_is(tmp_path):
+    refused(tmp_path, "there is no model file", "nor a config.json", "kvtui models --models-dir")
+    (tmp_path / "snapshots" / "abc").mkdir(parents=True)
+    (tmp_path / "snapshots" / "abc" / "config.json").write_text("{}")
+    refused(tmp_path, "Hugging Face cache: give the snapshot", "snapshots/abc")
+    (tmp_path / "b.gguf").write_bytes(b"")
+    refused(tmp_path, "give the file, such as", "b.gguf")
+
+
 def test_a_single_file_of_a_folder_is_told_to_be_one(tmp_path):
     config = llama_config()
     folder = write_folder(tmp_path / "m", LLAMA, llama_tensors(config, random_parameters(config)))
