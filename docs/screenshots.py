@@ -37,6 +37,8 @@ class Shot:
 
 
 RACED: Plan = ((20, "2"), (20, "n"), (20, "n"), (20, "n"), (20, "enter"), (0, "u"), (256, "s"))
+HEAVY: Plan = ((8, "P"), *((0, "down"),) * 3, (0, "enter"))  # the fourth of the list: heavy hitters and the last
+POLICIES: Plan = ((20, "2"), (0, "o"), *((0, "down"),) * 3, (0, "enter"), (0, "enter"), (0, "u"))  # sinks, after off
 
 SHOTS = (
     Shot("watch", 120, 36, TOGGLED),
@@ -44,6 +46,9 @@ SHOTS = (
     Shot("heads", 150, 44, (*TOGGLED, (0, "h"))),
     Shot("small", 80, 24, TOGGLED),
     Shot("race", 120, 36, RACED),
+    Shot("cache", 120, 36, ((20, "3"), (220, "space"))),
+    Shot("policy", 120, 36, (*HEAVY, (9, "3"), *((0, "k"),) * 3, (260, "space"))),
+    Shot("policies", 120, 36, (*POLICIES, (500, "s"))),
     Shot("time", 120, 36, ((20, "5"), (150, "t"), (180, "t"), (220, "m"), (300, "space"))),
     Shot("help", 100, 40, (*TOGGLED, (0, "question_mark"))),
 )

@@ -321,7 +321,7 @@ def key_range(drawing: Drawing) -> str:
     first, last, total = drawing.keys
     hidden = f" · {100 * drawing.hidden:3.0f}% older" if first and len(drawing.places) == 1 else ""
     dropped = f" · {DROPPED} dropped" if drawing.dropped else ""
-    return f"keys {f'{first + 1}–{last}':>7} of {total:3}{hidden}{dropped}"
+    return f"keys {f'{first + 1}–{last}':>7} of {total:3}{dropped}{hidden}"
 
 
 def pointed(view: View, drawing: Drawing, x: int, y: int) -> str:

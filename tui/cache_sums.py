@@ -52,21 +52,13 @@ def sizes_lines(sizes: Sizes, width: int) -> list[Line]:
     rows = [
         ("per token", sizes.by_formula(1), "1 position"),
         ("now", sizes.measured, f"{sizes.positions:,} positions, measured" if sizes.cache else "the cache is off"),
-        ("full", full, f"{config.context_length:,} positions{'' if sizes.policy == 'full' else ', were all kept'}"),
+        ("full", full, f"{config.context_length:,} positions{'' if sizes.policy == 'full' else ', all kept'}"),
     ]
     lines: list[Line] = [
         [(f"{name:10}", "lines--label"), (f"{count:{digits},} B", "lines--figure"), (f"  {words}", "lines--hint")]
         for name, count, words in rows
     ]
-    return [*lines, _process_line(sizes, digits + 2), *_formula_lines(sizes, width), *_policy_line(sizes)]
-
-
-def _policy_line(sizes: Sizes) -> list[Line]:
-    """How far a policy's bytes are from the formula: codes and scales take less, what it notes takes more."""
-    expected = sizes.by_formula(sizes.positions)
-    if sizes.measured == expected or not sizes.positions:
-        return []
-    return [[(f"measured: {sizes.measured / expected:.0%} of that, with {sizes.policy}", "lines--hint")]]
+    return [*lines, _process_line(sizes, digits + 2), *_formula_lines(sizes, width)]
 
 
 def _process_line(sizes: Sizes, width: int) -> Line:
@@ -78,15 +70,20 @@ def _process_line(sizes: Sizes, width: int) -> Line:
 
 
 def _formula_lines(sizes: Sizes, width: int) -> list[Line]:
-    """2 × layers × key/value heads × head_dim × positions × bytes with the numbers, broken where it has to be."""
+    """2 × layers × key/value heads × head_dim × positions × bytes with the numbers, broken where it has to be.
+
+    Under a policy the measured bytes are others: codes and scales take less, what a policy notes takes more.
+    """
     config, positions = sizes.config, sizes.positions or 1
+    expected = sizes.by_formula(positions)
+    share = f", measured {sizes.measured / expected:.0%} of that" if sizes.measured not in (0, expected) else ""
     factors = (
         "2",
         f"{config.num_layers} layers",
         f"{config.num_kv_heads} key/value heads",
         f"{config.head_dim} head_dim",
         f"{positions:{len(str(config.context_length))}} {'position ' if positions == 1 else 'positions'}",
-        f"{sizes.itemsize} bytes = {sizes.by_formula(positions):,} B",
+        f"{sizes.itemsize} bytes = {expected:,} B{share}",
     )
     lines = [factors[0]]
     for factor in factors[1:]:

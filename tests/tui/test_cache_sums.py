@@ -60,3 +60,12 @@ def test_known_models_at_a_context() -> None:
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_nothing_is_wider_than_its_pane(width: int, context: int) -> None:
     assert max(map(len, text(model_lines(context, "a model with a very long name", SIZES, width)))) <= max(width, 38)
+
+
+def test_a_policy_is_held_against_the_formula() -> None:
+    lines = text(sizes_lines(replace(SIZES, positions=128, measured=331_776, policy="int8,window:128"), 120))
+    assert lines[1:3] == [
+        "now         331,776 B  128 positions, measured",
+        "full      4,718,592 B  512 positions, all kept",
+    ]
+    assert lines[4].endswith("× 128 positions × 4 bytes = 1,179,648 B, measured 28% of that")

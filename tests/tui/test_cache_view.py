@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from bench import Bench, bench
-from fake_link import CONFIG, token
+from fake_link import ANSWERS, CONFIG, cache, token
 
 from kvtui.core.commands import ShowCache
 from kvtui.core.events import Unanswered
@@ -15,6 +15,12 @@ from kvtui.tui.cache_sums import Sizes
 from kvtui.tui.panes.known_models import KnownModelsPane
 from kvtui.tui.views.cache import BELOW, CacheView, growth
 
+SHADE_NAMES = [
+    ("key", "key norm"),
+    ("read", "weight it is read with"),
+    ("why", "why it is kept"),
+    ("value", "value norm"),
+]
 SIZES = [(80, 24), (120, 36), (200, 60)]
 
 
@@ -56,7 +62,7 @@ async def test_only_what_is_shown_is_asked_and_only_while_visible() -> None:
 async def test_the_shade_is_asked_for_and_named() -> None:
     async with bench() as it:
         await opened(it)
-        for shade, name in (("key", "key norm"), ("read", "weight it is read with"), ("value", "value norm")):
+        for shade, name in SHADE_NAMES:
             await it.press("k")
             await it.until(lambda shade=shade: it.link.commands(ShowCache)[-1].shade == shade)  # type: ignore[union-attr]
             await it.until(lambda name=name: name in it.screen_text())
@@ -149,7 +155,7 @@ async def test_a_new_text_empties_the_map_and_the_chart() -> None:
 def test_growth_is_what_was_measured_and_the_formula() -> None:
     sizes = Sizes(CONFIG, 4, True, 9, 9 * 768)
     drawing = growth([(6.0, 0.0046), (9.0, 0.0069), (40.0, 0.0123)], sizes)
-    formula, measured = drawing.curves
+    formula, measured, _ = drawing.curves
     full = 2 * 3 * 2 * 8 * 32 * 4 / 1e6
     assert formula.points == [(0.0, 0.0), (32, full)]
     assert measured.points[-1] == (40.0, 0.0123)
@@ -168,15 +174,20 @@ async def test_an_earlier_token_shows_the_cache_as_it_was() -> None:
         await it.until(lambda: it.link.commands(ShowCache)[-1].length is None)  # type: ignore[union-attr]
 
 
-async def test_a_cache_that_is_gone_says_so() -> None:
+async def test_a_cache_that_is_gone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     async with bench() as it:
-        view = await opened(it, 3)
+        monkeypatch.setitem(ANSWERS, ShowCache, lambda link, asked: replace(cache(link, asked), position=20))
+        await opened(it, 3)
         await it.press("left")
-        view._contents = replace(view._contents, position=20)  # type: ignore[type-var]
         await it.until(lambda: "filled anew since: what was in it then is gone" in it.screen_text())
-        view._contents = replace(view._contents, position=0)
-        it.link.write([Unanswered(ShowCache(), "the cache has dropped positions since")])
-        await it.until(lambda: "the cache has dropped positions since" in it.screen_text())
+
+
+async def test_a_cache_that_has_dropped_positions_since_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bench() as it:
+        await opened(it, 3)
+        monkeypatch.setitem(ANSWERS, ShowCache, lambda link, asked: Unanswered(asked, "it has dropped positions since"))
+        await it.press("left")
+        await it.until(lambda: "it has dropped positions since" in it.screen_text())
 
 
 async def test_why_is_shown_in_signs() -> None:

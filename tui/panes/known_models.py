@@ -67,4 +67,4 @@ class KnownModelsPane(Widget):
         return text
 
     def _style(self, name: str) -> Style:
-        return self.get_component_rich_style(name, partial=True)
+        return self.get_component_rich_style(name)
