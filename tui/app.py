@@ -37,6 +37,7 @@ from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.stream_link import CACHE_IS_NOT_OURS, TEXT_IS_NOT_OURS
 from kvtui.tui.terminal import LEAST_HEIGHT, LEAST_WIDTH
 from kvtui.tui.tour.card import TourCard
+from kvtui.tui.tour.chapters import CHAPTERS
 from kvtui.tui.tour.scene import scene
 from kvtui.tui.views.stream import StreamView
 from kvtui.tui.views.table import VIEWS
@@ -408,15 +409,20 @@ class KvtuiApp(App[None]):
     def action_tour_leave(self) -> None:
         """The dashboard stays as it is."""
         self.tour.leave()
-        self._main.query(".-spoken-of").remove_class("-spoken-of")
+        self._unspeak()
         self._main.remove_class("-touring")
         self._show_figures()
+
+    def _unspeak(self) -> None:
+        """Away with the outline."""
+        self._main.query(".-spoken-of").remove_class("-spoken-of")
+        self._main.remove_class(*(f"-speaks-of-{chapter.pane[1:]}" for chapter in CHAPTERS))
 
     def _enter_chapter(self) -> None:
         """Show the view, outline the pane, and let the text be written or wait."""
         chapter = self.tour.chapter
-        self._main.add_class("-touring")
-        self._main.query(".-spoken-of").remove_class("-spoken-of")
+        self._unspeak()
+        self._main.add_class("-touring", f"-speaks-of-{chapter.pane[1:]}")
         self.action_view([view.TITLE for view in VIEWS].index(chapter.view))
         self._main.query(chapter.pane).add_class("-spoken-of")
         self.session.look_at(None)

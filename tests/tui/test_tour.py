@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from bench import Bench, bench
 from fake_link import token
+from textual.widgets import OptionList
 
-from kvtui.core.commands import Pause, Resume, SetCache
-from kvtui.core.events import End, State
+from kvtui.core.commands import Fork, Pause, Resume, SetCache
+from kvtui.core.events import Branch, End, State
 from kvtui.tui.tour.card import TourCard
 from kvtui.tui.tour.chapters import CHAPTERS
 
-SIZES = [(64, 20), (80, 24), (120, 36), (200, 60)]
+SIZES = [(64, 20), (80, 24), (120, 36)]
 
 
 async def write(it: Bench, count: int = 1, cache: bool = True, computed: int | None = None) -> None:
@@ -44,6 +46,22 @@ async def cache_on(it: Bench) -> None:
     await write(it, 3)
 
 
+async def verify(it: Bench) -> None:
+    await it.press("v")
+    first = it.app.session.figures.written
+    it.link.write([replace(token(first), max_logit_error=2e-6, argmax_agrees=True)])
+
+
+async def fork(it: Bench) -> None:
+    await it.press("left", "left", "f")
+    await it.until(lambda: it.app.screen.query_one(OptionList).option_count > 1)
+    await it.press("down", "enter")
+    (asked,) = it.link.commands(Fork)
+    assert isinstance(asked, Fork)
+    it.link.write([Branch(1, 0, asked.position, asked.position, asked.position - 1, 1, 0.001)])
+    it.link.write([token(asked.position - 6)])
+
+
 def pressing(*keys: str) -> Callable[[Bench], Awaitable[None]]:
     """What a chapter asks for, if it is a key and no more."""
 
@@ -64,7 +82,9 @@ TASKS: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "The KV cache": cache_on,
     "What the cache weighs": pressing("k"),
     "Prefill and decode": pressing("m"),
-    "Back in time": pressing("left"),
+    "The same numbers": verify,
+    "Back, and another way": fork,
+    "Cache policies": pressing("P", "down", "enter"),
 }
 
 

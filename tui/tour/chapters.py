@@ -159,11 +159,32 @@ def time_text(scene: Scene) -> str:
     )
 
 
+def verify_text(scene: Scene) -> str:
+    """Chapter 10."""
+    verification = scene.figures.verification
+    found = ""
+    if verification.checked:
+        found = f" So far they differ by {verification.worst:.0e} at most: rounding, no more."
+    return (
+        "A cache must not change what the model says. Verifying runs every token without it as well and compares all "
+        f"{scene.config.vocab_size:,} logits, beside the measured time.{found}"
+    )
+
+
 def past_text(scene: Scene) -> str:
     """Chapter 11."""
     return (
-        f"All {scene.figures.written:,} tokens can be looked at again: their candidates, what they attended to, what "
-        "they cost, what the cache held. Every view shows the moment of the token that is looked at."
+        f"Each of the {scene.figures.written:,} tokens can be looked at again, in every view. And the text can go on "
+        "from there with another one in its place: the cache forgets what came after it, and keeps the rest."
+    )
+
+
+def policies_text(scene: Scene) -> str:
+    """The last chapter."""
+    return (
+        "A cache can keep less: a window of the newest positions, the first ones too (sink), those looked at most "
+        f"(heavy), or fewer bits of each. It is {scene.figures.policy} now; what is dropped turns into ×, and the "
+        "text into another."
     )
 
 
@@ -229,8 +250,8 @@ CHAPTERS: tuple[Chapter, ...] = (
     Chapter(
         "What the cache weighs",
         "Cache",
-        "#cache-map",
-        "Cache",
+        "#cache-sizes",
+        "What it weighs",
         size_text,
         "Press k: the map shows values, keys, or what is read of them.",
         other_shade,
@@ -245,12 +266,30 @@ CHAPTERS: tuple[Chapter, ...] = (
         answered(Limits),
     ),
     Chapter(
-        "Back in time",
+        "The same numbers",
+        "Watch",
+        "#status",
+        "Status line",
+        verify_text,
+        "Press v, and watch the line at the top.",
+        lambda began, now: now.figures.verification.checked > 0,
+    ),
+    Chapter(
+        "Back, and another way",
         "Watch",
         "#output",
         "Output",
         past_text,
-        "Press ← a few times; End follows again.",
-        lambda began, now: now.cursor is not None,
+        "Press ← some times, then f; choose another token with ↓ and press Enter.",
+        lambda began, now: now.branches > began.branches,
+    ),
+    Chapter(
+        "Cache policies",
+        "Cache",
+        "#cache-map",
+        "Cache map",
+        policies_text,
+        "Press P, choose a policy with ↓, and press Enter.",
+        lambda began, now: now.figures.policy != began.figures.policy,
     ),
 )

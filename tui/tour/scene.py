@@ -34,7 +34,7 @@ class Scene:
         uncached: the same without the cache.
         questions: what the visible view asks: they tell which layer, head or shade is chosen in it.
         answers: what has been answered since the moment before.
-        cursor: place in the whole text of the token that is looked at, None at the live end.
+        branches: texts that forks have made, the first one included.
     """
 
     view: str
@@ -48,7 +48,7 @@ class Scene:
     uncached: float | None
     questions: tuple[Question, ...]
     answers: tuple[Answer, ...]
-    cursor: int | None
+    branches: int
 
     def question(self, kind: type[Q]) -> Q | None:
         """What the visible view asks of a kind."""
@@ -72,7 +72,7 @@ def scene(session: Session, view: str, questions: Iterable[Question], answers: I
         uncached=_typical([token.seconds for token in newest if not token.cache]),
         questions=tuple(questions),
         answers=tuple(answers),
-        cursor=session.cursor,
+        branches=len(session.branches),
     )
 
 

@@ -125,8 +125,9 @@ class AnatomyView(View):
         """How the token came about; how the text would go on only while it waits, as that takes many steps."""
         waits = session.figures.phase != "writing"
         yield Inspect(session.cursor, tuple(sorted(self.off)), CONTINUATION if waits and self.off else 0)
-        if self._inspection is not None:  # the row of the token before it: that made the prediction
-            yield ShowAttention(self.chosen[0], (self.chosen[1],), -2, -1, position=self._inspection.position)
+        explained = self._inspection.position if self._inspection is not None else session.cursor
+        # The row of the token before: it made the prediction.
+        yield ShowAttention(self.chosen[0], (self.chosen[1],), -2, -1, position=explained)
 
     # Keys
 
