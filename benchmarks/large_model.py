@@ -100,9 +100,8 @@ def answer_bytes(folder: Path, prompt: str) -> None:
     print(f"{parameter_count(model.config):,} parameters, {len(model.tokenizer.encode(prompt)):,} positions")
     generation = Generation(model, prompt, max_new_tokens=0, observe=True)
     list(generation.run())
-    every = tuple(range(model.config.num_heads))
-    for name, heads in (("one head", (0,)), ("all heads", every)):
-        answer = generation.attention(ShowAttention(0, heads, -ROWS))
+    for name, heads, mean in (("one head", (0,), False), ("all heads", None, False), ("their mean", None, True)):
+        answer = generation.attention(ShowAttention(0, heads, -ROWS, mean=mean))
         print(f"{name}: {len(pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)):,} bytes")
 
 

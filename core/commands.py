@@ -87,7 +87,8 @@ class ShowAttention:
     """Ask for attention weights of query rows ``first_row`` up to, not including, ``last_row`` of the window.
 
     Negative rows count from the end, as in a slice; ``last_row`` None means the newest. ``heads`` None means all.
-    With ``position`` the window ends for this purpose with that token of the whole text.
+    With ``position`` the window ends for this purpose with that token of the whole text. ``mean`` asks for the mean of
+    the heads in place of each.
     """
 
     answer: ClassVar[type] = events.Attention
@@ -97,6 +98,7 @@ class ShowAttention:
     first_row: int = -1
     last_row: int | None = None
     position: int | None = None
+    mean: bool = False
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,8 @@ class Attention:
         keys: the tokens of all keys as labels, a string or list entry each.
         position: place in the whole text of the first key.
         dropped: (heads, rows, keys) which keys a cache policy had dropped when the query came; None if none.
+        mean: whether the mean of the heads was asked for. Then it stands for one head in the arrays, and in ``dropped``
+            a key that every head had dropped.
     """
 
     layer: int
@@ -191,6 +193,7 @@ class Attention:
     keys: tuple[str, ...]
     position: int
     dropped: NDArray[np.bool_] | None = None
+    mean: bool = False
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,10 @@ class Generation:
         weights = self.record.weights(wanted.layer, first, last)[list(heads)]
         keys = tuple(map(self.model.tokenizer.piece, self.window[:last]))
         gone = self.record.dropped(wanted.layer, first, last)[list(heads)]
-        return events.Attention(wanted.layer, heads, first, weights, keys, self.dropped, gone if gone.any() else None)
+        if wanted.mean:
+            weights, gone = weights.mean(axis=0, keepdims=True), gone.all(axis=0, keepdims=True)
+        dropped = gone if gone.any() else None
+        return events.Attention(wanted.layer, heads, first, weights, keys, self.dropped, dropped, wanted.mean)
 
     def context_of(self, position: int) -> list[int]:
         """The ids that the model saw when it predicted the token at a position of the whole text.

@@ -110,6 +110,17 @@ class View:
         return Tiling(1, 1, max(self.width, 1), self.body)
 
     @property
+    def wanted_heads(self) -> tuple[int, ...] | None:
+        """The heads that are drawn, None for all or their mean: of many heads only some have room for a tile."""
+        if self.mode == "one" and self.head is not None:
+            return (self.head,)
+        shown = min(self.tiling.count, self.heads)
+        if self.mode != "all" or shown == self.heads:
+            return None
+        first = min(max((self.head or 0) - shown + 1, 0), self.heads - shown)
+        return tuple(range(first, first + shown))
+
+    @property
     def rows(self) -> int:
         """Query rows that a grid has room for."""
         tile = self.tiling.height
@@ -198,17 +209,12 @@ def _grids(view: View, event: Attention) -> list[tuple[int | None, Array]]:
     """The heads to draw with their (rows, keys) weights; none if the event is of another layer or lacks the head."""
     if event.layer != view.layer or not event.weights.size:
         return []
-    if view.mode == "one":
-        if view.head not in event.heads:
-            return []
-        return [(view.head, event.weights[event.heads.index(view.head)])]
-    if len(event.heads) < view.heads:
-        return []
     if view.mode == "mean":
-        return [(None, event.weights.mean(axis=0))]
-    shown = min(view.tiling.count, view.heads)
-    first = min(max((view.head or 0) - shown + 1, 0), view.heads - shown)
-    return [(head, event.weights[event.heads.index(head)]) for head in range(first, first + shown)]
+        return [(None, event.weights.mean(axis=0))] if len(event.heads) == view.heads else []
+    wanted = tuple(range(view.heads)) if view.wanted_heads is None else view.wanted_heads
+    if event.mean or not set(wanted) <= set(event.heads):
+        return []
+    return [(head, event.weights[event.heads.index(head)]) for head in wanted]
 
 
 def _draw_tabs(view: View, drawing: Drawing) -> None:

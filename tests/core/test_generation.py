@@ -271,6 +271,16 @@ def test_attention_on_request_with_the_cache_on_and_off(model):
     np.testing.assert_allclose(second.weights.sum(axis=-1), 1, atol=1e-5)
 
 
+def test_the_mean_of_heads_stands_for_one(model):
+    generation = Generation(model, "hello", max_new_tokens=3, observe=True)
+    list(generation.run())
+    every = generation.attention(ShowAttention(1, None, -4))
+    mean = generation.attention(ShowAttention(1, None, -4, mean=True))
+    assert (mean.heads, mean.mean, mean.weights.shape) == ((0, 1), True, (1, 4, 8))
+    np.testing.assert_allclose(mean.weights[0], every.weights.mean(axis=0), atol=1e-7)
+    assert not every.mean
+
+
 def test_attention_after_the_end(model):
     generation = Generation(model, "hello", max_new_tokens=3, observe=True)
     list(generation.run())

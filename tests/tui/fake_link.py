@@ -76,7 +76,8 @@ def attention(link: FakeLink, question: ShowAttention) -> Attention:
     for row in range(first, last):
         weights[:, row - first, max(row - 1, 0)] += 0.5
         weights[:, row - first, row] += 0.5
-    return Attention(question.layer, heads, first, weights, keys[:last], 0)
+    weights = weights[:1] if question.mean else weights  # all heads are alike
+    return Attention(question.layer, heads, first, weights, keys[:last], 0, mean=question.mean)
 
 
 def cache(link: FakeLink, question: ShowCache) -> CacheContents:

@@ -352,3 +352,31 @@ def test_dropped_positions_are_empty_columns() -> None:
     mean = draw(replace(view, mode="mean", head=None))
     assert ["".join(piece for piece, _ in line)[view.gutter + 2 :][:3] for line in mean.lines[4:5]] == [" ╱ "]
     assert "dropped" not in key_range(draw(replace(view, event=event)))
+
+
+async def test_only_what_has_room_is_asked_for() -> None:
+    """Of 32 heads those whose tiles fit, the chosen one among them; of the mean one grid."""
+    app = Stage()
+    async with app.run_test(size=(40, 10)) as pilot:
+        app.pane.configure(ModelConfig(65, 512, 6, 32, 32, 4, 128, 512))
+        app.pane.mode = "all"
+        app.pane.head_index = 20
+        await pilot.pause()
+        question = app.pane.question
+        assert question.heads is not None
+        assert 20 in question.heads
+        assert 1 < len(question.heads) < 32
+        app.pane.show(attention(heads=question.heads, rows=-question.first_row))
+        await pilot.pause()
+        assert any("[H21]" in line for line in app.lines()[2:])
+        app.pane.mode = "mean"
+        await pilot.pause()
+        assert (app.pane.question.heads, app.pane.question.mean) == (None, True)
+        assert any("waiting for layer" in line for line in app.lines())
+        mean = replace(attention(rows=-app.pane.question.first_row), heads=tuple(range(32)), mean=True)
+        app.pane.show(mean)
+        await pilot.pause()
+        assert "%" in "".join(app.lines()[2:])
+        app.pane.next_head()
+        await pilot.pause()
+        assert any("waiting for layer" in line for line in app.lines())  # the mean is not passed off as a head

@@ -128,8 +128,8 @@ class AttentionPane(Widget, can_focus=True):
     @property
     def question(self) -> ShowAttention:
         """The weights that this pane can show now."""
-        heads = (self.head_index,) if self.mode == "one" and self.head_index is not None else None
-        return ShowAttention(self.layer_index, heads, -self._view().rows)
+        view = self._view()
+        return ShowAttention(self.layer_index, view.wanted_heads, -view.rows, mean=self.mode == "mean")
 
     def _announce(self) -> None:
         """Tell what is wanted if that changed, and draw what is there."""
