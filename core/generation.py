@@ -163,7 +163,7 @@ class Generation:
         keys = tuple(map(self.model.tokenizer.piece, self.window[:last]))
         gone = self.record.dropped(wanted.layer, first, last)[list(heads)]
         if wanted.mean:
-            weights, gone = weights.mean(axis=0, keepdims=True), gone.all(axis=0, keepdims=True)
+            weights, gone = weights.mean(axis=0, keepdims=True), np.logical_and.reduce(gone, keepdims=True)
         dropped = gone if gone.any() else None
         return events.Attention(wanted.layer, heads, first, weights, keys, self.dropped, dropped, wanted.mean)
 
