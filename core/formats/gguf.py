@@ -105,7 +105,7 @@ def _open(path: Path) -> Any:
     end; and its way takes five times as long, which is felt with the hundred thousand tokens of a vocabulary."""
     gguf = import_gguf()
 
-    class Reader(gguf.GGUFReader):  # type: ignore[misc]
+    class Reader(gguf.GGUFReader):  # type: ignore[misc, name-defined]
         def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> NDArray[Any]:
             order = self.byte_order if override_order is None else override_order
             return np.frombuffer(self.data, np.dtype(dtype).newbyteorder(order), int(count), int(offset))
