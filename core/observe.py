@@ -127,6 +127,19 @@ class AttentionRecord:
         gone = self._missed_by[layer, :, None, :last] <= rows  # (G, rows, last)
         return np.repeat(gone, self._queries.shape[1] // len(gone), axis=0)
 
+    @property
+    def sinks(self) -> int:
+        """Sinks that are not in the window any more."""
+        return self._sinks.shape[2]
+
+    def keys(self, layer: int, last: int) -> Array:
+        """Keys of those sinks, and of the first ``last`` positions of the window. (G, sinks + last, D)."""
+        return np.concatenate([self._sinks[layer], self._keys[layer, :, :last]], axis=1)
+
+    def columns(self, positions: IntArray) -> IntArray:
+        """Where positions of the cache stand among them: sinks first, then the window. Same shape."""
+        return np.where(positions < self.first, positions, positions - self.first + self.sinks)
+
     def sink_weights(self, layer: int, first: int, last: int) -> Array:
         """What rows give to sinks that are not in the window any more. (H, rows, sinks), no sinks if there are none."""
         if not self._sinks.size:

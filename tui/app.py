@@ -14,7 +14,9 @@ from textual.containers import Container, Vertical
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Input, Static
 
+from kvtui.core.errors import KvtuiError
 from kvtui.core.library import LibraryModel
+from kvtui.core.policies import parse_policy
 from kvtui.tui.actions import ACTIONS, ALWAYS, PAST, TOUR
 from kvtui.tui.help import HelpScreen
 from kvtui.tui.labels import size_words
@@ -27,7 +29,7 @@ from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.prompt import PromptPane
 from kvtui.tui.panes.status import StatusPane
 from kvtui.tui.panes.tabs import TabsPane, cursor_words
-from kvtui.tui.policy_screen import PolicyScreen
+from kvtui.tui.policy_screen import CHOICES, PolicyScreen, meaning
 from kvtui.tui.questions import Questions
 from kvtui.tui.screens.branches import BranchesScreen
 from kvtui.tui.screens.fork import ForkScreen
@@ -491,6 +493,11 @@ class KvtuiApp(App[None]):
     def _set_policy(self, policy: str | None) -> None:
         """What the policy screen hands back."""
         if policy is not None and policy != self.session.figures.policy:
+            try:
+                parse_policy(policy).check(self.session.ready.config)
+            except KvtuiError as error:
+                self.notify(str(error), severity="error", markup=False)
+                return
             self.session.set_policy(policy)
             if not self.session.figures.cache:
                 self.notify("The cache is off: press t to turn it on under this policy.", severity="warning")
@@ -512,6 +519,9 @@ class KvtuiApp(App[None]):
             yield SystemCommand(
                 f"{action.title}  ({action.shown})", action.help, getattr(self, f"action_{action.name}")
             )
+        if not self.session.ready.stream:
+            for choice in CHOICES:
+                yield SystemCommand(f"Cache policy {choice}", meaning(choice), partial(self._set_policy, choice))
         for number, view in enumerate(VIEWS):
             yield SystemCommand(f"View {view.TITLE}  ({number + 1})", view.SUMMARY, partial(self.action_view, number))
             for action in view.ACTIONS:

@@ -15,11 +15,12 @@ from kvtui.tui.bars import runs
 from kvtui.tui.lines import Line, Piece
 
 RAMPS = ("░▒▓█", "▁▂▃▄▅▆▇█")
+READ_RAMPS = (" ░▒▓█", " .:-=+*#%@")  # of the attention grid: what is hardly read is blank
 SHADES: tuple[Shade, ...] = ("value", "key", "read", "why")
 NAMES: dict[Shade, str] = {
     "value": "value norm",
     "key": "key norm",
-    "read": "√ of the weight it is read with",
+    "read": "√ of the weight that reads it",
     "why": "why it is kept",
 }
 REASONS = {  # a sign for a cell that is kept whole, one for a cell of which a part is kept, a word
@@ -397,7 +398,8 @@ def title(view: MapView, drawing: MapDrawing) -> str:
     scale = ""
     if drawing.scale is not None:
         low, high = drawing.scale
-        scale = f" {view.ramp[0]} {low:.1f} to {view.ramp[-1]} {high:4.1f}"
+        norms = f" {view.ramp[0]} {low:.1f} to {view.ramp[-1]} {high:4.1f}"
+        scale = f", 0 to 1 {view.ramp}" if view.shade == "read" else norms
     choices = (
         f"Cache map · {NAMES[view.shade]}{scale} · a cell is {positions}",
         f"{NAMES[view.shade]}{scale} · a cell is {positions}",

@@ -104,3 +104,32 @@ def test_asked_between_tokens(tiny_model_file: Path) -> None:
     first, second = [event for event in run if isinstance(event, CacheContents)]
     assert (first.shade, first.shades.shape, first.written) == ("value", (2, 2, 5), 5)
     assert (second.shade, second.shades.shape, second.written) == ("key", (2, 2, 0), 0)
+
+
+@pytest.mark.parametrize("policy", ["window:4", "sink:2+3", "heavy:2+3"])
+@pytest.mark.parametrize("shade", ["key", "read"])
+def test_what_a_policy_held_then(grouped: Model, policy: str, shade: str) -> None:
+    """Looking back gives what was told when it was the newest."""
+
+    def told(count: int, length: int | None = None) -> CacheContents:
+        generation = Generation(grouped, "abc", policy=policy, max_new_tokens=count, seed=1, observe=True)
+        for _ in generation.run():
+            pass
+        return cache_contents(generation, ShowCache(shade, length=length))  # type: ignore[arg-type]
+
+    for count, now in ((6, 11), (9, 30)):  # at 30 the window of 16 has moved, but only a rolling cache goes on
+        if now == 30 and policy.startswith("heavy"):
+            continue
+        then = told(now - 4 if now == 30 else count)
+        back = told(now, then.length)
+        np.testing.assert_array_equal(back.kept, then.kept)
+        np.testing.assert_allclose(back.shades, then.shades, rtol=1e-3, atol=1e-5)
+        assert back.length == then.length
+
+
+def test_values_dropped_since_are_gone(grouped: Model) -> None:
+    generation = Generation(grouped, "abc", policy="window:4", max_new_tokens=9, seed=1, observe=True)
+    for _ in generation.run():
+        pass
+    with pytest.raises(KvtuiError, match="values dropped since are gone"):
+        cache_contents(generation, ShowCache("value", length=8))

@@ -17,7 +17,7 @@ from kvtui.tui.views.cache import BELOW, CacheView, growth
 
 SHADE_NAMES = [
     ("key", "key norm"),
-    ("read", "weight it is read with"),
+    ("read", "weight that reads it"),
     ("why", "why it is kept"),
     ("value", "value norm"),
 ]

@@ -19,7 +19,7 @@ from textual.widget import Widget
 from kvtui.core.commands import ShowCache
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import CacheContents
-from kvtui.tui.cache_map import RAMPS, SHADES, STYLES, MapDrawing, MapView, draw, legend, pointed, title
+from kvtui.tui.cache_map import RAMPS, READ_RAMPS, SHADES, STYLES, MapDrawing, MapView, draw, legend, pointed, title
 from kvtui.tui.lines import Line
 from kvtui.tui.messages import QuestionChanged
 
@@ -194,7 +194,7 @@ class CacheMapPane(Widget, can_focus=True):
             top=self.top,
             fitted=self.fitted,
             shade=SHADES[self.shade],
-            ramp=RAMPS[self.ramp],
+            ramp=(READ_RAMPS if SHADES[self.shade] == "read" else RAMPS)[self.ramp],
         )
         self._drawing = draw(self._view)
         self._describe()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -22,7 +22,10 @@ from kvtui.tui.panes.lines import LinesPane
 from kvtui.tui.session import Session, Update
 from kvtui.tui.views.view import View
 
+GONE = "filled anew since: what was in it then is gone"
 BELOW = ("-all", "-growth", "-models", "-none")  # what stands below the map: as much as there is room for, or one
+
+MOST_POINTS = 4096  # that the chart is drawn from
 
 
 class CacheView(View):
@@ -76,6 +79,7 @@ class CacheView(View):
     def __init__(self) -> None:
         super().__init__()
         self._points: list[tuple[float, float]] = []  # tokens of the text, MB
+        self._stride = 1  # tokens from one point to the next
         self._growth = Drawing()
         self._contents: CacheContents | None = None
         self._refused = ""  # why the worker could not answer
@@ -101,11 +105,11 @@ class CacheView(View):
             self.map.configure(session.ready.config)
         if update.fresh:
             self.map.clear()
-            self._points.clear()
+            self._points, self._stride = [], 1
             self._contents, self._refused = None, ""
         if update.prefill is not None:
             self._points.append((update.prefill.dropped + update.prefill.tokens, update.prefill.cache_bytes / 1e6))
-        self._points += [(token.position + 1, token.cache_bytes / 1e6) for token in update.tokens]
+        self._add(update.tokens)
         self._take(update)
         self._show_map(update.answer(CacheContents), session)
         sizes = self._sizes(session)
@@ -116,6 +120,15 @@ class CacheView(View):
             self._here = here
             self._growth = growth(self._points, sizes, here)
         self.query_one(Chart).show(self._growth)
+
+    def _add(self, tokens: Sequence[Token]) -> None:
+        """Every token's bytes for the chart; of a long text every other, then every fourth …"""
+        self._points += [
+            (token.position + 1, token.cache_bytes / 1e6) for token in tokens if token.step % self._stride == 0
+        ]
+        if len(self._points) > MOST_POINTS:
+            self._stride *= 2
+            self._points = self._points[::2]
 
     def _take(self, update: Update) -> None:
         """Keep what the worker has answered."""
@@ -132,9 +145,15 @@ class CacheView(View):
             self.map.show(contents, figures.cache, figures.context)
             return
         start = self._contents.position if self._contents else 0
-        gone = "filled anew since: what was in it then is gone" if token.position < start else self._refused
         length = max(0, token.position + 1 - start) if token.cache else 0
+        gone = GONE if token.position < start or self._differs(token, length) else self._refused
         self.map.show(contents, figures.cache, figures.context, length, token.computed, gone)
+
+    def _differs(self, token: Token, length: int) -> bool:
+        """Whether the cache was filled under another policy since: then it held another number of positions."""
+        contents = self._contents
+        asked = contents is not None and contents.length == length
+        return token.cache and asked and contents.kept.shape[2] != token.cached_positions
 
     def _sizes(self, session: Session) -> Sizes:
         ready, figures = session.ready, session.shown

@@ -44,10 +44,10 @@ PREPARING = "Timing a few passes, to see how long the race will take …"
 
 
 class RaceView(View):
-    """Cache on against cache off."""
+    """Cache on against cache off, or one cache policy against another."""
 
     TITLE = "Race"
-    SUMMARY = "Cache on against cache off, in two lanes."
+    SUMMARY = "Cache on against cache off, or two cache policies, in two lanes."
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action("race", "enter", "Enter", "Race", "Start a race from the prompt, with the cache and without.", "Race"),
         Action(
@@ -73,6 +73,12 @@ class RaceView(View):
             "The same prompt and seed in two lanes, one with the cache and one without, which take turns token by "
             "token. ✓ stands for a token that is the same in both. Space pauses, . writes one token in each, - and + "
             "change the pace. A race that would take more than a minute is estimated first, and asked about.",
+        ),
+        (
+            "Race of two cache policies",
+            "o and O choose the lanes. With a cache in both, the second follows the first one's text: the marks say "
+            "whether it would have chosen the same token, the strip below how far its prediction is off, as KL in nats "
+            "from 0.0001 to 1, half a decade a step.",
         ),
         (
             "Time per token of a race",

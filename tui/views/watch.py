@@ -64,7 +64,8 @@ class WatchView(View):
             "Attention",
             "Which characters the model looked at. Rows are the newest characters, columns the ones before; the denser "
             "the mark, the greater the weight. A row sums to 1. Point at a cell to read its weight. Click layers and "
-            "heads; scroll along the keys with the wheel, or with shift and an arrow key.",
+            "heads; scroll along the keys with the wheel, or with shift and an arrow key. ╱ is a key that a cache "
+            "policy had dropped when the query came.",
         ),
         (
             "Time per token",
