@@ -152,8 +152,9 @@ class CacheView(View):
     def _differs(self, token: Token, length: int) -> bool:
         """Whether the cache was filled under another policy since: then it held another number of positions."""
         contents = self._contents
-        asked = contents is not None and contents.length == length
-        return token.cache and asked and contents.kept.shape[2] != token.cached_positions
+        if contents is None or contents.length != length or not token.cache:
+            return False
+        return contents.kept.shape[2] != token.cached_positions
 
     def _sizes(self, session: Session) -> Sizes:
         ready, figures = session.ready, session.shown
