@@ -107,6 +107,14 @@ def bars(columns: Columns, scale: Scale, rows: int) -> npt.NDArray[np.str_]:
     return np.where(columns.kinds[None, :] == Kind.UNCACHED, dotted[fill], solid[fill])
 
 
+def line(milliseconds: Floats, scale: Scale, rows: int) -> npt.NDArray[np.bool_]:
+    """(rows, columns) the cells in which these times end; none for NaN."""
+    known = np.nan_to_num(milliseconds, nan=1.0)
+    from_top = rows - 1 - (np.ceil(scale.fractions(known) * rows * 8).clip(1).astype(int) - 1) // 8
+    cells: npt.NDArray[np.bool_] = (np.arange(rows)[:, None] == from_top[None, :]) & ~np.isnan(milliseconds)[None, :]
+    return cells
+
+
 def runs(values: Sequence[int] | npt.NDArray[np.int64]) -> list[tuple[int, int]]:
     """Start and end of each stretch of equal values."""
     array = np.asarray(values)

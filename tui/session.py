@@ -25,13 +25,16 @@ from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.branches import Continuation
 from kvtui.tui.link import Link
 from kvtui.tui.race_record import RaceRecord
+from kvtui.tui.runs import RunRecord, record
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.timeline import Mark, Timeline
+from kvtui.tui.timings import TimingHistory
 from kvtui.tui.wire import Batch, Ended, Loading, Notice, Ready, Refused, Report, RunSettings, Start, StartRace
 
 Phase = Literal["idle", "writing", "paused", "ended", "dead", "loading"]
 Severity = Literal["information", "warning", "error"]
 
+RUNS_KEPT = 200
 LARGEST_ERROR = 1e-3  # of a logit; rounding alone stays far below
 PACES: tuple[float | None, ...] = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, None)
 
@@ -172,6 +175,9 @@ class Session:
         branches: the continuations of the text, by number; of the one that is being written, the timeline has the
             tokens (see :meth:`tokens_of`).
         branch: the one that is being written.
+        history: times of the tokens of all branches.
+        previous: those of the text before, None if there was none.
+        runs: the texts before, the newest last.
 
     Args:
         link: the process.
@@ -190,6 +196,10 @@ class Session:
         self.racing = False
         self.branches = [Continuation(None, [], 0)]
         self.branch = 0
+        self.history = TimingHistory()
+        self.previous: TimingHistory | None = None
+        self.runs: list[RunRecord] = []
+        self._about = (ready.name, "", settings.seed)  # model, prompt and seed of the text in the timeline
         self._link = link
         self._sampling = settings.sampling
         self._unanswered = 0
@@ -217,7 +227,7 @@ class Session:
         self.run += 1
         self._unanswered = 0
         self.racing = False
-        self._begin_text()
+        self._begin_text(prompt, self.figures.seed if seed is None else seed)
         now = self.figures
         verify = Verification(now.verification.on)
         self.figures = Figures(
@@ -234,7 +244,18 @@ class Session:
         self._link.send(Start(self.run, prompt, settings))
         return True
 
-    def _begin_text(self) -> None:
+    def all_runs(self) -> tuple[list[RunRecord], bool]:
+        """Every text that has tokens; and whether the last one is that of the timeline."""
+        if not self.history.total:
+            return self.runs, False
+        return [*self.runs, record(self.history, *self._about, self._sampling, self.figures.policy)], True
+
+    def _begin_text(self, prompt: str, seed: int) -> None:
+        self.runs, finished = self.all_runs()
+        self.runs = self.runs[-RUNS_KEPT:]
+        if finished:
+            self.previous, self.history = self.history, TimingHistory()
+        self._about = (self.ready.name, prompt, seed)
         self.timeline.start()
         self.cursor = None
         self.branches, self.branch = [Continuation(None, [], 0)], 0
@@ -491,13 +512,14 @@ class Session:
         match event:
             case Token():
                 self.timeline.add(event)
+                self.history.add((event,))
                 if event.max_logit_error is not None:
                     self.figures = replace(self.figures, verification=self.figures.verification.after(event))
             case Branch():
                 self._turn_to(event, update)
             case Prefill():
                 if self.timeline.prefill is not None:  # a stream may hold several texts
-                    self._begin_text()
+                    self._begin_text(event.prompt, self.figures.seed)
                 self.timeline.prefill = event
                 self.figures = replace(
                     self.figures,

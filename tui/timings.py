@@ -101,12 +101,14 @@ class TimingHistory:
         self._computed = np.zeros(2 * self.capacity, dtype=np.int64)
         self._end = 0
         self.total = 0
+        self.seconds = 0.0  # of all tokens
         self.context = 0
         self._bins: dict[tuple[int, Kind], deque[float]] = {}
 
     def add(self, tokens: Sequence[Token]) -> None:
         """Append tokens; the oldest beyond the capacity are forgotten."""
         self.total += len(tokens)
+        self.seconds += sum(token.seconds for token in tokens)
         for token in tokens[-self.capacity :]:
             if self._end == 2 * self.capacity:
                 self._make_room()
@@ -169,6 +171,10 @@ class TimingHistory:
         kind = Kind.CACHED if cached else Kind.UNCACHED
         return any(key[1] is kind for key in self._bins)
 
+    def medians(self) -> dict[tuple[int, Kind], float]:
+        """Milliseconds by length of context, in steps of :data:`BIN`, and kind."""
+        return {key: float(np.median(times)) for key, times in self._bins.items()}
+
     def comparison(self) -> Comparison | None:
         """Cached against uncached at the context nearest to the current one where both were measured."""
         here = self.context // BIN
@@ -210,6 +216,16 @@ class TimingHistory:
         shape = (count, per)
         arrays = (milliseconds.reshape(shape), kinds.reshape(shape), computed.reshape(shape), moved.reshape(shape))
         return _merge(*arrays, first=first)
+
+    def beside(self, columns: Columns, tokens_per_column: int) -> Floats:
+        """(columns,) milliseconds of the tokens with the same numbers; NaN where there are none."""
+        count = len(columns.kinds)
+        own = self.columns(count, tokens_per_column, (columns.first + count) * tokens_per_column)
+        result = np.full(count, np.nan)
+        for place, value in zip(range(own.first - columns.first, count), own.milliseconds, strict=False):
+            if place >= 0:
+                result[place] = value
+        return result
 
 
 def _merge(

@@ -143,6 +143,21 @@ async def policy(it: Bench) -> None:
 
 
 @screen
+async def watch_second_run(it: Bench) -> None:
+    write(it)
+    await it.until(lambda: it.app.session.figures.written == len(TEXT))
+    await it.press("t", "r")
+    write(it, TEXT[:30], cache=False)
+    await it.until(lambda: it.app.session.history.total == 30)
+
+
+@screen
+async def runs(it: Bench) -> None:
+    await watch_second_run(it)
+    await it.press("5", "e")
+
+
+@screen
 async def fork(it: Bench) -> None:
     write(it, TEXT[:20])
     await it.until(lambda: it.app.session.figures.written == 20)

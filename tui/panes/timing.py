@@ -20,7 +20,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from kvtui.core.events import Token
-from kvtui.tui.bars import band, bars, figure, runs, scale_for
+from kvtui.tui.bars import band, bars, figure, line, runs, scale_for
 from kvtui.tui.timings import Columns, Figures, Kind, TimingHistory
 
 _GUTTER = 9  # cells of the axis: "   50 ms│", "  0.2 ms│"
@@ -41,6 +41,7 @@ class TimingPane(Widget, can_focus=True):
         "timing--cached",
         "timing--uncached",
         "timing--refill",
+        "timing--previous",
         "timing--axis",
         "timing--figure",
         "timing--saving",
@@ -64,6 +65,7 @@ class TimingPane(Widget, can_focus=True):
         self._subtitle = ""
         self._first_position = 0  # place in the whole text of the first token of the history
         self._looking: Token | None = None
+        self.previous: TimingHistory | None = None  # the text before, drawn as a line over the bars
         self.stream = False  # another program writes: the cache cannot be switched from here
 
     def render(self) -> RenderResult:
@@ -145,16 +147,20 @@ class TimingPane(Widget, can_focus=True):
     def _graph_lines(self, width: int, rows: int) -> list[Strip]:
         room = max(width - _GUTTER, 1)
         columns, place = self._columns(room)
-        scale = scale_for(columns.milliseconds, self.logarithmic)
+        before = np.full(len(columns.kinds), np.nan)
+        if self.previous is not None:
+            before = self.previous.beside(columns, self.tokens_per_column)
+        scale = scale_for(np.concatenate((columns.milliseconds, before[~np.isnan(before)])), self.logarithmic)
         self._describe(columns)
         left = room - len(columns.kinds)
-        cells = bars(columns, scale, rows)
-        stretches = runs(columns.kinds)
-        lines = [self._bar_line(cells[row], columns, stretches, left, scale.label(row, rows)) for row in range(rows)]
-        text, kinds = band(columns, left)
+        cells, marks = bars(columns, scale, rows), line(before, scale, rows)
+        cells = np.where(marks, "─", cells)
+        kinds = np.where(marks, _PREVIOUS, columns.kinds[None, :])
+        lines = [self._bar_line(cells[row], kinds[row], left, scale.label(row, rows)) for row in range(rows)]
+        text, band_kinds = band(columns, left)
         if place is not None:
             text = f"{text[: left + place]}▲{text[left + place + 1 :]}"
-        pieces = [(text[start:end], _STYLES[Kind(int(kinds[start]))]) for start, end in runs(kinds)]
+        pieces = [(text[start:end], _STYLES[int(band_kinds[start])]) for start, end in runs(band_kinds)]
         lines.append(self._line([(" " * _GUTTER, ""), *pieces], width))
         return lines
 
@@ -170,20 +176,21 @@ class TimingPane(Widget, can_focus=True):
         place = column - columns.first
         return columns, place if 0 <= place < len(columns.kinds) else None
 
-    def _bar_line(
-        self, cells: npt.NDArray[np.str_], columns: Columns, stretches: list[tuple[int, int]], left: int, label: str
-    ) -> Strip:
+    def _bar_line(self, cells: npt.NDArray[np.str_], kinds: npt.NDArray[np.int64], left: int, label: str) -> Strip:
         axis = f"{label:>{_GUTTER - 1}}│"
         pieces = [(axis, "timing--axis"), (" " * left, "")]
-        for start, end in stretches:
-            pieces.append(("".join(cells[start:end].tolist()), _STYLES[Kind(int(columns.kinds[start]))]))
-        return self._line(pieces, left + _GUTTER + len(columns.kinds))
+        pieces += [("".join(cells[start:end].tolist()), _STYLES[int(kinds[start])]) for start, end in runs(kinds)]
+        return self._line(pieces, left + _GUTTER + len(kinds))
 
     def _describe(self, columns: Columns) -> None:
-        scale = "log scale" if self.logarithmic else "linear scale"
+        scale, names = "log" if self.logarithmic else "linear", "█ cached  ⣿ uncached"
+        if self.previous is None or self.size.width >= _WIDE:
+            scale += " scale"
+        if self.previous is not None:
+            names += "  ─ the text before" if self.size.width >= _WIDE else "  ─ before"
         per = self.tokens_per_column
         share = "column = 1 token" if per == 1 else f"column = {per:2} tokens"
-        subtitle = f"█ cached  ⣿ uncached · {scale} · {share} · max {figure(float(columns.milliseconds.max()))}"
+        subtitle = f"{names} · {scale} · {share} · max {figure(float(columns.milliseconds.max()))}"
         if self._subtitle != subtitle:
             self.border_subtitle = self._subtitle = subtitle
 
@@ -239,7 +246,13 @@ class TimingPane(Widget, can_focus=True):
         return self.get_component_rich_style(name) if name else self.rich_style
 
 
-_STYLES = {Kind.CACHED: "timing--cached", Kind.UNCACHED: "timing--uncached", Kind.REFILL: "timing--refill"}
+_PREVIOUS = 3  # beside the kinds
+_STYLES: dict[int, str] = {
+    Kind.CACHED: "timing--cached",
+    Kind.UNCACHED: "timing--uncached",
+    Kind.REFILL: "timing--refill",
+    _PREVIOUS: "timing--previous",
+}
 
 
 def _now(figures: Figures, last: str, brief: bool = False) -> list[tuple[str, str]]:

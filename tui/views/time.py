@@ -14,6 +14,7 @@ from kvtui.tui.actions import Action
 from kvtui.tui.panes.chart import Chart
 from kvtui.tui.panes.costs import CostsPane, Rates, Ways
 from kvtui.tui.panes.parts import PartsPane
+from kvtui.tui.panes.runs import RunsPane
 from kvtui.tui.part_times import Measured, PartTimes, conclusion, of_token, rates
 from kvtui.tui.roofline import LEGEND, roofline
 from kvtui.tui.session import Session, Update
@@ -37,6 +38,7 @@ class TimeView(View):
             "Measure one token with the cache and without, and what this machine can do at most: a second or two.",
             "Measure",
         ),
+        Action("runs", "e", "e", "Earlier runs", "The texts of this session, in place of the counted work.", "Runs"),
     )
     PARAGRAPHS = (
         (
@@ -58,6 +60,12 @@ class TimeView(View):
             "of matrix-vector products over as many bytes as the model has weights, the flat the rate of products of "
             "large matrices. Small letters are parts with the cache, capitals without.",
         ),
+        (
+            "Runs of this session",
+            "Every text with its settings, tokens, median and 95th percentile of their times, and their sum. Saves is "
+            "how many times as fast the cache makes a token, from medians at the same length; what a text has not "
+            "measured itself comes from the others of the same model. In a small terminal e shows the table.",
+        ),
     )
 
     def __init__(self) -> None:
@@ -75,6 +83,7 @@ class TimeView(View):
                 yield CostsPane(id="costs")
                 yield Static(UNKNOWN, id="conclusion", markup=False)
             yield Chart("GFLOP/s by FLOP a byte", id="roofline")
+        yield RunsPane(id="runs")
 
     def on_mount(self) -> None:
         """The meaning of the letters."""
@@ -97,6 +106,7 @@ class TimeView(View):
         ways = self._rates(cached), self._rates(uncached)
         self.query_one(CostsPane).show(ways, self._limits)
         self._conclude(ways)
+        self.query_one(RunsPane).take(session)
 
     def _conclude(self, ways: Ways) -> None:
         """What the numbers mean: in words, and as a roofline."""
@@ -113,6 +123,10 @@ class TimeView(View):
         ready = self._session.ready
         itemsize = ready.cache_bytes_per_position // ready.config.cache_bytes_per_token(1)
         return rates(ready.config, measured, itemsize) if measured else None
+
+    def action_runs(self) -> None:
+        """The table of runs, or the counted work again."""
+        self.toggle_class("-runs")
 
     def action_measure(self) -> None:
         """Ask for both measurements."""

@@ -71,7 +71,8 @@ class WatchView(View):
             "Time per token",
             "One bar per token: the model's own time, without drawing, pipes and waiting. Solid bars were written with "
             "the cache, dotted ones without. Turning the cache on again costs one long bar: the whole context is run "
-            "once to fill it. The saving is the ratio of medians at comparable length.",
+            "once to fill it. The saving is the ratio of medians at comparable length. The line is the text before, "
+            "token by token.",
         ),
         (
             "Cache",
@@ -111,6 +112,7 @@ class WatchView(View):
         if update.fresh and session.prompt is not None:
             self.output.start()
             self.timing.start()
+            self.timing.previous = session.previous
             self.attention.clear()
         if update.prefill is not None:
             self.output.add_prompt(update.prefill.prompt)
