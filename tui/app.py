@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from textual import events, on
 from textual.app import App, ComposeResult, SystemCommand
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.screen import Screen
@@ -507,6 +508,10 @@ class KvtuiApp(App[None]):
         """Over everything."""
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(type(self.view)))
+
+    def pop_screen(self) -> AwaitComplete:
+        """Close what is over the dashboard. A key that is pressed twice closes it once: the second comes too late."""
+        return super().pop_screen() if len(self.screen_stack) > 1 else AwaitComplete.nothing()
 
     def action_command_palette(self) -> None:
         """Every action by name."""

@@ -245,6 +245,19 @@ async def test_the_palette_has_every_action_and_keys_can_be_clicked() -> None:
         assert it.link.commands(SetCache) == [SetCache(False)]
 
 
+@pytest.mark.parametrize("key", ["question_mark", "M", "P", "ctrl+p"])
+async def test_a_screen_that_is_closed_twice_is_closed_once(key: str) -> None:
+    async with bench() as it:
+        await it.press(key)
+        above = it.app.screen
+        assert len(it.app.screen_stack) == 2
+        for _ in range(2):  # as two presses of Escape do that were both on their way before the first was answered
+            above.dismiss(None)
+        await it.until(lambda: len(it.app.screen_stack) == 1)
+        await it.pilot.pause()
+        assert it.app.is_running
+
+
 async def test_a_page_down_in_a_palette_without_a_height_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_lines(self: object, direction: int) -> None:
         raise KeyError(0)  # what Textual's list does then
