@@ -511,7 +511,7 @@ class KvtuiApp(App[None]):
 
     def pop_screen(self) -> AwaitComplete:
         """Close what is over the dashboard. A key that is pressed twice closes it once: the second comes too late."""
-        return super().pop_screen() if len(self.screen_stack) > 1 else AwaitComplete.nothing()
+        return super().pop_screen() if len(self.screen_stack) > 1 else AwaitComplete()
 
     def action_command_palette(self) -> None:
         """Every action by name."""

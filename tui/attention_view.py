@@ -262,7 +262,7 @@ def _draw_tile(
             margin = corner if number == view.header else f"{'│ '[-gutter:]:>{gutter}}"
             _put(drawing.lines[y], x, [(margin, "attention--tab"), (labels, "attention--label")])
             y += 1
-    shown = min(weights.shape[0], bottom - y)
+    shown = max(0, min(weights.shape[0], bottom - y))
     top_row = event.first_row + weights.shape[0] - shown
     part = weights[weights.shape[0] - shown :, first:last]
     hidden = weights[weights.shape[0] - shown :, :first].sum(axis=1)
@@ -294,7 +294,7 @@ def _dropped(event: Attention, head: int | None, rows: int) -> npt.NDArray[np.bo
     """(rows, keys) which keys a cache policy had dropped when the newest queries came; in every head for None."""
     if event.dropped is None:
         return np.zeros((rows, event.weights.shape[2]), bool)
-    newest = event.dropped[:, -rows:]  # (heads, rows, keys)
+    newest = event.dropped[:, event.dropped.shape[1] - rows :]  # (heads, rows, keys)
     return np.logical_and.reduce(newest if head is None else newest[[event.heads.index(head)]])
 
 

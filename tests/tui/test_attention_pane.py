@@ -224,9 +224,11 @@ async def test_any_size_is_drawn(mode: str) -> None:
         app.pane.set_reactive(AttentionPane.mode, mode)
         for size in ((36, 8), (1, 1), (10, 3), (200, 60), (5, 30)):
             await pilot.resize_terminal(*size)
-            app.pane.show(attention(heads=(0, 1, 2, 3), rows=60, keys=300))
-            await pilot.pause()
-            assert all(len(line) == app.pane.size.width for line in app.lines())
+            event = attention(heads=(0, 1, 2, 3), rows=60, keys=300)
+            for shown in (event, replace(event, dropped=event.weights == 0)):
+                app.pane.show(shown)
+                await pilot.pause()
+                assert all(len(line) == app.pane.size.width for line in app.lines())
 
 
 async def test_the_smallest_pane_still_shows_weights() -> None:
