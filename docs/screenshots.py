@@ -39,6 +39,8 @@ class Shot:
 RACED: Plan = ((20, "2"), (20, "n"), (20, "n"), (20, "n"), (20, "enter"), (0, "u"), (256, "s"))
 HEAVY: Plan = ((8, "P"), *((0, "down"),) * 3, (0, "enter"))  # the fourth of the list: heavy hitters and the last
 POLICIES: Plan = ((20, "2"), (0, "o"), *((0, "down"),) * 3, (0, "enter"), (0, "enter"), (0, "u"))  # sinks, after off
+LAYER_3, HEAD_2 = ((0, "right_square_bracket"),) * 2, ((0, "greater_than_sign"),)
+UNCACHED_CHAPTER = ((30, "6"), *((0, "space"),) * 5)
 
 SHOTS = (
     Shot("watch", 120, 36, TOGGLED),
@@ -50,6 +52,8 @@ SHOTS = (
     Shot("policy", 120, 36, (*HEAVY, (9, "3"), *((0, "k"),) * 3, (260, "space"))),
     Shot("policies", 120, 36, (*POLICIES, (500, "s"))),
     Shot("time", 120, 36, ((20, "5"), (150, "t"), (180, "t"), (220, "m"), (300, "space"))),
+    Shot("anatomy", 120, 36, ((20, "4"), (150, "space"), *LAYER_3, *HEAD_2, (0, "x"))),
+    Shot("tour", 120, 36, (*UNCACHED_CHAPTER, (140, "t"), (200, "full_stop"))),
     Shot("help", 100, 40, (*TOGGLED, (0, "question_mark"))),
 )
 

@@ -23,6 +23,7 @@ GUTTER = 4  # "L12 "
 _LABEL = 10  # cells of the longest label of a token
 _SHARE = 7  # "100.0 %"
 _SEEN = 0.00005  # a change of probability that two decimals of a percent show
+_LOOKED = 0.001  # a weight that is worth a line
 _BARS = 12  # least cells of a bar that is worth drawing twice
 
 
@@ -213,7 +214,7 @@ def looked_lines(attention: Attention, width: int, height: int) -> list[Line]:
             (f" {bar(float(weights[key]), room)}", "lines--bar"),
         ]
         for key in order
-        if weights[key] >= _SEEN
+        if weights[key] >= _LOOKED
     ]
 
 

@@ -15,6 +15,7 @@ from calling import Kvtui, Outcome, arguments, assert_refused
 
 from kvtui.core import Model
 from kvtui.tui.cli.main import DASHBOARD
+from kvtui.tui.settings import DashboardSettings
 
 COMMANDS = ["bench", "eval", "generate", "info", "models", "train", "watch"]
 
@@ -182,3 +183,14 @@ def test_shell_completion(kvtui: Kvtui, monkeypatch: pytest.MonkeyPatch, words: 
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
     assert expected in kvtui().out.splitlines()
+
+
+@pytest.mark.parametrize(("options", "tour"), [(["--tour"], True), (["ROMEO:", "--tour"], True), (["ROMEO:"], False)])
+def test_the_tour_can_be_asked_for(
+    kvtui: Kvtui, monkeypatch: pytest.MonkeyPatch, options: list[str], tour: bool
+) -> None:
+    opened: list[DashboardSettings] = []
+    monkeypatch.setattr("kvtui.tui.cli.main.require_terminal", lambda: None)
+    monkeypatch.setattr("kvtui.tui.app.run_dashboard", lambda settings: opened.append(settings) or 0)
+    assert kvtui(*options).status == 0
+    assert [settings.tour for settings in opened] == [tour]

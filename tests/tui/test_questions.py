@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvtui.core.commands import Question, ShowAttention
-from kvtui.core.events import Attention, Unanswered
-from kvtui.tui.questions import LEAST_SECONDS, PATIENCE, Questions
+from kvtui.core.commands import Inspect, Question, ShowAttention
+from kvtui.core.events import Attention, Inspection, Unanswered
+from kvtui.tui.questions import LEAST_SECONDS, PATIENCE, SHARE, Questions
 
 FIRST, SECOND = ShowAttention(0), ShowAttention(1)
 ANSWER = Attention(0, (0,), 0, np.ones((1, 1, 1), np.float32), ("a",), 0)
@@ -69,3 +69,15 @@ def test_a_question_without_an_answer_is_not_lost() -> None:
     it.questions.take([Unanswered(FIRST, "no such layer")])
     assert it.ask(FIRST, PATIENCE, news=False) == 1
     assert it.ask(FIRST) == 2
+
+
+def test_a_costly_answer_is_not_asked_for_again_before_it_has_paid_off() -> None:
+    it = Asked()
+    question = Inspect()
+    it.ask(question)
+    it.questions.take([Inspection(1, 1, "a", True, 1, "", (), (), np.zeros((1, 1)), None, seconds=0.05)])
+    assert it.ask(question, 0.05 / SHARE - 0.1) == 1
+    assert it.ask(Inspect(None, ((0, 0),)), 0.0) == 2  # another question is the reader's own: at once
+    it.questions.take([Inspection(1, 1, "a", True, 1, "", (), (), np.zeros((1, 1)), None, seconds=0.05)])
+    assert it.ask(Inspect(None, ((0, 0),)), 0.05 / SHARE - 0.1) == 2
+    assert it.ask(Inspect(None, ((0, 0),)), 0.2, news=False) == 3
