@@ -407,9 +407,19 @@ class Session:
 
     @property
     def window_start(self) -> int:
-        """Place in the whole text of the oldest token that the model can still see."""
-        last = self.timeline.tokens[-1] if self.timeline.tokens else None
-        return 0 if last is None or self.ready.stream else last.position - last.context + 1
+        """Place in the whole text of the oldest token in the model's window; a policy may have dropped it all the same.
+
+        A full window keeps half of itself (:meth:`kvtui.core.generation.Generation.write`), whatever the policy.
+        """
+        last, prefill = self.timeline.tokens[-1] if self.timeline.tokens else None, self.timeline.prefill
+        if last is None or self.ready.stream:
+            return 0
+        if self.figures.policy == "full" or not last.cache or prefill is None:
+            return last.position - last.context + 1
+        context = self.ready.config.context_length
+        half = max(1, context - max(1, context // 2))
+        moves = max(0, -(-(last.position + 1 - prefill.dropped - context) // half))
+        return prefill.dropped + moves * half
 
     def tokens_of(self, branch: int) -> list[Token]:
         """The tokens of a branch that are kept."""

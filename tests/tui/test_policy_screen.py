@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from bench import bench
 from fake_link import token
 from textual.widgets import Input
 
 from kvtui.core.commands import SetPolicy
-from kvtui.core.events import State, Unanswered
+from kvtui.core.events import State, Token, Unanswered
 from kvtui.tui.policy_screen import CHOICES, PolicyScreen, meaning
 
 
@@ -103,3 +105,31 @@ async def test_the_dashboard_starts_under_a_policy() -> None:
 
 def test_every_choice_can_be_had() -> None:
     assert all(meaning(choice) for choice in CHOICES)
+
+
+async def test_under_a_policy_the_window_is_the_models_and_not_what_the_cache_keeps() -> None:
+    def kept(step: int) -> Token:
+        return replace(token(step), context=8, cached_positions=8)
+
+    async with bench(policy="window:8") as it:
+        for count, start in (
+            (20, 0),
+            (6, 0),
+            (1, 16),
+            (16, 32),
+        ):  # with the prompt 26 fill 32
+            first = it.app.session.figures.written
+            it.link.write([kept(first + step) for step in range(count)])
+            await it.until(lambda first=first, count=count: it.app.session.figures.written == first + count)
+            assert it.app.session.window_start == start
+
+
+async def test_a_policy_from_the_palette() -> None:
+    async with bench() as it:
+        commands = {command.title: command for command in it.app.get_system_commands(it.app.screen)}
+        commands["Cache policy sink:4+124"].callback()
+        assert it.link.commands(SetPolicy) == [SetPolicy("sink:4+124")]
+        it.app._set_policy("sink:40+4")
+        await it.pilot.pause()
+        assert "40 sinks fill the model's context of 32" in it.notices()
+        assert len(it.link.commands(SetPolicy)) == 1
