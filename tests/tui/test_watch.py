@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from kvtui.tui.actions import ACTIONS
 from kvtui.tui.app import KvtuiApp
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.stream_link import StreamLink
@@ -116,6 +117,22 @@ async def test_views_and_keys_that_ask_the_model_say_that_it_is_elsewhere(size: 
         await pilot.press("1")
         await watching.until(pilot, "what light")
         assert "runs in another program" not in watching.text()
+
+
+async def test_no_key_ends_the_watching() -> None:
+    """All of them, those that ask the model as well, with a text on the screen and looking back at it."""
+    watching = Watching(recording("what light through yonder window breaks"))
+    async with watching.app.run_test(size=(100, 30)) as pilot:
+        await watching.until(pilot, "■ ended")
+        for _ in range(2):
+            for action in (*ACTIONS, *WatchView.ACTIONS):
+                if action.name != "quit":
+                    await pilot.press(action.keys.split(",")[-1], "escape")
+            await pilot.press("left", "left")
+        await pilot.press("end")
+        assert watching.app.return_code is None
+        assert watching.app.is_running
+        await watching.until(pilot, "breaks")
 
 
 async def test_a_model_that_is_told_of_is_in_the_status_line() -> None:

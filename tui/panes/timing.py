@@ -230,7 +230,7 @@ class TimingPane(Widget, can_focus=True):
     def _missing(self, brief: bool) -> str:
         history = self.history
         if self.stream:
-            return "" if brief else "what the cache saves: shown once its program has written without it too"
+            return ""  # there is no key for it
         if not history.measured(cached=False):
             return "press t: off, to compare" if brief else "press t: run without the cache to measure what it saves"
         if not history.measured(cached=True):
