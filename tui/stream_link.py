@@ -19,16 +19,28 @@ from kvtui.tui.wire import Batch, Notice, Ready, Report, Request, Start
 AHEAD = 10_000  # events that are read before they are shown; with more the writer waits
 KEPT = 100_000  # events of the text on the screen that are kept, to show it again
 _AT_ONCE = 500  # events in one look, so that the screen stays quick
+_HOPELESS = 1_000  # lines without anything readable, after which a stream is none of events
 _COMPLAINT_SECONDS = 5.0  # from one notice of unreadable lines to the next
 
 CACHE_IS_NOT_OURS = "The cache belongs to the program that writes: switch it there."
 TEXT_IS_NOT_OURS = "Another program writes this text: stop it there. Space holds the screen."
 
 
-@dataclass(frozen=True)
-class _Unreadable:
-    number: int
-    reason: str
+@dataclass
+class _LeftOut:
+    """Lines that could not be read since they were last spoken of: how many, the first with its reason, the last."""
+
+    count: int = 0
+    first: int = 0
+    reason: str = ""
+    last: int = 0
+
+    def add(self, number: int, reason: str) -> None:
+        """One more."""
+        if not self.count:
+            self.first, self.reason = number, reason
+        self.count += 1
+        self.last = number
 
 
 class StreamLink:
@@ -59,7 +71,7 @@ class StreamLink:
         self._forgotten = 0
         self._changed = threading.Condition()  # guards what the reading thread touches:
         self._waiting: deque[tuple[Event, Ready]] = deque()  # with the model at that place
-        self._unreadable: list[_Unreadable] = []
+        self._left_out = _LeftOut()
         self._lines = 0
         self._ended = self._closed = False
         self._refused = 0  # lines that could not be read
@@ -162,7 +174,9 @@ class StreamLink:
                     if line is not None and isinstance(line.event, Prefill):
                         model = described(line.model) if line.model else self._unknown
                 except KvtuiError as error:
-                    self._unreadable.append(_Unreadable(number, str(error)))
+                    self._left_out.add(number, str(error))
+                    if self._left_out.count == number == _HOPELESS:
+                        break
                     continue
                 if line is not None:
                     self._waiting.append((line.event, model))
@@ -178,7 +192,7 @@ class StreamLink:
         """The next line, of one that is too long only the beginning; empty at the end."""
         try:
             line = self._stream.readline(LARGEST_LINE + 1)
-            if len(line) > LARGEST_LINE:
+            if len(line) > LARGEST_LINE and not line.endswith(b"\n"):
                 while (rest := self._stream.readline(LARGEST_LINE)) and not rest.endswith(b"\n"):
                     pass
         except (OSError, ValueError):  # as if it had ended
@@ -253,13 +267,13 @@ class StreamLink:
 
     def _complain(self, reports: list[Report]) -> None:
         """Of lines that could not be read, not too often."""
-        if not self._unreadable or (monotonic() < self._next_complaint and not self._ended):
+        lines = self._left_out
+        if not lines.count or (monotonic() < self._next_complaint and not self._ended):
             return
-        first, count = self._unreadable[0], len(self._unreadable)
-        more = "" if count == 1 else f", and {count - 1:,} more up to line {self._unreadable[-1].number:,}"
-        reports.append(Notice(self._run, f"Line {first.number:,} was left out: {first.reason}{more}."))
-        self._refused += count
-        self._unreadable.clear()
+        more = "" if lines.count == 1 else f", and {lines.count - 1:,} more up to line {lines.last:,}"
+        reports.append(Notice(self._run, f"Line {lines.first:,} was left out: {lines.reason}{more}."))
+        self._refused += lines.count
+        self._left_out = _LeftOut()
         self._next_complaint = monotonic() + _COMPLAINT_SECONDS
 
     def _farewell(self) -> Notice:
@@ -271,9 +285,8 @@ class StreamLink:
         return Notice(self._run, words, fatal=True)
 
     def _why_none(self) -> str:
-        if self._unreadable:
-            first = self._unreadable[0]
-            return f"line {first.number:,} of {self._lines:,} was left out, as {first.reason}"
+        if self._left_out.count:
+            return f"line {self._left_out.first:,} of {self._lines:,} was left out, as {self._left_out.reason}"
         return f"none in {self._lines:,} lines" if self._lines else "it is empty"
 
 

@@ -291,6 +291,28 @@ def test_a_stream_without_events_is_refused(data: bytes, words: str) -> None:
         link.wait_ready()
 
 
+def test_an_endless_stream_of_something_else_is_refused() -> None:
+    class Yes(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            buffer[:2] = b"y\n"
+            return 2
+
+    link = StreamLink(io.BufferedReader(Yes()), "a test")
+    link.start()
+    with pytest.raises(KvtuiError, match="line 1 of 1,000 was left out, as it is not JSON"):
+        link.wait_ready()
+
+
+@pytest.mark.parametrize("extra", [-1, 0, 1, 2])
+def test_a_line_about_as_long_as_can_be_takes_no_other_with_it(extra: int) -> None:
+    long = b"x" * (stream_link.LARGEST_LINE + extra - 1) + b"\n"
+    shown = events(opened(lines(prefill(), long, token(0), end(1))).drain())
+    assert [type(event) for event in shown] == [Prefill, Token, End]
+
+
 def test_closing_ends_the_reading_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_link, "AHEAD", 5)
     link = opened(io.BytesIO(lines(*text_of(100))))
