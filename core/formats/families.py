@@ -15,6 +15,8 @@ from kvtui.core.layers import llama3_divisors, rotary_frequencies
 
 Values = Mapping[str, Any]
 
+_WIDEST_HEAD = 1 << 16  # so that a hostile config cannot ask for the whole memory before it is checked
+
 
 @dataclass(frozen=True)
 class Family:
@@ -166,7 +168,7 @@ def _window(values: Values, used: bool) -> int | None:
     layers, kinds = values.get("num_hidden_layers"), values.get("layer_types")
     if kinds is None and used and isinstance(layers, int):
         first = values.get("max_window_layers") or 0
-        kinds = ["full_attention"] * min(first, layers) + ["sliding_attention"] * (layers - first)
+        kinds = ["full_attention"] * (first > 0) + ["sliding_attention"] * (layers > first)  # those that there are
     found = set(kinds or ["full_attention"])
     if found == {"full_attention"}:
         return None
@@ -189,6 +191,10 @@ def _rotary(values: Values, head_dim: Any) -> tuple[float, tuple[float, ...]]:
     require(scaling, "partial_rotary_factor", 1)
     if kind == "default" or not isinstance(head_dim, int) or head_dim < 2:
         return base, ()
+    if head_dim > _WIDEST_HEAD:
+        raise KvtuiError(
+            f"head_dim is {head_dim:,}; with a rope_type of {kind!r} it has to be at most {_WIDEST_HEAD:,}"
+        )
     names = ["factor"]
     if kind == "llama3":
         names += ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]

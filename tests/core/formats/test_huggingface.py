@@ -299,6 +299,11 @@ def change(path, **changes):
         ({"vocab_size": -1}, "vocab_size is -1"),
         ({"vocab_size": "many"}, "vocab_size is 'many'"),
         ({"num_hidden_layers": None}, "num_layers is None"),
+        (QWEN2 | {"num_hidden_layers": 10**15, "use_sliding_window": True}, "num_layers is 1000000000000000"),
+        (
+            {"head_dim": 10**12, "rope_scaling": {"type": "linear", "factor": 2.0}},
+            "head_dim is 1,000,000,000,000;",
+        ),
         ({"num_attention_heads": 5}, "5 heads cannot share 2"),
         ({"head_dim": None, "num_attention_heads": 4}, "a width of 18 cannot be shared by 4 heads"),
         ({"head_dim": 7}, "head_dim is 7"),
