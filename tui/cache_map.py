@@ -329,6 +329,7 @@ def _signs(
 ) -> tuple[npt.NDArray[np.str_], Integers]:
     """(rows shown, cells) characters of the map and their looks."""
     shape = (view.last_row - view.first_row, columns.axis.cells)
+    absent = DROPPED if values is not None else " "  # before the answer nothing is known of what was run
     values = np.full(shape, np.nan) if values is None else values
     kept = np.isfinite(values)
     if view.shade == "why" and view.contents is not None and fits(view):
@@ -340,7 +341,7 @@ def _signs(
     looks = np.where(kept, np.where(columns.written, Look.WRITTEN, looks), Look.FREE)
     dropped = ~kept & columns.run
     looks[dropped] = Look.DROPPED
-    characters = np.where(kept, characters, np.where(dropped, DROPPED, FREE))
+    characters = np.where(kept, characters, np.where(dropped, absent, FREE))
     if columns.axis.gap is not None:
         characters[:, columns.axis.gap], looks[:, columns.axis.gap] = GAP, Look.FREE
     return characters, looks

@@ -125,6 +125,11 @@ def test_an_answer_to_another_question_is_not_drawn() -> None:
     assert binned(replace(VIEW, height=5, contents=event)) is None
 
 
+def test_rows_that_are_not_known_yet_are_not_passed_off_as_dropped() -> None:
+    answer = contents([0, 1, 2, 3], 4, layers=1)  # of the first layer, and all three are in sight
+    assert text(replace(VIEW, context=4, contents=answer))[2] == "L2 H1   " + "·" * 30
+
+
 def test_off_says_so() -> None:
     lines = text(replace(VIEW, width=80, cache=False, context=12, contents=contents([], 0)))
     assert "off: nothing is kept, all 12 positions are run for each token" in lines[6]
