@@ -14,6 +14,7 @@ from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.grid import window
 from kvtui.tui.labels import label
 from kvtui.tui.lines import Line, bar
+from kvtui.tui.session import Figures
 
 Head = tuple[int, int]
 
@@ -95,10 +96,14 @@ def _with_chosen(candidates: Sequence[Candidate], count: int) -> list[Candidate]
     return shown
 
 
-def candidates_subtitle(inspection: Inspection, settings: SamplingSettings, policy: str) -> str:
-    """How it was chosen, and from how much text; these are not the probabilities of a cache that forgets."""
+def candidates_subtitle(inspection: Inspection, settings: SamplingSettings, figures: Figures) -> str:
+    """How it was chosen, and from how much text; or that the text is not written by the model that this is about."""
     how = settings_words(settings) if inspection.written else "given by the prompt, not chosen"
-    what = f"after {inspection.context} tokens" if policy == "full" else f"with the full cache, not {policy}"
+    what = f"after {inspection.context} tokens"
+    if figures.policy != "full":
+        what = f"with the full cache, not {figures.policy}"
+    if figures.heads_off:
+        what = "with all heads on"
     return f"{how} · {what}"
 
 

@@ -13,6 +13,7 @@ from kvtui.core.sampling import SamplingSettings
 from kvtui.tui import anatomy_view as view
 from kvtui.tui.labels import label
 from kvtui.tui.lines import Line, bar
+from kvtui.tui.session import Figures
 
 
 def candidate(rank: int, text: str, probability: float, **other) -> Candidate:
@@ -162,6 +163,17 @@ def test_what_would_follow_is_told_when_it_was_asked_for() -> None:
 )
 def test_the_settings_are_told(settings: SamplingSettings, words: str) -> None:
     assert view.settings_words(settings) == words
+
+
+def test_it_is_told_when_the_text_is_not_written_by_the_model_that_is_shown() -> None:
+    def words(**figures) -> str:
+        return view.candidates_subtitle(INSPECTION, SamplingSettings(), Figures(**figures))
+
+    assert words() == "temperature 0.8 · after 50 tokens"
+    assert words(policy="window:8") == "temperature 0.8 · with the full cache, not window:8"
+    assert words(heads_off=((0, 1),)) == "temperature 0.8 · with all heads on"
+    given = replace(INSPECTION, written=False)
+    assert "given by the prompt" in view.candidates_subtitle(given, SamplingSettings(), Figures())
 
 
 @pytest.mark.parametrize("width", [0, 1, 12, 20, 36, 60, 200])

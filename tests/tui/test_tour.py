@@ -162,7 +162,7 @@ async def test_the_text_goes_on_or_waits_as_the_chapter_wants_it() -> None:
 async def test_without_a_text_the_card_says_how_to_begin_one() -> None:
     async with bench(None, tour=True) as it:
         assert it.app.focused is it.app.prompt.input
-        assert "press p, type a prompt" in it.screen_text()
+        assert "First press p, type a prompt" in it.screen_text()
         await it.press("a", "space", "b")  # typed, not the tour's
         assert it.app.prompt.input.value == "a b"
         assert card(it).chapter is CHAPTERS[0]

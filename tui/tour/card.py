@@ -24,8 +24,8 @@ class TourCard(Widget):
         self.display = False
         self._place = 0
         self._began: Scene | None = None
-        self._now: Scene | None = None
         self._text, self._quoted = "", 0.0
+        self._words = ("", "")  # as they are drawn: the text, and what to try
         self._done: set[int] = set()
 
     @property
@@ -75,22 +75,24 @@ class TourCard(Widget):
             self._done.add(self._place)
         if not self._text or monotonic() - self._quoted >= _QUOTE_SECONDS:
             self._text, self._quoted = self.chapter.text(now), monotonic()
-        self._now = now
-        self.refresh(layout=True)
+        words = (self._text, self._what_to_do(now))
+        if words != self._words:
+            self._words = words
+            self.refresh(layout=True)  # the card is as high as its words need
 
     def render(self) -> RenderResult:
         """The text, then what to try."""
-        style = self.get_component_rich_style
-        text = Text(overflow="fold")
-        text.append(f"▲ {self.chapter.look}: ", style("tour--look", partial=True)).append(f"{self._text}\n")
-        if self.done:
-            return text.append(f"✔ Done: {self.chapter.task}", style("tour--done", partial=True))
-        return text.append(f"▷ Try it: {self._what_to_try()}", style("tour--task", partial=True))
+        look, done, task = (
+            self.get_component_rich_style(f"tour--{name}", partial=True) for name in ("look", "done", "task")
+        )
+        text, to_do = self._words
+        return Text.assemble((f"▲ {self.chapter.look}: ", look), f"{text}\n", (to_do, done if self.done else task))
 
-    def _what_to_try(self) -> str:
-        """What to try, or what has to come before."""
-        if self._now is not None and not self._now.run:
-            return "First press p, type a prompt such as ROMEO: and press Enter."
-        if self._now is not None and self._now.figures.phase == "ended":
-            return f"The text has ended: press r, it is written again. {self.chapter.task}"
-        return self.chapter.task
+    def _what_to_do(self, now: Scene) -> str:
+        """What to try, what has to come before, or that it is done."""
+        if self.done:
+            return f"✔ Done: {self.chapter.task}"
+        if not now.run:
+            return "▷ First press p, type a prompt such as ROMEO: and press Enter."
+        ended = "The text has ended: press r, it is written again. " if now.figures.phase == "ended" else ""
+        return f"▷ Try it: {ended}{self.chapter.task}"

@@ -210,7 +210,7 @@ class AnatomyView(View):
         before, token = draw.candidates_title(inspection, panes["candidates"].size.width)
         panes["candidates"].border_title = Content.assemble(before, (token, "$text-accent"))
         panes["candidates"].border_subtitle = Content(
-            draw.candidates_subtitle(inspection, session.sampling, session.figures.policy)
+            draw.candidates_subtitle(inspection, session.sampling, session.figures)
         )
         panes["lens"].show(partial(draw.lens_lines, inspection, chosen[0]))
         panes["lens"].border_subtitle = Content(draw.settled(inspection))
