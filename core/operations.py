@@ -52,7 +52,9 @@ class Cost:
         return self.operations / self.bytes_read if self.bytes_read else 0.0
 
 
-def part_costs(config: ModelConfig, new: int, seen: int, itemsize: int = 4) -> dict[str, Cost]:
+def part_costs(
+    config: ModelConfig, new: int, seen: int, itemsize: int = 4, cache_bytes: int | None = None
+) -> dict[str, Cost]:
     """What each part of running the last ``new`` of ``seen`` positions takes, by the names of :class:`Parts`.
 
     The order is that of the pass. Numbers between the parts are not counted: they are few and stay in the processor.
@@ -62,6 +64,8 @@ def part_costs(config: ModelConfig, new: int, seen: int, itemsize: int = 4) -> d
         new: positions to run, T.
         seen: positions there are then, S.
         itemsize: bytes of a number.
+        cache_bytes: of the keys and values that are read, where they are stored smaller than the weights; None for
+            numbers of the same size.
     """
     layers, width = config.num_layers, config.embed_dim
     whole = multiply_adds(config, new, seen)
@@ -70,15 +74,16 @@ def part_costs(config: ModelConfig, new: int, seen: int, itemsize: int = 4) -> d
     mlp = (3 if config.mlp == "swiglu" else 2) * width * config.mlp_dim
     logits = width * config.vocab_size
     positions = 2 if config.position == "learned" else 1
-    keys_and_values = 2 * config.kv_dim * seen
+    if cache_bytes is None:
+        cache_bytes = seen * config.cache_bytes_per_token(itemsize)
 
-    def cost(multiply_adds: int, numbers: int) -> Cost:
-        return Cost(2 * multiply_adds, numbers * itemsize)
+    def cost(multiply_adds: int, numbers: int, more_bytes: int = 0) -> Cost:
+        return Cost(2 * multiply_adds, numbers * itemsize + more_bytes)
 
     return {
         "embedding": cost(0, positions * new * width),
         "qkv": cost(layers * new * qkv, layers * qkv),
-        "attention": cost(whole.attention + layers * new * output, layers * (output + keys_and_values)),
+        "attention": cost(whole.attention + layers * new * output, layers * output, cache_bytes),
         "mlp": cost(whole.mlp, layers * mlp),
         "output": cost(whole.logits, logits),
         "sampling": cost(0, config.vocab_size),

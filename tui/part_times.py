@@ -28,6 +28,7 @@ class Measured:
         computed: positions that were run.
         count: tokens or runs that these are medians of.
         asked: measured on request, else of the text that is being written.
+        cache_bytes: of the keys and values that were read, None if nothing was.
     """
 
     seconds: dict[str, float]
@@ -35,6 +36,7 @@ class Measured:
     computed: int
     count: int
     asked: bool
+    cache_bytes: int | None = None
 
     @property
     def total(self) -> float:
@@ -86,7 +88,8 @@ class PartTimes:
         times = np.array([[getattr(token.parts, name) for name in NAMES] for token in tokens])  # (tokens, parts)
         seconds = dict(zip(NAMES, np.median(times, axis=0).tolist(), strict=True))
         context = int(np.median([token.context for token in tokens]))
-        return Measured(seconds, context, 1 if cached else context, len(tokens), False)
+        kept = int(np.median([token.cache_bytes for token in tokens])) if cached else None
+        return Measured(seconds, context, 1 if cached else context, len(tokens), False, kept)
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Rate:
 
 def rates(config: ModelConfig, measured: Measured, itemsize: int) -> dict[str, Rate]:
     """Rate of each part, and of the ``total``."""
-    costs = part_costs(config, measured.computed, measured.context, itemsize)
+    costs = part_costs(config, measured.computed, measured.context, itemsize, measured.cache_bytes)
     parts = {name: Rate(costs[name], measured.seconds[name]) for name in NAMES}
     whole = Cost(sum(cost.operations for cost in costs.values()), sum(cost.bytes_read for cost in costs.values()))
     return {**parts, "total": Rate(whole, measured.total)}

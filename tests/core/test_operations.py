@@ -109,3 +109,5 @@ def test_a_cached_step_reads_the_weights_and_the_cache(changes: dict[str, Any]) 
     assert costs["mlp"].intensity == pytest.approx(2 / 8)
     assert part_costs(config, 90, 90, itemsize=8)["mlp"].intensity == pytest.approx(90 * 2 / 8)
     assert costs["sampling"].intensity == 0
+    packed = part_costs(config, 1, 90, 8, cache_bytes=1000)
+    assert costs["attention"].bytes_read - packed["attention"].bytes_read == cache - 1000

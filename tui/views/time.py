@@ -22,6 +22,7 @@ from kvtui.tui.views.view import View
 
 UNKNOWN = "m measures what this machine can do at most: how fast it reads, and how fast it computes."
 MEASURING = "Measuring …"
+RACING = "A race is being run: measure after its end, or end it with s."
 
 
 class TimeView(View):
@@ -96,6 +97,7 @@ class TimeView(View):
             self._times.clear()
         if update.ready is not None:
             self._limits = None
+            self.query_one("#conclusion", Static).update(UNKNOWN)
         self._times.add(update.tokens)
         if breakdown := update.answer(Breakdown):
             self._times.take(breakdown)
@@ -132,7 +134,8 @@ class TimeView(View):
         """Ask for both measurements."""
         session = self._session
         if session is None or not session.answering:
-            self.notify("Write a prompt first: press p.", severity="warning")
+            racing = session is not None and session.racing
+            self.notify(RACING if racing else "Write a prompt first: press p.", severity="warning")
             return
         self.query_one("#conclusion", Static).update(MEASURING)
         self._limits = self._concluded = None
