@@ -16,18 +16,25 @@ PATIENCE = 1.0  # seconds without a bar
 
 @contextmanager
 def loading_bar() -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total); the bar is shown in a terminal only, and not before a second is over."""
+    """A function to call with (done, total); the bar is shown in a terminal only, a second after the first call."""
     console = Console(stderr=True)
     columns = TextColumn("loading the model"), BarColumn(), TaskProgressColumn()
     bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
     task = bar.add_task("", total=None)
-    patience = Timer(PATIENCE, bar.start)
-    patience.start()
+    patience: list[Timer] = []
+
+    def on_progress(done: int, total: int) -> None:
+        if not patience:
+            patience.append(Timer(PATIENCE, bar.start))
+            patience[0].start()
+        bar.update(task, completed=done, total=total)
+
     try:
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield on_progress
     finally:
-        patience.cancel()
-        patience.join()
+        for timer in patience:
+            timer.cancel()
+            timer.join()
         bar.stop()
 
 

@@ -71,6 +71,7 @@ def read_gguf(path: Path, dtype: Any, on_progress: Callable[[int, int], None]) -
         KvtuiError: an unknown architecture, kind of tensor or tokenizer, a feature that is not implemented, or a file
             that is damaged.
     """
+    on_progress(0, 1)
     metadata, tensors = _read_header(path)
     family, config = _find_config(path, metadata, tensors)
     try:

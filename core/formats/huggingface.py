@@ -22,6 +22,7 @@ def read_huggingface(folder: Path, dtype: Any, on_progress: Callable[[int, int],
         KvtuiError: an unknown architecture, a feature that is not implemented, weights that are missing, damaged or do
             not fit the config, or a tokenizer that does not fit them.
     """
+    on_progress(0, 1)
     values = read_json(folder / "config.json")
     architecture, config = _read_config(folder, values)
     family = FAMILIES[architecture]

@@ -23,7 +23,7 @@ WRONG = [
     ("--top-p", "nan", "above 0 and at most 1"),
     ("--seed", "-1", "from 0"),
     ("--seed", "1" * 5000, "from 0"),
-    ("--policy", "window", "full"),
+    ("--policy", "window", "window:N"),
 ]
 
 

@@ -16,6 +16,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, patience: float, terminal: bool = Tru
     monkeypatch.setattr(loading, "PATIENCE", patience)
     monkeypatch.setattr(loading, "Console", lambda stderr: Console(file=out, force_terminal=terminal, width=80))
     with loading.loading_bar() as on_progress:
+        on_progress(0, 4)
         if not patience:
             wait_for_bar()
         on_progress(1, 4)
@@ -37,6 +38,15 @@ def test_a_slow_load_shows_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) 
     output = shown(monkeypatch, 0.0)
     assert "loading the model" in output
     assert "25%" in output
+
+
+def test_what_is_refused_before_it_is_loaded_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "PATIENCE", 0.0)
+    out = io.StringIO()
+    monkeypatch.setattr(loading, "Console", lambda stderr: Console(file=out, force_terminal=True, width=80))
+    with loading.loading_bar():
+        wait_for_bar()
+    assert "loading" not in out.getvalue()
 
 
 def test_elsewhere_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
