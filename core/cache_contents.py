@@ -21,9 +21,8 @@ def cache_contents(generation: Generation, wanted: ShowCache) -> CacheContents:
 
     ``value`` and ``key`` are Euclidean norms. ``read`` is the newest query's attention, the mean over the query heads
     that share a key/value head, so that a head's numbers sum to 1. ``why`` are the numbers of
-    :class:`kvtui.core.cache.Why`. Nothing that is in the cache changes until it is
-    dropped: if nothing was, its first n positions are what it held when there were n. Of what was dropped since, keys
-    are still on record, values are not.
+    :class:`kvtui.core.cache.Why`. Nothing that is in the cache changes until it is dropped: if nothing was, its first n
+    positions are what it held when there were n. Of what was dropped since, keys are still on record, values are not.
 
     Raises:
         KvtuiError: no such layers, ``read`` is asked for when not observing, or what the cache once held is gone.

@@ -1,4 +1,4 @@
-"""How the cache is laid out as a map: a row a layer and head, a column a position. Nothing of Textual."""
+"""The cache as a map: a row a layer and head, a column a position, as lines of signs. Nothing of Textual."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kvtui.core.cache import Why
-from kvtui.core.events import CacheContents, Shade
-from kvtui.core.layers import Array, IntArray
+from kvtui.core.events import Shade
+from kvtui.core.layers import IntArray
 from kvtui.tui.bars import runs
+from kvtui.tui.cache_cells import Axis, Floats, Integers, MapView, binned, fits, placed
 from kvtui.tui.lines import Line, Piece
 
 RAMPS = ("░▒▓█", "▁▂▃▄▅▆▇█")
@@ -36,11 +37,7 @@ EMPTY = (
     "Write a prompt and press Enter.",
 )
 FREE, DROPPED, GAP, WRITTEN, READ = "·", "×", "┆", "▲", "─"
-_LINES_BELOW = 2  # what the newest step did, and the ruler
 _TICK = 10  # cells between two numbers of the ruler, at least
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 
 class Look(IntEnum):
@@ -56,154 +53,6 @@ class Look(IntEnum):
 
 _REASON_LOOKS = np.array([Look.MIDDLING, Look.STRONG, Look.MIDDLING, Look.STRONG, Look.FAINT])
 STYLES = {look: f"cache-map--{look.name.lower()}" for look in Look}
-
-
-@dataclass(frozen=True)
-class MapView:
-    """What is to be drawn, and in how many cells.
-
-    Attributes:
-        width, height: cells.
-        layers, heads: of the model; heads are key/value heads.
-        grouped: whether several query heads share one of them.
-        capacity: positions that the cache has room for.
-        top: the first row shown, of layers × heads.
-        fitted: all positions in the width, several in a cell if need be; else one a cell, the newest on the right.
-        shade: what the contents shall be.
-        ramp: characters from the least to the greatest.
-        cache: whether the cache is on.
-        context: positions of the text that the newest token could attend to.
-        contents: what the worker told, None before it has.
-        written: positions that the step wrote, where another than the newest is shown.
-        gone: why the cache of that step cannot be shown, empty if it can.
-    """
-
-    width: int
-    height: int
-    layers: int
-    heads: int
-    grouped: bool
-    capacity: int
-    top: int = 0
-    fitted: bool = True
-    shade: Shade = "value"
-    ramp: str = RAMPS[0]
-    cache: bool = True
-    context: int = 0
-    contents: CacheContents | None = None
-    written: int | None = None
-    gone: str = ""
-
-    @property
-    def rows(self) -> int:
-        """Rows of the map that there is room for."""
-        return max(self.height - _LINES_BELOW, 1)
-
-    @property
-    def total_rows(self) -> int:
-        """Rows that there are."""
-        return self.layers * self.heads
-
-    @property
-    def first_row(self) -> int:
-        """The first row shown, kept within what there is."""
-        return max(0, min(self.top, self.total_rows - self.rows))
-
-    @property
-    def last_row(self) -> int:
-        """The row after the last shown."""
-        return min(self.first_row + self.rows, self.total_rows)
-
-    @property
-    def shown_layers(self) -> tuple[int, int]:
-        """The layers that the rows belong to, as a range."""
-        return self.first_row // self.heads, -(-self.last_row // self.heads)
-
-    @property
-    def gutter(self) -> int:
-        """Cells left of the map: ``L12 H12 ``."""
-        return len(str(self.layers)) + len(str(self.heads)) + 4
-
-    @property
-    def room(self) -> int:
-        """Cells for positions."""
-        return max(self.width - self.gutter, 1)
-
-    @property
-    def per_cell(self) -> int:
-        """Positions in a cell."""
-        return max(1, -(-self.capacity // self.room)) if self.fitted else 1
-
-    @property
-    def length(self) -> int:
-        """Positions that have been run, as far as is known."""
-        return self.contents.length if self.contents is not None else 0
-
-    @property
-    def dropped(self) -> bool:
-        """Whether any position has been dropped from any head."""
-        return self.contents is not None and self.contents.kept.shape[2] < self.length
-
-    @property
-    def axis(self) -> Axis:
-        """Which positions the columns are."""
-        per_cell, room, length = self.per_cell, self.room, self.length
-        cells = min(room, -(-self.capacity // per_cell))
-        if length <= cells * per_cell:
-            return Axis(0, 0, per_cell, cells)
-        early = min(self._beginning, room // 4 * per_cell)
-        late = room - (-(-early // per_cell)) - 1
-        return Axis(early, -(-(length - late * per_cell) // per_cell) * per_cell, per_cell, room)
-
-    @property
-    def _beginning(self) -> int:
-        """How many first positions are kept while later ones were dropped, as the first head has it."""
-        if self.contents is None or not self.contents.kept.size:
-            return 0
-        first = self.contents.kept[0, 0]
-        others = np.flatnonzero(first != np.arange(len(first)))
-        return int(others[0]) if len(others) else 0
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Columns of the map: the ``early`` first positions if they are kept, a gap, and those from ``base`` on.
-
-    Attributes:
-        early: positions before the gap.
-        base: the first position after it; without a gap it is 0.
-        per_cell: positions in a cell.
-        cells: columns, the gap included.
-    """
-
-    early: int
-    base: int
-    per_cell: int
-    cells: int
-
-    @property
-    def gap(self) -> int | None:
-        """The cell of the gap."""
-        return -(-self.early // self.per_cell) if self.base else None
-
-    @property
-    def offset(self) -> int:
-        """The cell of ``base``."""
-        return 0 if self.gap is None else self.gap + 1
-
-    def cells_of(self, positions: IntArray) -> Integers:
-        """The cell of each position, -1 where it is not shown."""
-        late = self.offset + (positions - self.base) // self.per_cell
-        cells = np.where(positions < self.early, positions // self.per_cell, np.where(positions < self.base, -1, late))
-        return np.where(cells < self.cells, cells, -1)
-
-    def positions(self, cell: int) -> range:
-        """The positions in a cell."""
-        if cell == self.gap:
-            return range(self.early, self.base)
-        first = cell * self.per_cell if cell < self.offset else self.base + (cell - self.offset) * self.per_cell
-        last = min(first + self.per_cell, self.early) if cell < self.offset else first + self.per_cell
-        return range(first, last)
 
 
 @dataclass
@@ -252,46 +101,10 @@ class _Columns:
         marks[cells[cells >= 0]] = True
 
 
-def fits(view: MapView) -> bool:
-    """Whether the contents are of what is shown: an answer to the question before may be another."""
-    contents, (first, last) = view.contents, view.shown_layers
-    return (
-        contents is not None
-        and contents.shade == view.shade
-        and contents.first_layer <= first
-        and contents.first_layer + contents.shades.shape[0] >= last
-    )
-
-
-def binned(view: MapView) -> Floats | None:
-    """(rows shown, cells) the mean of the positions kept in a cell, NaN where there are none; None before an answer.
-
-    Of weights it is the sum: a row's cells sum to 1.
-    """
-    if view.contents is None or not fits(view):
-        return None
-    places, shades, shape = _placed(view, view.contents)
-    counts = np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
-    sums = np.bincount(places, shades, shape[0] * shape[1]).reshape(shape)
-    return np.where(counts > 0, sums / np.maximum(counts, 1) if view.shade != "read" else sums, np.nan)
-
-
-def _placed(view: MapView, contents: CacheContents) -> tuple[Integers, Array, tuple[int, int]]:
-    """Of every position kept and shown, its cell counted through all rows, and its number; rows and cells."""
-    axis = view.axis
-    skipped = view.first_row - contents.first_layer * view.heads
-    rows = slice(skipped, skipped + view.last_row - view.first_row)
-    flat = (contents.kept.shape[0] * view.heads, contents.kept.shape[2])
-    cells = axis.cells_of(contents.kept.reshape(flat)[rows])  # (rows, K)
-    shown = cells >= 0
-    places = (np.arange(len(cells))[:, None] * axis.cells + cells)[shown]
-    return places, contents.shades.reshape(flat)[rows][shown], (len(cells), axis.cells)
-
-
 def reasons(view: MapView) -> tuple[npt.NDArray[np.str_], Integers]:
     """(rows shown, cells) a sign for why most of a cell is kept, a space where nothing is, and the looks."""
     assert view.contents is not None
-    places, codes, (rows, cells) = _placed(view, view.contents)
+    places, codes, (rows, cells) = placed(view, view.contents)
     kinds = len(REASONS)
     counts = np.bincount(places * kinds + codes.astype(np.int64), minlength=rows * cells * kinds)
     counts = counts.reshape(rows, cells, kinds)
@@ -413,11 +226,7 @@ def legend(view: MapView) -> str:
     """What the signs mean."""
     rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
     if view.shade == "why":
-        codes = (
-            set()
-            if view.contents is None or not fits(view)
-            else {Why(int(code)) for code in np.unique(view.contents.shades)}
-        )
+        codes = np.unique(view.contents.shades) if view.contents is not None and fits(view) else []
         signs = " · ".join(f"{whole} {word}" for code, (whole, _, word) in REASONS.items() if code in codes)
         signs += f" · {DROPPED} dropped" if view.dropped else ""
         signs += " · small: in part" if view.dropped and view.per_cell > 1 else ""

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvtui.core.events import CacheContents
-from kvtui.tui.cache_map import EMPTY, RAMPS, Axis, MapView, binned, draw, fits, legend, levels, pointed, title
+from kvtui.tui.cache_cells import Axis, MapView, binned, fits
+from kvtui.tui.cache_map import EMPTY, RAMPS, draw, legend, levels, pointed, title
 
 VIEW = MapView(width=38, height=8, layers=3, heads=2, grouped=False, capacity=64)  # gutter 6: 32 cells of 2
 
