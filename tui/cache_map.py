@@ -226,7 +226,7 @@ def legend(view: MapView) -> str:
     """What the signs mean."""
     rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
     if view.shade == "why":
-        codes = np.unique(view.contents.shades) if view.contents is not None and fits(view) else []
+        codes = set(view.contents.shades.flat) if view.contents is not None and fits(view) else set()
         signs = " · ".join(f"{whole} {word}" for code, (whole, _, word) in REASONS.items() if code in codes)
         signs += f" · {DROPPED} dropped" if view.dropped else ""
         signs += " · small: in part" if view.dropped and view.per_cell > 1 else ""
