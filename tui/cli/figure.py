@@ -84,8 +84,8 @@ def _text_options(command: Command) -> Command:
 
 @figure.command("attention", short_help="Heat maps of attention weights.")
 @_text_options
-@click.option("--layer", type=int, help="Only this layer, counted from 0.")
-@click.option("--head", type=int, help="Only this head, counted from 0.")
+@click.option("--layer", type=int, help="Only this layer, counted from 0: L1 of the dashboard is 0.")
+@click.option("--head", type=int, help="Only this head, counted from 0: H1 of the dashboard is 0.")
 @click.option("--rollout", is_flag=True, help="One map over all layers (Abnar & Zuidema 2020).")
 @_output_options
 def attention(

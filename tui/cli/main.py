@@ -119,7 +119,7 @@ def cli() -> None:
 @model_option
 @sampling_options
 @policy_option
-@click.option("--pace", type=Pace(), default=25.0, show_default=True, help="Tokens a second, or 'unlimited'.")
+@click.option("--pace", type=Pace(), default=25.0, help="Tokens a second, or 'unlimited'.  [default: 25]")
 @models_dir_option("Where the key M looks for other models.")
 @click.option("--tour", is_flag=True, help="Begin with the guided tour, from tokens to cache policies.")
 def dashboard(
