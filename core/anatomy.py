@@ -20,7 +20,7 @@ from kvtui.core.layers import Array, IntArray
 from kvtui.core.model import Head, Model
 from kvtui.core.observe import AttentionRecord, ResidualRecord
 from kvtui.core.sampling import SamplingSettings, survivors
-from kvtui.core.tokenizer import Tokenizer
+from kvtui.core.tokenizer import TextStream, Tokenizer
 
 CANDIDATES = 10
 CONTINUATION_SECONDS = 0.25  # a large model must not keep the reader waiting
@@ -145,7 +145,8 @@ class Follower:
             written.append(int(logits.argmax()))
             logits = self.model.decode(written[-1], self._cache)
         self._cache.truncate(length)
-        return self.model.tokenizer.decode(written)
+        stream = TextStream(self.model.tokenizer, self._ids[-1])
+        return "".join(map(stream.add, written))
 
 
 class Inspector:
