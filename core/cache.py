@@ -118,7 +118,7 @@ class KVCache:
         """The new positions go to places ``new``; of those up to ``seen`` all are read that the model looks back to."""
         one, window = new.stop - new.start == 1, self.config.sliding_window
         first = max(0, seen - window) if one and window else 0
-        self._new = new
+        self._new_keys, self._new_values = self.keys[:, :, new], self.values[:, :, new]  # (layers, G, T, D)
         self._seen_keys = self.keys[:, :, first:seen]  # (layers, G, S, D)
         self._seen_values = self.values[:, :, first:seen]
         self._seen_columns = self._seen_keys.swapaxes(2, 3)  # (layers, G, D, S)
@@ -133,8 +133,8 @@ class KVCache:
 
     def write(self, layer: int, key: Array, value: Array) -> None:
         """Store the keys and values of T new positions in the places that :meth:`open` found. (G, T, D) each."""
-        self.keys[layer, :, self._new] = key
-        self.values[layer, :, self._new] = value
+        self._new_keys[layer] = key
+        self._new_values[layer] = value
 
     def score(self, layer: int, query: Array, out: Array) -> None:
         """Products of one position's queries with all keys. (G, H/G, D) -> (G, H/G, S)."""

@@ -35,7 +35,7 @@ def test_generate_under_a_policy(kvtui: Kvtui) -> None:
 
 def test_the_summary_tells_the_policy(kvtui: Kvtui) -> None:
     outcome = kvtui("generate", "ROMEO:", "-n", "40", "--policy", "window:16")
-    assert "cache: 16 positions, 147,456 bytes" in outcome.err
+    assert "cache: 16 positions, 147,456 bytes, policy window:16\n" in outcome.err
 
 
 @pytest.mark.parametrize("command", ["generate", "policies"])

@@ -79,12 +79,12 @@ def generate_text(
             commands=interrupt,
             verify=verify,
         )
-        end = _stream(stream, decoder, None if as_json else text)
+        end = _stream(stream, decoder, policy, None if as_json else text)
     if end.reason == "cancelled":
         raise click.Abort
 
 
-def _stream(stream: Iterator[events.Event], model: Model, prompt: str | None) -> events.End:
+def _stream(stream: Iterator[events.Event], model: Model, policy: CachePolicy, prompt: str | None) -> events.End:
     """Write the events, as text after the prompt, or as JSON if ``prompt`` is None."""
     prefill: events.Prefill | None = None
     last = prompt or ""
@@ -113,7 +113,7 @@ def _stream(stream: Iterator[events.Event], model: Model, prompt: str | None) ->
         write("" if last.endswith("\n") else "\n")
         assert prefill is not None
         if sys.stderr is not None:
-            sys.stderr.write(_summary(prefill, tokens, event))
+            sys.stderr.write(_summary(prefill, tokens, event, policy))
     return event
 
 
@@ -131,16 +131,17 @@ def words(model: Model) -> dict[str, Any]:
     )
 
 
-def _summary(prefill: events.Prefill, tokens: list[events.Token], end: events.End) -> str:
+def _summary(prefill: events.Prefill, tokens: list[events.Token], end: events.End, policy: CachePolicy) -> str:
     lines = [f"prefill: {prefill.tokens:,} tokens in {prefill.seconds * 1e3:.2f} ms"]
     if tokens:
         lines.append(
             f"{end.tokens:,} tokens in {end.seconds:.3f} s of model time: {end.tokens_per_second:,.0f} tokens/s, "
             f"median {median(token.seconds for token in tokens) * 1e3:.2f} ms per token"
         )
-    cached = tokens[-1].cached_positions if tokens else prefill.tokens if prefill.cache else 0
-    used = tokens[-1].cache_bytes if tokens else prefill.cache_bytes
-    lines.append(f"cache: {cached:,} positions, {used:,} bytes" if prefill.cache else "cache: off")
+    last = tokens[-1] if tokens else prefill
+    kept = "" if policy.spec == "full" else f", policy {policy.spec}"
+    held = f"cache: {last.cached_positions:,} positions, {last.cache_bytes:,} bytes{kept}"
+    lines.append(held if prefill.cache else "cache: off")
     if end.reason == "stop":
         lines.append("the model ended the text")
     errors = [token.max_logit_error for token in tokens if token.max_logit_error is not None]
