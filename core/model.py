@@ -32,6 +32,7 @@ Head = tuple[int, int]  # layer and head, both counted from 0
 BUNDLED = "shakespeare"
 LARGEST_STEP = 1 << 25  # parameters; 134 MB as float32
 MOST_POSITIONS = 4096  # of a model that has more: the memory for all of them is asked for at once
+_CHUNK = 64  # positions past the context whose turns are worked out together
 _MODELS = Path(__file__).parent / "models"
 
 
@@ -75,6 +76,7 @@ class Model:
             config.context_length, config.head_dim, config.rotary_base, self.dtype, config.rotary_divisors
         )
         self._step: DecodeStep | None = None
+        self._later: dict[int, NDArray[Any]] = {}  # turns past the context, some positions at a time
 
     def new_cache(self, policy: str | CachePolicy | Eviction = "full") -> KVCache:
         """An empty cache.
@@ -91,7 +93,10 @@ class Model:
         """The turn of each rotary pair at a position, which may lie past the context. (D/2,) complex."""
         if position < len(self.rotation):
             return self.rotation[position]
-        return self._rotations(position, 1)[0]
+        chunk, place = divmod(position, _CHUNK)
+        if chunk not in self._later:
+            self._later = {**dict(list(self._later.items())[-1:]), chunk: self._rotations(chunk * _CHUNK, _CHUNK)}
+        return self._later[chunk][place]
 
     def _rotations(self, start: int, count: int) -> NDArray[Any]:  # (count, D/2)
         if start + count <= len(self.rotation):

@@ -17,29 +17,33 @@ from kvtui.core.policies.rolling import RollingCache
 
 GROUP = 32  # positions that are packed together, as in the paper's experiments
 
-Bytes = NDArray[np.uint8]
+Codes = NDArray[np.integer[Any]]
 
 
-def quantise(x: Array, bits: int, axis: int) -> tuple[Bytes, Array, Array]:
-    """Whole numbers from 0 to 2^bits - 1 with x ≈ codes · scale + zero (KIVI, eq. 1).
+def quantise(x: Array, bits: int, axis: int) -> tuple[Codes, Array, Array | None]:
+    """Whole numbers with x ≈ codes · scale + zero; the error of a number is at most half its scale.
 
-    The error of a number is at most half its scale.
+    4 bits go from 0 to 15, with a zero of their own so that none of them is wasted (KIVI, eq. 1). 8 bits are enough to
+    do without: they go from -127 to 127, about 0, as in the format Q8_0 of llama.cpp.
 
     Args:
         x: of any shape.
-        bits: of a code, at most 8.
+        bits: of a code, 8 or 4.
         axis: numbers along it share a scale and a zero.
 
     Returns:
-        Codes like ``x``; scale and zero with ``axis`` of length 1.
+        Codes like ``x``, scale and zero with ``axis`` of length 1; no zero for 8 bits.
     """
-    zero = x.min(axis=axis, keepdims=True)
-    scale = (x.max(axis=axis, keepdims=True) - zero) / (2**bits - 1)
-    codes = np.rint((x - zero) / np.where(scale > 0, scale, 1))
-    return codes.astype(np.uint8), scale, zero
+    largest = x.max(axis=axis, keepdims=True)
+    least = x.min(axis=axis, keepdims=True)
+    if bits == 8:
+        scale = np.maximum(largest, -least) / 127
+        return np.rint(x / np.where(scale > 0, scale, 1)).astype(np.int8), scale, None
+    scale = (largest - least) / 15
+    return np.rint((x - least) / np.where(scale > 0, scale, 1)).astype(np.uint8), scale, least
 
 
-def pack(codes: Bytes, bits: int) -> Bytes:
+def pack(codes: Codes, bits: int) -> Codes:
     """Two 4-bit codes to a byte: (…, GROUP, D) -> (…, GROUP/2, D).
 
     Position p is in the low half of a byte and p + GROUP/2 in the high one, so that each unpacks in one piece.
@@ -49,7 +53,7 @@ def pack(codes: Bytes, bits: int) -> Bytes:
     return np.bitwise_or(codes[..., : GROUP // 2, :], codes[..., GROUP // 2 :, :] << 4, dtype=np.uint8)
 
 
-def unpack(packed: Bytes, bits: int, out: Array) -> Array:
+def unpack(packed: Codes, bits: int, out: Array) -> Array:
     """Codes as floating-point numbers: (…, GROUP/2 or GROUP, D) -> (…, GROUP, D)."""
     if bits == 8:
         np.copyto(out, packed)
@@ -72,38 +76,41 @@ class Packed:
     def __init__(self, shape: tuple[int, int, int, int], bits: int, axis: int, dtype: Any) -> None:
         *leading, head_dim = shape
         shared = (1, head_dim) if axis == -2 else (GROUP, 1)
-        self.codes: Bytes = np.zeros((*leading, GROUP * bits // 8, head_dim), np.uint8)
+        self.codes: Codes = np.zeros((*leading, GROUP * bits // 8, head_dim), np.int8 if bits == 8 else np.uint8)
         self.scale: Array = np.zeros((*leading, *shared), dtype)
-        self.zero: Array = np.zeros((*leading, *shared), dtype)
+        self.zero: Array | None = np.zeros((*leading, *shared), dtype) if bits == 4 else None
         self._bits, self._axis = bits, axis
 
     @property
     def nbytes(self) -> int:
         """Codes, scales and zeros."""
-        return self.codes.nbytes + self.scale.nbytes + self.zero.nbytes
+        return self.codes.nbytes + self.scale.nbytes + (0 if self.zero is None else self.zero.nbytes)
 
     def store(self, layer: int, group: int, x: Array) -> None:
         """Quantise a group of positions. (G, GROUP, D)."""
-        codes, self.scale[layer, :, group], self.zero[layer, :, group] = quantise(x, self._bits, self._axis)
+        codes, self.scale[layer, :, group], zero = quantise(x, self._bits, self._axis)
         self.codes[layer, :, group] = pack(codes, self._bits)
+        if self.zero is not None:
+            self.zero[layer, :, group] = zero
 
     def numbers(self, layer: int, count: int) -> Array:
         """The first ``count`` groups as they are read. -> (G, count, GROUP, D)."""
         codes = self.codes[layer, :, :count]
         out = np.empty((*codes.shape[:2], GROUP, codes.shape[3]), self.scale.dtype)
-        return unpack(codes, self._bits, out) * self.scale[layer, :, :count] + self.zero[layer, :, :count]
+        numbers = unpack(codes, self._bits, out) * self.scale[layer, :, :count]
+        return numbers if self.zero is None else numbers + self.zero[layer, :, :count]
 
 
 @dataclass(frozen=True)
 class _Views:
     """What a step reads of one layer's groups."""
 
-    key_codes: Bytes  # (G, groups, GROUP·bits/8, D)
+    key_codes: Codes  # (G, groups, GROUP·bits/8, D)
     key_scale: Array  # (G, groups, D, 1)
-    key_zero: Array  # (G, groups, D)
-    value_codes: Bytes  # as key_codes
+    key_zero: Array | None  # (G, groups, D)
+    value_codes: Codes  # as key_codes
     value_scale: Array  # (G, 1, groups·GROUP)
-    value_zero: Array  # (G, groups·GROUP, 1)
+    value_zero: Array | None  # (G, groups·GROUP, 1)
 
     @classmethod
     def of(cls, cache: QuantisedCache, layer: int, groups: int) -> _Views:
@@ -112,10 +119,10 @@ class _Views:
         return cls(
             keys.codes[layer, :, :groups],
             keys.scale[layer, :, :groups].swapaxes(2, 3),
-            keys.zero[layer, :, :groups, 0],
+            None if keys.zero is None else keys.zero[layer, :, :groups, 0],
             values.codes[layer, :, :groups],
             values.scale[layer].reshape(flat)[:, None, : groups * GROUP],
-            values.zero[layer].reshape(flat)[:, : groups * GROUP, None],
+            None if values.zero is None else values.zero[layer].reshape(flat)[:, : groups * GROUP, None],
         )
 
 
@@ -236,7 +243,10 @@ class QuantisedCache(RollingCache):
         column = query.swapaxes(1, 2)  # (G, D, H/G)
         codes = unpack(views.key_codes, self.bits, self._codes)  # (G, groups, GROUP, D)
         products = np.matmul(codes, column[:, None] * views.key_scale)  # (G, groups, GROUP, H/G)
-        np.add(products, np.matmul(views.key_zero, column)[:, :, None], out=self._columns)
+        if views.key_zero is None:
+            np.copyto(self._columns, products)
+        else:
+            np.add(products, np.matmul(views.key_zero, column)[:, :, None], out=self._columns)
         for columns in self._hidden:
             self._packed[..., columns] = -np.inf
 
@@ -248,7 +258,8 @@ class QuantisedCache(RollingCache):
             return
         unpack(views.value_codes, self.bits, self._codes)
         out += np.matmul(self._packed * views.value_scale, self._flat_codes)
-        out += np.matmul(self._packed, views.value_zero)
+        if views.value_zero is not None:
+            out += np.matmul(self._packed, views.value_zero)
 
     def _bind(self, scores: Array) -> None:
         """Views of a step's scores, the same in all layers; and of what they are made from, when groups have come.

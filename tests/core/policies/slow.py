@@ -25,6 +25,12 @@ def build(position="rotary", kv_heads=2, context=48, seed=3, dtype=np.float64, l
     return Model(config, CharTokenizer("abcdefghijklm"), parameters)
 
 
+def rounded(x: np.ndarray, bits: int, axis: int) -> np.ndarray:
+    """What is left of numbers in so many bits."""
+    codes, scale, zero = quantise(x, bits, axis)
+    return codes * scale + (0.0 if zero is None else zero)
+
+
 @dataclass
 class Entry:
     position: int  # in the text
@@ -147,10 +153,8 @@ class Slow:
                 place = (entry.position - sinks) % 32
                 group = [past[entry.position - place + other] for other in range(32)]
                 keys = np.array([self.turned(e.key, e.position) if rotary else e.key for e in group])
-                codes, scale, zero = quantise(keys, self.bits, 0)
-                key = (codes * scale + zero)[place]
-                codes, scale, zero = quantise(np.array([e.value for e in group]), self.bits, 1)
-                value = (codes * scale + zero)[place]
+                key = rounded(keys, self.bits, 0)[place]
+                value = rounded(np.array([e.value for e in group]), self.bits, 1)[place]
                 entry = Entry(entry.position, self.turned(key, -entry.position) if rotary else key, value)
             result.append(entry)
         return result
