@@ -127,7 +127,7 @@ class _Views:
 
 
 class QuantisedCache(RollingCache):
-    """Positions in groups of 32, each key channel and each value of a group with a scale and a zero of its own.
+    """Positions in groups of 32, each key channel and each value of a group with a scale of its own.
 
     The newest positions, up to 32, are kept as they are until they make a group, and so are the sinks (sec. 4 of the
     paper: keys per channel, values per token, a residual in full precision). A pass over several positions sees those
