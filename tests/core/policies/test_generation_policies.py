@@ -197,5 +197,5 @@ def test_past_the_context(policy):
     np.testing.assert_allclose(shown.shades.sum(axis=-1), 1, atol=1e-5)
     values = cache_contents(generation, ShowCache("value"))
     assert values.shades.shape == shown.shades.shape
-    with pytest.raises(KvtuiError, match="dropped positions since"):
+    with pytest.raises(KvtuiError, match="dropped since are gone"):
         cache_contents(generation, ShowCache("value", length=10))
