@@ -75,6 +75,7 @@ class Model:
         self.rotation = layers.rotary_table(
             config.context_length, config.head_dim, config.rotary_base, self.dtype, config.rotary_divisors
         )
+        self.has_step = parameter_count(config) <= LARGEST_STEP  # whether decode has a path of its own
         self._step: DecodeStep | None = None
         self._later: dict[int, NDArray[Any]] = {}  # turns past the context, some positions at a time
 
@@ -210,11 +211,6 @@ class Model:
         self._check_ids([token])
         cache.check_room(1)
         return self.decode_step(token, cache, record, stopwatch)
-
-    @property
-    def has_step(self) -> bool:
-        """Whether :meth:`decode` has a path of its own."""
-        return parameter_count(self.config) <= LARGEST_STEP
 
     def prepare(self) -> None:
         """Get ready for :meth:`decode`, so that the first token's time does not hold it."""

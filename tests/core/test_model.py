@@ -192,8 +192,9 @@ def test_decode_equals_forward_in_float32():
 
 
 def test_a_large_model_decodes_without_a_second_copy_of_its_weights(monkeypatch):
-    small, large = build(num_kv_heads=2, bias=True), build(num_kv_heads=2, bias=True)
+    small = build(num_kv_heads=2, bias=True)
     monkeypatch.setattr("kvtui.core.model.LARGEST_STEP", parameter_count(small.config) - 1)
+    large = build(num_kv_heads=2, bias=True)
     caches = small.new_cache(), large.new_cache()
     large.prepare()
     stepped = [large.decode(token, caches[1]) for token in (1, 5, 2)]
