@@ -270,6 +270,16 @@ async def test_a_page_down_in_a_palette_without_a_height_ends_nothing(monkeypatc
         await it.press("escape")
 
 
+async def test_a_palette_that_is_closed_while_it_looks_for_commands_ends_nothing() -> None:
+    async with bench() as it:
+        await it.press("ctrl+p")
+        palette = it.app.screen
+        assert isinstance(palette, Palette)
+        await it.press("escape")
+        palette._watch__list_visible()  # what its search does once it has found something
+        await palette._watch__show_busy()
+
+
 @pytest.mark.parametrize(("key", "status"), [("q", 0), ("ctrl+q", 0), ("ctrl+c", 130)])
 async def test_quitting(key: str, status: int) -> None:
     async with bench() as it:
