@@ -460,6 +460,7 @@ class Session:
             case Batch(run, events) if run == self.run:
                 for event in events:
                     self._event(event, update)
+                self.history.add([event for event in events if isinstance(event, Token)])
                 if not any(isinstance(event, RaceEvent) for event in events):
                     self._count()
             case Notice(run, message, fatal) if run == self.run:
@@ -522,7 +523,6 @@ class Session:
         match event:
             case Token():
                 self.timeline.add(event)
-                self.history.add((event,))
                 if event.max_logit_error is not None:
                     self.figures = replace(self.figures, verification=self.figures.verification.after(event))
             case Branch():

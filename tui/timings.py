@@ -109,26 +109,31 @@ class TimingHistory:
         """Append tokens; the oldest beyond the capacity are forgotten."""
         self.total += len(tokens)
         self.seconds += sum(token.seconds for token in tokens)
-        for token in tokens[-self.capacity :]:
-            if self._end == 2 * self.capacity:
-                self._make_room()
-            kind = kind_of(token)
-            milliseconds = token.seconds * 1e3
-            self._milliseconds[self._end] = milliseconds
-            self._kinds[self._end] = kind
-            self._computed[self._end] = token.computed
-            self._end += 1
-            self.context = token.context
+        tokens = tokens[-self.capacity :]
+        if not tokens:
+            return
+        if self._end + len(tokens) > 2 * self.capacity:
+            self._make_room()
+        kinds = list(map(kind_of, tokens))
+        milliseconds = [token.seconds * 1e3 for token in tokens]
+        new = slice(self._end, self._end + len(tokens))
+        self._milliseconds[new] = milliseconds
+        self._kinds[new] = kinds
+        self._computed[new] = [token.computed for token in tokens]
+        self._end = new.stop
+        self.context = tokens[-1].context
+        for token, kind, value in zip(tokens, kinds, milliseconds, strict=True):
             if kind is not Kind.REFILL:
                 key = (token.context // BIN, kind)
                 if key not in self._bins:
                     self._bins[key] = deque(maxlen=_SAMPLES)
-                self._bins[key].append(milliseconds)
+                self._bins[key].append(value)
 
     def _make_room(self) -> None:
+        kept = len(self)
         for values in (self._milliseconds, self._kinds, self._computed):
-            values[: self.capacity] = values[self.capacity :]
-        self._end = self.capacity
+            values[:kept] = values[self._end - kept : self._end].copy()
+        self._end = kept
 
     def __len__(self) -> int:
         return min(self._end, self.capacity)

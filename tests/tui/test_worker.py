@@ -18,10 +18,22 @@ import pytest
 
 from kvtui.core import CharTokenizer, KvtuiError, Model, ModelConfig, generate
 from kvtui.core.checkpoint import save_checkpoint
-from kvtui.core.commands import MeasureLimits, MeasureParts, Pause, SetCache, SetPace, ShowAttention, Step, Stop
+from kvtui.core.commands import (
+    Fork,
+    MeasureLimits,
+    MeasureParts,
+    Pause,
+    Revisit,
+    SetCache,
+    SetPace,
+    ShowAttention,
+    Step,
+    Stop,
+)
 from kvtui.core.config import parameter_shapes
 from kvtui.core.events import (
     Attention,
+    Branch,
     Breakdown,
     End,
     Event,
@@ -32,6 +44,7 @@ from kvtui.core.events import (
     RaceToken,
     State,
     Token,
+    Unanswered,
 )
 from kvtui.tui.link import WorkerLink, describe_end
 from kvtui.tui.wire import (
@@ -165,6 +178,26 @@ def test_it_writes_the_text_of_the_one_loop_toggled_or_not(worker: Conversation,
     plain = generate(model, "romeo", max_new_tokens=len(written), seed=7)
     assert written == "".join(event.text for event in plain if isinstance(event, Token))
     assert {event.cache for event in events if isinstance(event, Token)} == {True, False}
+
+
+def test_it_forks_while_it_writes_and_after_the_end(worker: Conversation) -> None:
+    worker.inbox.put([Start(1, "romeo", FAST), Pause()])
+    for step in range(6):
+        worker.inbox.put([Step()])
+        worker.events(1, is_token(step))
+    worker.inbox.put([Fork(7, text="zz")])
+    events = worker.events(1, is_token(3))
+    assert [event.number for event in events if isinstance(event, Branch)] == [1]
+    assert text(events) == "zz"
+    worker.inbox.put([Stop()])
+    worker.events(1, lambda event: isinstance(event, End))
+    worker.inbox.put([Fork(999, text="z"), Revisit(0), Step()])
+    refused, branch, *_, token = worker.events(1, lambda event: isinstance(event, Token))
+    assert isinstance(refused, Unanswered)
+    assert isinstance(branch, Branch)
+    assert (branch.number, token.step) == (0, 6)
+    worker.inbox.put([Stop()])
+    worker.events(1, lambda event: isinstance(event, End))
 
 
 def test_commands_are_obeyed_while_it_is_paused(worker: Conversation) -> None:
