@@ -226,7 +226,7 @@ def legend(view: MapView) -> str:
     """What the signs mean."""
     rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
     if view.shade == "why":
-        codes = set(view.contents.shades.flat) if view.contents is not None and fits(view) else set()
+        codes = np.unique(view.contents.shades).tolist() if view.contents is not None and fits(view) else []
         signs = " · ".join(f"{whole} {word}" for code, (whole, _, word) in REASONS.items() if code in codes)
         signs += f" · {DROPPED} dropped" if view.dropped else ""
         signs += " · small: in part" if view.dropped and view.per_cell > 1 else ""
@@ -247,7 +247,7 @@ def pointed(view: MapView, x: int, y: int) -> str:
     first, last = positions.start, min(positions.stop, view.length) - 1
     if last < first:
         return ""
-    where = f"layer {layer + 1} head {head + 1}, " + (
+    where = f"layer {layer + 1} {'key/value head' if view.grouped else 'head'} {head + 1}, " + (
         f"position {first}" if first == last else f"positions {first}–{last}"
     )
     if not np.isfinite(values[y, cell]):
