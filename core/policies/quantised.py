@@ -160,7 +160,7 @@ class QuantisedCache(RollingCache):
         shape = (config.num_layers, config.num_kv_heads, groups, config.head_dim)
         self.packed_keys = Packed(shape, bits, -2, dtype)
         self.packed_values = Packed(shape, bits, -1, dtype)
-        self._starts = np.zeros(groups, np.int64)  # of each group, its first position after the sinks
+        self._places = groups  # for groups, used in turn
         self.bits = bits
         self._groups = 0
         self._hidden: list[slice] = []
@@ -176,14 +176,20 @@ class QuantisedCache(RollingCache):
         """Bytes of the groups, of the positions that are not in one, and of the sinks' keys at their first places."""
         groups, tail = self._split(self.length)
         each = (self.keys.nbytes + self.values.nbytes) // self.capacity
-        packed = (self.packed_keys.nbytes + self.packed_values.nbytes) // len(self._starts)
+        packed = (self.packed_keys.nbytes + self.packed_values.nbytes) // self._places
         return (min(self.length, self.sinks) + tail) * each + groups * packed + self._sink_keys.nbytes
 
     def _split(self, length: int) -> tuple[int, int]:
         """Groups and single positions, the sinks not counted, when ``length`` positions have been run."""
         after = max(0, length - self.sinks)
         tail = (after - 1) % GROUP + 1 if after else 0
-        return min((after - tail) // GROUP, len(self._starts)), tail
+        return min((after - tail) // GROUP, self._places), tail
+
+    def _order(self, length: int) -> list[int]:
+        """Places of the groups there are when ``length`` positions have been run, the oldest group first."""
+        groups, tail = self._split(length)
+        made = max(0, length - self.sinks - tail) // GROUP
+        return [number % self._places for number in range(made - groups, made)]
 
     def check_room(self, count: int) -> None:
         """Raise KvtuiError past the context, unless old positions are dropped."""
@@ -202,11 +208,13 @@ class QuantisedCache(RollingCache):
         groups, tail = self._split(length)
         single = min(length, self.sinks) + tail
         self._groups = groups
-        after = length - self.sinks
-        if tail == 1 and groups:
-            self._starts[(after // GROUP - 1) % len(self._starts)] = after - 1 - GROUP
-        behind = np.minimum(after - self.recent - self._starts[:groups], GROUP)  # (groups,) to hide of each
-        self._hidden = [slice(slot * GROUP, slot * GROUP + behind[slot]) for slot in np.flatnonzero(behind > 0)]
+        behind = groups * GROUP + tail - self.recent  # positions to hide, fewer than two groups
+        oldest = self._order(length)[:2] if behind > 0 else []
+        self._hidden = [
+            slice(place * GROUP, place * GROUP + min(GROUP, behind - passed))
+            for place, passed in zip(oldest, (0, GROUP), strict=False)
+            if behind > passed
+        ]
         self._place(slice(0, 0), single)
         return single + groups * GROUP
 
@@ -227,10 +235,8 @@ class QuantisedCache(RollingCache):
             done = end
 
     def _pack(self, layer: int, number: int) -> None:
-        slot = number % len(self._starts)
-        self._starts[slot] = number * GROUP
         for packed, single in ((self.packed_keys, self.keys), (self.packed_values, self.values)):
-            packed.store(layer, slot, single[layer, :, self.sinks : self.sinks + GROUP])
+            packed.store(layer, number % self._places, single[layer, :, self.sinks : self.sinks + GROUP])
 
     def score(self, layer: int, query: Array, out: Array) -> None:
         """Products of one position's queries with all keys. (G, H/G, D) -> (G, H/G, S)."""
@@ -301,7 +307,7 @@ class QuantisedCache(RollingCache):
         groups, tail = self._split(length)
         sinks = min(length, self.sinks)
         dropped = groups * GROUP + tail - self.recent
-        order = np.argsort(self._starts[:groups])
+        order = self._order(length)
         parts = []
         for packed, single in ((self.packed_keys, self.keys), (self.packed_values, self.values)):
             numbers = packed.numbers(layer, groups)[:, order]
