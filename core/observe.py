@@ -92,7 +92,6 @@ class AttentionRecord:
         end = start + query.shape[1]
         self._queries[layer, :, start:end] = query
         self._keys[layer, :, start:end] = key
-        self._missed_by[layer, :, start:end] = _NEVER
 
     def weights(self, layer: int, first: int, last: int) -> Array:
         """Attention weights of query rows ``first`` up to ``last`` over keys 0 up to ``last``. (H, rows, last).
