@@ -44,7 +44,8 @@ SHA-256 of the text `{digest}`.
 ## Loss against position
 
 Nats a token, by position in the text. `full` is a full cache whose window is run again, from the newest half, each time
-its context of {context} is full: its slowest steps are those runs.
+its context of {context} is full: its slowest steps are those runs. The loss follows the text;
+what a policy does to it is the difference between the rows.
 
 {table}
 
