@@ -82,6 +82,7 @@ async def two_runs(it: Bench) -> None:
     it.link.write([token(step, seconds=0.001) for step in range(20)])
     await it.until(lambda: it.app.session.figures.written == 20)
     await it.press("t", "r")
+    await it.until(lambda: len(it.link.starts) == 2)
     it.link.write([token(step, cache=False, seconds=0.02) for step in range(10)])
     await it.until(lambda: it.app.session.history.total == 10)
 

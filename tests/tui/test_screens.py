@@ -147,6 +147,7 @@ async def watch_second_run(it: Bench) -> None:
     write(it)
     await it.until(lambda: it.app.session.figures.written == len(TEXT))
     await it.press("t", "r")
+    await it.until(lambda: len(it.link.starts) == 2)
     write(it, TEXT[:30], cache=False)
     await it.until(lambda: it.app.session.history.total == 30)
 

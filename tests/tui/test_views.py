@@ -55,7 +55,8 @@ async def test_a_text_that_began_while_hidden_is_shown_whole() -> None:
     async with bench() as it:
         it.link.write([token(0, "a")])
         await it.until(lambda: it.watch.output.transcript.text == "ROMEO:a")
-        await it.press("2", "r")
+        await it.press("3", "r")
+        await it.until(lambda: len(it.link.starts) == 2)
         it.link.write([token(0, "x")])
         await it.until(lambda: it.app.session.figures.written == 1)
         await it.press("1")
