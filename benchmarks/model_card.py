@@ -41,8 +41,10 @@ character at a time. Trained from random weights with kvtui's own NumPy trainer;
 | seed | {seed} |
 | **loss over the whole last 10 %** | **{loss:.4f} nats per character** (perplexity {perplexity:.3f}) |
 
-Method of the loss: {method}. It is what `kvtui eval tinyshakespeare.txt --last 0.1` prints. For comparison, nanoGPT
-publishes 1.4697 for a model of 10.7 M parameters on the same split, measured on random windows.
+Method of the loss: {method}.
+It is what `kvtui eval tinyshakespeare.txt --last 0.1` prints. The step that is stored is the one with the lowest
+held-back loss of the curve below, so this is a validation loss. So is nanoGPT's: 1.4697 for a model of 10.7 M
+parameters on the same split, measured on random windows.
 
 Command:
 
