@@ -37,7 +37,7 @@ character at a time. Trained from random weights with kvtui's own NumPy trainer;
 | vocabulary | {vocabulary} characters |
 | stored as | {dtype} safetensors, {size:.1f} MB |
 | data | tinyshakespeare, {characters:,} characters, SHA-256 `{sha}`; the last 10 % held back |
-| training | {steps:,} steps, {tokens:,} characters seen, {minutes:.0f} minutes; {machine} |
+| training | {steps:,} steps, {tokens:,} characters seen, {minutes:.0f} minutes beside other work; {machine} |
 | seed | {seed} |
 | **loss over the whole last 10 %** | **{loss:.4f} nats per character** (perplexity {perplexity:.3f}) |
 

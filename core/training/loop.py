@@ -36,7 +36,7 @@ STATE_FORMAT = "kvtui-training-1"
 class TrainingSettings:
     """How to train. Exactly one of ``steps`` and ``minutes`` ends the run and sets the pace of the decay."""
 
-    steps: int | None = 2200
+    steps: int | None = 2600
     minutes: float | None = None
     seed: int = 1
     context_length: int = 512
@@ -44,10 +44,10 @@ class TrainingSettings:
     num_heads: int = 6
     embed_dim: int = 192
     batch_windows: int = 16
-    dropout: float = 0.2
+    dropout: float = 0.25
     muon_rate: float = 0.02
     adam_rate: float = 0.003
-    weight_decay: float = 0.05
+    weight_decay: float = 0.2
     warmup_steps: int = 40
     decay_from: float = 0.4  # share of the run after which both rates fall linearly to zero
     clip_norm: float = 1.0
