@@ -48,6 +48,17 @@ def test_what_the_loop_writes_comes_back_the_same(tiny_model_file: Path) -> None
         assert [line.event for line in lines if line] == events
 
 
+def test_events_under_a_policy_can_be_read(tiny_model_file: Path) -> None:
+    """The positions that a policy drops are an array, which lines do not hold."""
+    events = list(generate(load(tiny_model_file), "ROMEO:", max_new_tokens=40, policy="sink:2+10"))
+    lines = [parse(to_json(event)) for event in events]
+    assert None not in lines
+    read = [line.event for line in lines if line]
+    assert [type(event) for event in read] == [type(event) for event in events]
+    assert any(isinstance(event, Evict) for event in read)
+    assert [event for event in read if isinstance(event, Token)] == [e for e in events if isinstance(e, Token)]
+
+
 def test_the_contract_alone_is_enough() -> None:
     """What DESIGN names; the rest follows from it."""
     assert parse(PREFILL) == Line(Prefill(6, 0.01, True, 600, ""))
