@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 from bench import Bench, bench
-from fake_link import PARTS, token
+from fake_link import ANSWERS, PARTS, token
 from racing import end, prefills, rounds
 from textual.widgets import Input
 
 from kvtui.core.events import Branch, End, RacePrefill, RaceToken
 from kvtui.tui.panes.chart import Chart
+from kvtui.tui.screens.overlay import Overlay
 
 SIZES = [(80, 24), (120, 36)]
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -162,7 +163,9 @@ async def runs(it: Bench) -> None:
 async def fork(it: Bench) -> None:
     write(it, TEXT[:20])
     await it.until(lambda: it.app.session.figures.written == 20)
-    await it.press("left", "left", "f")
+    await it.press("left", "left")
+    await settled(it)
+    await it.press("f")
 
 
 @screen
@@ -217,14 +220,27 @@ async def tour_of_heads(it: Bench) -> None:
     it.link.write([End("length", 11, 0.1, 50.0)])
 
 
+def answered(it: Bench) -> bool:
+    """Whether everything that is shown now was asked for, and has been told."""
+    app = it.app
+    asker = app.screen if isinstance(app.screen, Overlay) else app.view
+    for question in asker.questions(app.session) if app.session.answering else ():
+        last = app.questions._asked.get(type(question))
+        if type(question) in ANSWERS and (last is None or last.question != question or last.waiting):
+            return False
+    return it.link.quiet
+
+
 async def settled(it: Bench) -> str:
     """The screen when nothing changes on it any more."""
-    before, now = "", it.screen_text()
+    now, before_that = it.screen_text(), False
     for _ in range(100):
+        was, now_answered = now, answered(it)
         await it.pilot.pause(0.1)
-        before, now = now, it.screen_text()
-        if before == now and it.link.quiet:
+        now = it.screen_text()
+        if was == now and before_that and now_answered:
             return "".join(f"{line.rstrip()}\n" for line in now.splitlines())
+        before_that = now_answered
     raise AssertionError("the screen does not come to rest")
 
 
