@@ -75,7 +75,10 @@ def in_terminal(
 
 
 def test_dashboard_refuses_a_missing_model_before_it_draws(tmp_path: Path) -> None:
-    assert_refused(in_terminal("A", "--model", tmp_path / "no.safetensors"), "there is no model")
+    outcome = in_terminal("A", "--model", tmp_path / "no.safetensors")
+    assert outcome.status == 2
+    assert "\x1b[?1049h" not in outcome.err  # the screen of the dashboard; a bar of loading may have been there
+    assert "kvtui: there is no model" in outcome.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("size", [(63, 40), (120, 19), (20, 5)])
