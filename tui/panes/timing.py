@@ -137,7 +137,8 @@ class TimingPane(Widget, can_focus=True):
 
     def _draw(self, width: int, height: int) -> list[Strip]:
         if not len(self.history):
-            self.border_subtitle = self._subtitle = ""
+            if self._subtitle:  # to set it asks for another drawing, which would never end
+                self.border_subtitle = self._subtitle = ""
             return [self._line([(text, "timing--hint")], width) for text in EMPTY]
         figures = self._figure_lines(width, height)
         rows = height - len(figures) - 1
