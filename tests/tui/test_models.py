@@ -90,7 +90,7 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_one_before(shelf: Path, 
         await it.until(lambda: len(it.link.loads) == 2)
         assert it.link.loads[1] is None
         reason = failure.message if isinstance(failure, Refused) else failure.reason
-        assert f"tiny could not be loaded: {reason}. Back to small." in it.notices()
+        await it.until(lambda: f"tiny could not be loaded: {reason}. Back to small." in it.notices())
         it.link.say(Ready("small", CONFIG, 12_345, 768))
         await it.until(lambda: len(it.link.starts) == 2)
         assert "small is loaded" in it.notices()
