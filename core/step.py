@@ -96,6 +96,7 @@ class DecodeStep:
         self._scores = np.empty(heads * columns, dtype)
         self._largest = np.empty((*self._query.shape[:2], 1), dtype)
         self._total = np.empty_like(self._largest)
+        self._totals = self._total[..., 0]  # the same numbers, (G, H/G)
         self._ones = np.ones(columns, dtype)
         self._mixed = np.empty_like(self._query)
         self._mixed_flat = self._mixed.reshape(-1)
@@ -111,6 +112,7 @@ class DecodeStep:
         x, normed, added = self._x, self._normed, self._added
         position, seen = cache.length, cache.open(1)
         scores = self._scores[: self._config.num_heads * seen].reshape(*self._query.shape[:2], seen)  # (G, H/G, S)
+        ones = self._ones[:seen]
         rotation = self._rotation_at(position)
         x[:] = self._embedding[token]
         if self._positions is not None:
@@ -133,7 +135,7 @@ class DecodeStep:
                 stopwatch.mark("qkv")
             if record is not None:
                 self._note(record, layer, position)
-            self._attend(cache, layer, scores)
+            self._attend(cache, layer, scores, ones)
             np.dot(self._mixed_flat, block.output, out=added)
             if block.output_bias is not None:
                 added += block.output_bias
@@ -165,13 +167,13 @@ class DecodeStep:
         """x / rms(x). The residual has zero mean where the model has LayerNorm, so this is LayerNorm's division too."""
         np.multiply(x, 1.0 / sqrt(x.dot(x) / len(x) + self._config.norm_epsilon), out=out)
 
-    def _attend(self, cache: KVCache, layer: int, scores: Array) -> None:
-        """softmax(qKᵀ)V for one query a head, into ``_mixed``; ``scores`` is a buffer, (G, H/G, S)."""
+    def _attend(self, cache: KVCache, layer: int, scores: Array, ones: Array) -> None:
+        """softmax(qKᵀ)V for one query a head, into ``_mixed``; ``scores`` is a buffer, (G, H/G, S); ``ones`` (S,)."""
         cache.score(layer, self._query, scores)
         np.maximum.reduce(scores, axis=2, out=self._largest, keepdims=True)
         np.subtract(scores, self._largest, out=scores)
         np.exp(scores, out=scores)
-        np.dot(scores, self._ones[: scores.shape[2]], out=self._total[..., 0])  # sums, in half the time of add.reduce
+        np.dot(scores, ones, out=self._totals)  # sums, in half the time of add.reduce
         cache.mix(layer, scores, self._mixed)
         np.divide(self._mixed, self._total, out=self._mixed)  # fewer divisions than on the scores
         if cache.watches:
