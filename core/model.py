@@ -33,6 +33,7 @@ BUNDLED = "shakespeare"
 LARGEST_STEP = 1 << 25  # parameters; 134 MB as float32
 MOST_POSITIONS = 4096  # of a model that has more: the memory for all of them is asked for at once
 _CHUNK = 64  # positions past the context whose turns are worked out together
+_CHUNKS = 8  # that are kept: two for each text that is being written, of the newest position and of the sinks
 _MODELS = Path(__file__).parent / "models"
 
 
@@ -96,7 +97,9 @@ class Model:
             return self.rotation[position]
         chunk, place = divmod(position, _CHUNK)
         if chunk not in self._later:
-            self._later = {**dict(list(self._later.items())[-1:]), chunk: self._rotations(chunk * _CHUNK, _CHUNK)}
+            if len(self._later) == _CHUNKS:
+                del self._later[next(iter(self._later))]  # the oldest
+            self._later[chunk] = self._rotations(chunk * _CHUNK, _CHUNK)
         return self._later[chunk][place]
 
     def _rotations(self, start: int, count: int) -> NDArray[Any]:  # (count, D/2)
@@ -257,8 +260,8 @@ class Model:
 
     def _check_ids(self, ids: Sequence[int] | IntArray) -> IntArray:
         array = np.asarray(ids)
-        if array.ndim != 1 or not len(array):
-            raise KvtuiError("the model needs a flat list of at least one id")
+        if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu":
+            raise KvtuiError("the model needs a flat list of at least one id, each a whole number")
         if array.min() < 0 or array.max() >= self.config.vocab_size:
             raise KvtuiError(f"an id is outside the vocabulary of {self.config.vocab_size}")
         return array

@@ -270,6 +270,8 @@ def test_stopwatch_names_every_part_and_changes_nothing():
         ([[1]], "flat"),
         ([13], "outside the vocabulary of 13"),
         ([-1], "outside"),
+        ([1.0], "a whole number"),
+        (["a"], "a whole number"),
         ([0] * 25, "context is 24"),
     ],
 )

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from slow import build
 
-from kvtui.core import Generation, KvtuiError, Model, generate
+from kvtui.core import Generation, KvtuiError, Model, generate, layers
 from kvtui.core.cache_contents import cache_contents
 from kvtui.core.commands import Fork, SetCache, SetPolicy, ShowAttention, ShowCache
 from kvtui.core.events import Branch, End, Evict, State, Token, Unanswered, to_json
+from kvtui.core.race import Lane, Race
 
 PROMPT = "abcdefghijkl" * 2
 
@@ -199,3 +200,15 @@ def test_past_the_context(policy):
     assert values.shades.shape == shown.shades.shape
     with pytest.raises(KvtuiError, match="dropped since are gone"):
         cache_contents(generation, ShowCache("value", length=10))
+
+
+def test_turns_past_the_context_are_worked_out_once_for_all_lanes(monkeypatch):
+    """Two lanes with sinks ask for three stretches of positions in turn: none may push out the others."""
+    made = []
+    table = layers.rotary_table
+    monkeypatch.setattr(layers, "rotary_table", lambda *arguments: made.append(arguments[0]) or table(*arguments))
+    model = build(context=48, dtype=np.float32)
+    lanes = (Lane("long", True, "sink:2+40"), Lane("short", True, "sink:2+6", follow=True))
+    list(Race(model, "abc", lanes, max_new_tokens=600, seed=1).run())
+    stretches = [positions for positions in made if isinstance(positions, range)]
+    assert len(stretches) == len(set(stretches)) > 5
