@@ -235,14 +235,16 @@ class EvictingCache(KVCache):
 
     def truncate(self, length: int) -> None:
         """Forget every position from ``length`` on, back to where the policy last looked or dropped something."""
-        if length < self._exact_from and length:
+        if 0 < length < self._exact_from:
             raise KvtuiError(
                 f"cannot truncate to {length} positions: what was dropped or noted after that cannot be undone; "
                 "run the text again from its beginning"
             )
-        self._held -= self.length - length if length else self._held
+        before = self.length
         super().truncate(length)
-        if not length:
+        if length:
+            self._held -= before - length
+        else:
             self.reset()
 
     def reset(self) -> None:

@@ -173,11 +173,11 @@ class QuantisedCache(RollingCache):
 
     @property
     def bytes_used(self) -> int:
-        """Bytes of the groups, of the positions that are not in one, and of the sinks' keys at their first places."""
+        """Bytes of the groups, of the positions that are not in one, and of the copy of the sinks' keys."""
         groups, tail = self._split(self.length)
         each = (self.keys.nbytes + self.values.nbytes) // self.capacity
         packed = (self.packed_keys.nbytes + self.packed_values.nbytes) // self._places
-        return (min(self.length, self.sinks) + tail) * each + groups * packed + self._sink_keys.nbytes
+        return (min(self.length, self.sinks) + tail) * each + groups * packed + self._sink_copy_bytes
 
     def _split(self, length: int) -> tuple[int, int]:
         """Groups and single positions, the sinks not counted, when ``length`` positions have been run."""

@@ -60,8 +60,12 @@ class RollingCache(KVCache):
 
     @property
     def bytes_used(self) -> int:
-        """Bytes of the positions held, and of the sinks' keys at their first places."""
-        return self.held * (self.keys.nbytes + self.values.nbytes) // self.capacity + self._sink_keys.nbytes
+        """Bytes of the positions held, and of the sinks' keys at their first places once they have moved."""
+        return self.held * (self.keys.nbytes + self.values.nbytes) // self.capacity + self._sink_copy_bytes
+
+    @property
+    def _sink_copy_bytes(self) -> int:
+        return self._sink_keys.nbytes if self.evicted else 0
 
     @property
     def bytes_allocated(self) -> int:

@@ -168,6 +168,7 @@ def test_bytes_are_those_of_the_arrays(policy):
             elif name.startswith("packed_"):
                 yield from arrays(value)
 
+    assert cache.bytes_used == 0
     assert cache.bytes_allocated == sum(array.nbytes for array in arrays(cache))
     WIDE[2].forward(IDS[:150], cache)
     assert 0 < cache.bytes_used <= cache.bytes_allocated
@@ -208,6 +209,9 @@ def test_truncate_is_exact_or_refused(policy, length, back):
         assert 0 < back < length
         assert cache.length == length
         return
+    for wrong in (-1, back + 1):
+        with pytest.raises(KvtuiError, match=f"cannot truncate to {wrong} positions: {back} are in use"):
+            cache.truncate(wrong)
     for token in IDS[:back]:
         model.decode(int(token), expected)
     assert (cache.length, cache.held) == (back, expected.held)
