@@ -75,7 +75,7 @@ def part_costs(
     logits = width * config.vocab_size
     positions = 2 if config.position == "learned" else 1
     if cache_bytes is None:
-        cache_bytes = seen * config.cache_bytes_per_token(itemsize)
+        cache_bytes = _read(config, new, seen) * config.cache_bytes_per_token(itemsize)
 
     def cost(multiply_adds: int, numbers: int, more_bytes: int = 0) -> Cost:
         return Cost(2 * multiply_adds, numbers * itemsize + more_bytes)
@@ -104,6 +104,7 @@ def multiply_adds(config: ModelConfig, new: int, seen: int, block: int = QUERY_B
     """
     projections = 2 * config.embed_dim * (config.query_dim + config.kv_dim)  # query and output, key and value
     mlp = (3 if config.mlp == "swiglu" else 2) * config.embed_dim * config.mlp_dim
+    seen = _read(config, new, seen)
     past, blocks, rest = seen - new, new // block, new % block
     pairs = block * (blocks * past + block * blocks * (blocks + 1) // 2) + rest * seen  # of a query and a key
     return MultiplyAdds(
@@ -112,3 +113,8 @@ def multiply_adds(config: ModelConfig, new: int, seen: int, block: int = QUERY_B
         mlp=config.num_layers * new * mlp,
         logits=config.embed_dim * config.vocab_size,
     )
+
+
+def _read(config: ModelConfig, new: int, seen: int) -> int:
+    """Positions whose keys are read: of a sliding window no others if a single query looks through it."""
+    return min(seen, config.sliding_window) if new == 1 and config.sliding_window else seen

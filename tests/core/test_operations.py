@@ -57,7 +57,9 @@ def counting_model(config: ModelConfig) -> Model:
     return Model(config, CharTokenizer("abcdefg"), parameters)
 
 
-@pytest.mark.parametrize("changes", [{}, {"mlp": "swiglu", "num_kv_heads": 2, "norm": "rms"}, {"tied_output": True}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"mlp": "swiglu", "num_kv_heads": 2, "norm": "rms"}, {"tied_output": True}, {"sliding_window": 20}]
+)
 @pytest.mark.parametrize("context", [1, 5, 64, 65, 200])
 def test_uncached_and_cached(changes: dict[str, Any], context: int) -> None:
     config = replace(CONFIG, **changes)
@@ -109,5 +111,7 @@ def test_a_cached_step_reads_the_weights_and_the_cache(changes: dict[str, Any]) 
     assert costs["mlp"].intensity == pytest.approx(2 / 8)
     assert part_costs(config, 90, 90, itemsize=8)["mlp"].intensity == pytest.approx(90 * 2 / 8)
     assert costs["sampling"].intensity == 0
+    looking_back_10 = part_costs(replace(config, sliding_window=10), 1, 90, itemsize=8)["attention"]
+    assert costs["attention"].bytes_read - looking_back_10.bytes_read == 80 * config.cache_bytes_per_token(8)
     packed = part_costs(config, 1, 90, 8, cache_bytes=1000)
     assert costs["attention"].bytes_read - packed["attention"].bytes_read == cache - 1000
