@@ -9,7 +9,7 @@ from math import exp
 
 import numpy as np
 
-from kvtui.core import layers
+from kvtui.core.divergence import log_softmax
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.model import Model
@@ -34,8 +34,7 @@ class Evaluation:
 
 def token_losses(logits: Array, targets: IntArray) -> Array:
     """-log p(target) in nats. (T, V), (T,) -> (T,) float64."""
-    probabilities = layers.softmax(logits.astype(np.float64))
-    return -np.log(probabilities[np.arange(len(targets)), targets])
+    return -log_softmax(logits)[np.arange(len(targets)), targets]
 
 
 def evaluate(

@@ -138,7 +138,7 @@ def _whole(value: Any, name: str) -> int:
 
 
 def _number(value: Any, name: str) -> float:
-    negative = not name.endswith("seconds")
+    negative = name.endswith("logprob")  # times, rates and differences are 0 or more
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
         raise _wrong(value, name, "a number")
     if abs(value) > 1e300 or (value < 0 and not negative):

@@ -78,7 +78,8 @@ class Sampler:
 
     def _probabilities(self, logits: Array) -> Array:
         """What the settings leave of the distribution, not normalised. (V,) -> (V,)."""
-        weights = np.exp(logits / self.settings.temperature)
+        with np.errstate(over="ignore"):  # next to zero the temperature makes -infinity of a logit, and exp 0 of that
+            weights = np.exp(logits / self.settings.temperature)
         if self.settings.top_k is None and self.settings.top_p is None:
             return weights
         order = survivors(weights, self.settings)

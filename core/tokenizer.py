@@ -77,7 +77,7 @@ def spell(tokenizer: Tokenizer, text: str, previous: int) -> list[int]:
     for index in range(tokenizer.vocab_size):
         pieces.setdefault(tokenizer.token_bytes(index, previous), index)
     longest = max(map(len, pieces))
-    data, ids = text.encode(), []
+    data, ids = text.encode("utf-8", "surrogatepass"), []  # half a character has no token, and is refused below
     while data:
         size = next((size for size in range(longest, 0, -1) if data[:size] in pieces), 0)
         if not size:

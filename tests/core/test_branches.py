@@ -170,6 +170,8 @@ def test_text_is_spelled_with_the_longest_tokens():
     assert spell(Words(), "abca öab", 1) == [3, 1, 4, 5, 2]
     with pytest.raises(KvtuiError, match="no token for 'xa'"):
         spell(Words(), "abxa", 1)
+    with pytest.raises(KvtuiError, match="no token for '<0xED><0xB3><0xBF>'"):
+        spell(Words(), "ab\udcff", 1)
 
 
 def test_attention_at_a_token_of_the_past_is_what_it_was(model):

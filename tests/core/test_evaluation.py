@@ -45,6 +45,16 @@ def test_nothing_to_score_is_refused(length, first):
         evaluate(build(), np.zeros(length, int), first)
 
 
+def test_what_the_model_holds_for_impossible_is_lost_for_its_logits_and_not_infinite():
+    model = build()
+    model.parameters["output.weight"] *= 1e4
+    ids = np.random.default_rng(0).integers(13, size=24)
+    logits = model.forward(ids[:-1])
+    expected = logits.max(axis=-1) - logits[np.arange(23), ids[1:]]
+    assert expected.max() > 1_000  # exp(-1000) is 0
+    assert evaluate(model, ids).loss == pytest.approx(expected.mean(), rel=1e-6)
+
+
 def test_benchmark_measures_every_context_on_both_sides():
     result = benchmark(build(tied=True), [3, 24], repeats=2)
     for side in (result.cached_seconds, result.uncached_seconds):

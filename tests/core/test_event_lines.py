@@ -138,6 +138,8 @@ def test_every_field_of_the_contract_has_to_be_there(values: dict[str, Any]) -> 
         ("text", 3, "has to be text"),
         ("parts", 3, "an object"),
         ("parts", {"mlp": "x"}, "parts: mlp"),
+        ("parts", {"mlp": -0.1}, "parts: mlp is -0.1; it has to be a number of 0 or more"),
+        ("max_logit_error", -1, "a number of 0 or more"),
     ],
 )
 def test_types_and_ranges_are_checked(field: str, value: Any, reason: str) -> None:

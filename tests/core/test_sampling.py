@@ -90,3 +90,8 @@ def test_a_given_token_is_taken_and_uses_up_its_draw():
     assert token == (first[0] + 1) % 20
     assert logprob == pytest.approx(float(logits[token] - np.log(np.exp(logits).sum())), rel=1e-5)
     assert free.sample(logits) == told.sample(logits)
+
+
+def test_a_temperature_next_to_zero_is_greedy_without_a_warning():
+    for temperature in (1e-30, 5e-324):
+        assert Sampler(SamplingSettings(temperature), 3).sample(LOGITS)[0] == 1
