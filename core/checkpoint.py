@@ -131,7 +131,8 @@ def peek_checkpoint(path: Path) -> tuple[ModelConfig, str]:
     """Config and kind of a model file, without its weights.
 
     Raises:
-        KvtuiError: the file is missing, damaged or foreign.
+        KvtuiError: the file is damaged or foreign.
+        OSError: it is missing or cannot be read.
     """
     path = path / "model.safetensors" if path.is_dir() else path
     try:

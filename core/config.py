@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from math import prod
 from typing import Any, Literal, get_args
 
 from kvtui.core.errors import KvtuiError
@@ -184,10 +185,4 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 def parameter_count(config: ModelConfig) -> int:
     """Number of numbers in the model."""
-    total = 0
-    for shape in parameter_shapes(config).values():
-        size = 1
-        for length in shape:
-            size *= length
-        total += size
-    return total
+    return sum(prod(shape) for shape in parameter_shapes(config).values())

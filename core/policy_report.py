@@ -98,11 +98,11 @@ class _Lane:
     seconds: list[float] = field(default_factory=list)
     cache_bytes: int = 0
 
-    def score(self, logits: Array, reference: Array, target: int) -> None:
-        """One prediction, as log-probabilities under the policy and under full."""
-        self.kl.append(max(0.0, float(np.exp(reference) @ (reference - logits))))
-        self.agreed.append(bool(logits.argmax() == reference.argmax()))
-        self.losses.append(-float(logits[target]))
+    def score(self, predicted: Array, reference: Array, target: int) -> None:
+        """One prediction, as log-probabilities under the policy and under full. (V,), (V,)."""
+        self.kl.append(max(0.0, float(np.exp(reference) @ (reference - predicted))))
+        self.agreed.append(bool(predicted.argmax() == reference.argmax()))
+        self.losses.append(-float(predicted[target]))
 
     def report(self, full_bytes: int) -> PolicyReport:
         """All of it in a row."""
@@ -165,7 +165,7 @@ def _run_window(
     prompt = len(window) // 2
     caches = [model.new_cache(lane.policy) for lane in lanes]
     for cache in caches:
-        model.forward(window[:prompt], cache)
+        model.forward(window[:prompt], cache, last=True)
     reference: Array = np.empty(0)
     for place in range(prompt, len(window) - 1):
         for number, (lane, cache) in enumerate(zip(lanes, caches, strict=True)):

@@ -32,7 +32,6 @@ class _Stored:
     path: Path
     kind: str
     shape: tuple[int, ...]
-    nbytes: int
     offset: int
     blocks: NDArray[Any]  # (rows, bytes) where it is quantised
 
@@ -139,7 +138,7 @@ def _number(value: Any) -> Any:
 
 def _stored(path: Path, tensor: Any) -> _Stored:
     shape = tuple(int(length) for length in reversed(tensor.shape))
-    return _Stored(path, tensor.tensor_type.name, shape, int(tensor.n_bytes), int(tensor.data_offset), tensor.data)
+    return _Stored(path, tensor.tensor_type.name, shape, int(tensor.data_offset), tensor.data)
 
 
 def _read_config(values: Metadata, tensors: Mapping[str, _Stored], family: Family) -> ModelConfig:

@@ -25,10 +25,6 @@ class Stored(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Its shape."""
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes in the file."""
-
     def map(self) -> NDArray[Any]:
         """Its numbers; bfloat16 as uint16."""
 

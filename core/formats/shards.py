@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,6 @@ class Stored:
     dtype: str  # safetensors' name for it
     shape: tuple[int, ...]
     offset: int
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in the file."""
-        return prod(self.shape) * int(_DTYPES[self.dtype][-1])
 
     def map(self) -> NDArray[Any]:
         """The numbers, mapped from the file; bfloat16 as uint16."""

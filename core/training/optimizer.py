@@ -1,4 +1,4 @@
-"""Muon for the matrices between the layers, Adam for everything else."""
+"""Muon for the matrices inside the blocks, Adam for everything else."""
 
 from __future__ import annotations
 
