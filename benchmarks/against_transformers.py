@@ -68,7 +68,7 @@ def random_gpt2() -> Any:
 
 def kvtui_work(shape: str) -> tuple[str, Work]:
     from kvtui.core import load
-    from kvtui.core.benchmark import floor_run, machine
+    from kvtui.core.measure.benchmark import floor_run, machine
 
     _, steps, whole = SHAPES[shape]
     model = load() if shape == "bundled" else random_gpt2()

@@ -29,13 +29,13 @@ from time import perf_counter, sleep
 
 from textual import events
 
-from kvtui.core.benchmark import machine
 from kvtui.core.events import Event, RaceToken, Token
+from kvtui.core.measure.benchmark import machine
 from kvtui.tui.app import KvtuiApp
-from kvtui.tui.link import WorkerLink
+from kvtui.tui.process.link import WorkerLink
+from kvtui.tui.process.wire import Batch, RunSettings, Start, StartRace
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.views.table import VIEWS
-from kvtui.tui.wire import Batch, RunSettings, Start, StartRace
 
 WARM_UP_SECONDS = 1.0
 KEY_SECONDS = 0.05

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvtui.core import Generation, Model, load
-from kvtui.core.benchmark import machine
-from kvtui.core.divergence import kl_divergence
 from kvtui.core.events import Token
-from kvtui.core.figure_support import new_figure, save_figure
+from kvtui.core.figures.support import new_figure, save_figure
+from kvtui.core.measure.benchmark import machine
+from kvtui.core.measure.divergence import kl_divergence
 from kvtui.core.observe import AttentionRecord
 from kvtui.core.policies import parse_policy
 from kvtui.core.training.loop import VALIDATION_SHARE

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from threadpoolctl import threadpool_limits
 
 from kvtui.core import Model, generate, load
-from kvtui.core.benchmark import machine
 from kvtui.core.events import Event, RaceToken, Token
-from kvtui.core.race import Race
+from kvtui.core.measure.benchmark import machine
+from kvtui.core.measure.race import Race
 
 PROMPT = "ROMEO:"
 PACE = 50.0

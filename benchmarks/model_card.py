@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from kvtui.core import Model, generate, load
-from kvtui.core.benchmark import machine
 from kvtui.core.config import parameter_count
-from kvtui.core.evaluation import evaluate
 from kvtui.core.events import Token
+from kvtui.core.measure.benchmark import machine
+from kvtui.core.measure.evaluation import evaluate
 from kvtui.core.training.loop import VALIDATION_SHARE, TrainingSettings
 from kvtui.tui.cli.train import SETTINGS
 

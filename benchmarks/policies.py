@@ -19,7 +19,7 @@ from time import perf_counter
 import numpy as np
 
 from kvtui.core import KVCache, Model, load
-from kvtui.core.benchmark import blas_threads, machine
+from kvtui.core.measure.benchmark import blas_threads, machine
 from kvtui.core.policies import EvictingCache
 
 STEPS = 32

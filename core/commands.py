@@ -158,7 +158,7 @@ class MeasureLimits:
     answer: ClassVar[type] = events.Limits
 
 
-# Changes nothing: answered between two tokens, and after the end, by the function that core/answers.py names.
+# Changes nothing: answered between two tokens, and after the end, by the function that core/answers/__init__.py names.
 Question = ShowAttention | ShowCache | Inspect | MeasureParts | MeasureLimits
 
 Command = (

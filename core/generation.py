@@ -12,8 +12,8 @@ import numpy as np
 
 from kvtui.core import commands as ask
 from kvtui.core import events
-from kvtui.core.anatomy import Inspector
 from kvtui.core.answers import answer
+from kvtui.core.answers.anatomy import Inspector
 from kvtui.core.branches import Branch, common_length
 from kvtui.core.cache import KVCache
 from kvtui.core.config import parameter_count

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 
 from kvtui.tui.app import KvtuiApp
-from kvtui.tui.link import WorkerLink
+from kvtui.tui.process.link import WorkerLink
 from kvtui.tui.settings import DashboardSettings
 
 IMAGES = Path(__file__).parent / "images"

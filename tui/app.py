@@ -19,33 +19,33 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.library import LibraryModel
 from kvtui.core.policies import parse_policy
 from kvtui.tui.actions import ACTIONS, ALWAYS, PAST, TOUR
-from kvtui.tui.help import HelpScreen
-from kvtui.tui.labels import size_words
-from kvtui.tui.link import Link, WorkerLink
-from kvtui.tui.loading import loading_bar
+from kvtui.tui.drawing.labels import size_words
 from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged, TokenPicked
-from kvtui.tui.models import ModelsScreen
-from kvtui.tui.palette import Palette
 from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.prompt import PromptPane
 from kvtui.tui.panes.status import StatusPane
 from kvtui.tui.panes.tabs import TabsPane, cursor_words
-from kvtui.tui.policy_screen import CHOICES, PolicyScreen, meaning
-from kvtui.tui.questions import Questions
+from kvtui.tui.process.link import Link, WorkerLink
+from kvtui.tui.process.questions import Questions
+from kvtui.tui.process.stream_link import CACHE_IS_NOT_OURS, TEXT_IS_NOT_OURS
+from kvtui.tui.process.wire import Ready
 from kvtui.tui.screens.branches import BranchesScreen
 from kvtui.tui.screens.fork import ForkScreen
+from kvtui.tui.screens.help import HelpScreen
+from kvtui.tui.screens.models import ModelsScreen
 from kvtui.tui.screens.overlay import Overlay
-from kvtui.tui.session import Session, Update, faster, slower
+from kvtui.tui.screens.palette import Palette
+from kvtui.tui.screens.policy import CHOICES, PolicyScreen, meaning
+from kvtui.tui.session.session import Session, Update, faster, slower
 from kvtui.tui.settings import DashboardSettings
-from kvtui.tui.stream_link import CACHE_IS_NOT_OURS, TEXT_IS_NOT_OURS
-from kvtui.tui.terminal import LEAST_HEIGHT, LEAST_WIDTH
+from kvtui.tui.start.loading import loading_bar
+from kvtui.tui.start.terminal import LEAST_HEIGHT, LEAST_WIDTH
 from kvtui.tui.tour.card import TourCard
 from kvtui.tui.tour.chapters import CHAPTERS
 from kvtui.tui.tour.scene import scene
 from kvtui.tui.views.stream import StreamView
 from kvtui.tui.views.table import VIEWS
 from kvtui.tui.views.view import View
-from kvtui.tui.wire import Ready
 
 TICK_SECONDS = 1 / 12
 NOTHING_WRITTEN = "There is nothing to fork now: write a text first."
@@ -543,7 +543,8 @@ class KvtuiApp(App[None]):
 
 
 def run_dashboard(settings: DashboardSettings) -> int:
-    """Open the dashboard; the exit status. :func:`kvtui.tui.terminal.require_terminal` has found the terminal good.
+    """Open the dashboard; the exit status. :func:`~kvtui.tui.start.terminal.require_terminal` has found the terminal
+    good.
 
     Raises:
         KvtuiError: the model cannot be loaded; before the terminal is touched.

@@ -12,9 +12,9 @@ import pytest
 from calling import Kvtui
 
 from kvtui.core import load
-from kvtui.core.divergence import kl_divergence
+from kvtui.core.measure.divergence import kl_divergence
+from kvtui.core.measure.policy_report import compare_policies, default_policies, own_text
 from kvtui.core.policies import KINDS, parse_policy
-from kvtui.core.policy_report import compare_policies, default_policies, own_text
 
 FIELDS = ["policy", "kl_mean", "kl_p99", "kl_max", "top1_agreement", "loss", "cache_bytes", "seconds_per_token"]
 

@@ -15,7 +15,7 @@ from typing import Any, get_args
 import pytest
 
 from kvtui.core import commands, events, load
-from kvtui.core.operations import multiply_adds
+from kvtui.core.measure.operations import multiply_adds
 from kvtui.tui.cli.main import cli, run
 
 ROOT = Path(__file__).resolve().parents[2]

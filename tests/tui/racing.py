@@ -5,7 +5,7 @@ from __future__ import annotations
 from fake_link import token
 
 from kvtui.core.events import Event, Prefill, RaceEnd, RacePrefill, RaceToken
-from kvtui.core.operations import multiply_adds
+from kvtui.core.measure.operations import multiply_adds
 
 LABELS = ("cached", "uncached")
 

@@ -11,9 +11,9 @@ from textual.widgets import Input, OptionList
 
 from kvtui.core.commands import Fork, Inspect, Revisit, SetVerify
 from kvtui.core.events import Branch, End, State, Token, Unanswered
-from kvtui.tui.branches import compare
 from kvtui.tui.screens.branches import BranchesScreen
 from kvtui.tui.screens.fork import ForkScreen
+from kvtui.tui.session.branches import compare
 
 
 def tokens(text: str, first: int = 0, ids: bool = True, **changes: Any) -> list[Token]:

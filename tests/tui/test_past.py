@@ -7,9 +7,9 @@ from fake_link import CONFIG, token
 from textual.geometry import Offset
 
 from kvtui.core.commands import ShowAttention
+from kvtui.tui.drawing.transcript import Transcript
 from kvtui.tui.panes.cache import CachePane
 from kvtui.tui.panes.tabs import cursor_words
-from kvtui.tui.transcript import Transcript
 
 
 async def written(it: Bench, text: str, first: int = 0) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from kvtui.core.benchmark import BenchResult, benchmark
+from kvtui.core.measure.benchmark import BenchResult, benchmark
 from kvtui.tui.cli.options import Whole, model_option
 from kvtui.tui.cli.progress import counting_bar
 from kvtui.tui.cli.streams import write_json
-from kvtui.tui.loading import load_model
+from kvtui.tui.start.loading import load_model
 
 
 @click.command("bench", short_help="Cached against uncached on this machine.")

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kvtui.core import Model, figure_support, figures, generate
-from kvtui.core.attention_maps import attention_maps, check_index
-from kvtui.core.benchmark import benchmark, machine
+from kvtui.core import Model, figures, generate
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Token
+from kvtui.core.figures.attention_maps import attention_maps, check_index
+from kvtui.core.figures.support import require_matplotlib
+from kvtui.core.measure.benchmark import benchmark, machine
 from kvtui.core.tokenizer import describe_start
 from kvtui.tui.cli.options import Whole, model_option, seed_option
 from kvtui.tui.cli.progress import counting_bar
 from kvtui.tui.cli.streams import note, read_stdin
-from kvtui.tui.loading import load_model
+from kvtui.tui.start.loading import load_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -238,7 +239,7 @@ def _prepare(out: Path, force: bool) -> None:
         raise KvtuiError(f"{out}: the folder {folder} cannot be written to")
     if out.exists() and not force:
         raise KvtuiError(f"{out} exists already and is kept: add --force to overwrite it")
-    figure_support.require_matplotlib()
+    require_matplotlib()
 
 
 def _save(picture: Figure, out: Path) -> None:

@@ -26,7 +26,7 @@ from kvtui.tui.cli.options import (
     sampling_settings,
 )
 from kvtui.tui.cli.streams import StopOnInterrupt, note, read_stdin, write, write_generated, write_json
-from kvtui.tui.loading import load_model
+from kvtui.tui.start.loading import load_model
 
 
 @click.command("generate", short_help="Continue a prompt on standard output.")

@@ -37,7 +37,7 @@ from kvtui.tui.cli.policies import policies
 from kvtui.tui.cli.streams import discard_output, note
 from kvtui.tui.cli.train import train_model
 from kvtui.tui.cli.watch import watch
-from kvtui.tui.terminal import require_terminal
+from kvtui.tui.start.terminal import require_terminal
 
 DASHBOARD = "(dashboard)"  # hidden: what runs when no command is named; no prompt is likely to be this word
 COMPLETE = "_KVTUI_COMPLETE"  # set by the shell when it wants completions

@@ -12,9 +12,9 @@ import click
 import numpy as np
 
 from kvtui.core import load
-from kvtui.core.benchmark import machine
+from kvtui.core.measure.benchmark import machine
+from kvtui.core.measure.policy_report import FEWEST_TOKENS, PolicyReport, compare_policies, default_policies, own_text
 from kvtui.core.policies import KINDS, CachePolicy
-from kvtui.core.policy_report import FEWEST_TOKENS, PolicyReport, compare_policies, default_policies, own_text
 from kvtui.tui.cli.options import Policy, Whole, model_option, seed_option
 from kvtui.tui.cli.progress import counting_bar
 from kvtui.tui.cli.streams import read_text, write, write_json

@@ -17,9 +17,21 @@ from textual.widget import Widget
 from kvtui.core.commands import ShowAttention
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Attention
-from kvtui.tui.attention_view import EMPTY, INTENSITY, MODES, Drawing, Line, Mode, View, draw, key_range, pointed, title
-from kvtui.tui.grid import RAMPS
-from kvtui.tui.labels import is_wide
+from kvtui.tui.drawing.attention import (
+    EMPTY,
+    INTENSITY,
+    MODES,
+    Drawing,
+    Line,
+    Mode,
+    View,
+    draw,
+    key_range,
+    pointed,
+    title,
+)
+from kvtui.tui.drawing.grid import RAMPS
+from kvtui.tui.drawing.labels import is_wide
 from kvtui.tui.messages import QuestionChanged
 
 _SCROLL = 8  # keys that one press of an arrow moves

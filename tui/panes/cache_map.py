@@ -19,9 +19,9 @@ from textual.widget import Widget
 from kvtui.core.commands import ShowCache
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import CacheContents
-from kvtui.tui.cache_cells import MapView
-from kvtui.tui.cache_map import RAMPS, READ_RAMPS, SHADES, STYLES, MapDrawing, draw, legend, pointed, title
-from kvtui.tui.lines import Line
+from kvtui.tui.drawing.cache_cells import MapView
+from kvtui.tui.drawing.cache_map import RAMPS, READ_RAMPS, SHADES, STYLES, MapDrawing, draw, legend, pointed, title
+from kvtui.tui.drawing.lines import Line
 from kvtui.tui.messages import QuestionChanged
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual_plotext import PlotextPlot
 
-from kvtui.tui.bars import round_up
+from kvtui.tui.drawing.bars import round_up
 
 LEAST_SECONDS = 0.25  # between two drawings: one takes up to 15 ms, which a key has to wait for
 _MOST_POINTS = 160  # of a curve; more are thinned

@@ -10,8 +10,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from kvtui.core.events import Limits
-from kvtui.tui.part_times import NAMES, Rate
-from kvtui.tui.race_record import count
+from kvtui.tui.session.part_times import NAMES, Rate
+from kvtui.tui.session.race import count
 
 _PART = 10  # cells of the parts' names
 _COLUMNS = ("ms", "FLOP", "bytes", "GFLOP/s", "GB/s")

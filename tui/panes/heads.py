@@ -7,8 +7,8 @@ from collections.abc import Collection
 from textual import events
 
 from kvtui.core.events import Attention, Inspection
-from kvtui.tui.anatomy_view import Head, grid_of, head_lines, looked_lines
-from kvtui.tui.lines import Line
+from kvtui.tui.drawing.anatomy import Head, grid_of, head_lines, looked_lines
+from kvtui.tui.drawing.lines import Line
 from kvtui.tui.messages import HeadChosen
 from kvtui.tui.panes.lines import LinesPane
 

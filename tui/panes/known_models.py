@@ -10,8 +10,8 @@ from textual.app import RenderResult
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from kvtui.tui.cache_sums import CONTEXTS, Sizes, context_words, model_lines
-from kvtui.tui.grid import tabs
+from kvtui.tui.drawing.cache_sums import CONTEXTS, Sizes, context_words, model_lines
+from kvtui.tui.drawing.grid import tabs
 
 
 class KnownModelsPane(Widget):

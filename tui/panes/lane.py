@@ -11,8 +11,8 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from kvtui.tui.race_record import LaneRecord
-from kvtui.tui.transcript import PROMPT, Transcript
+from kvtui.tui.drawing.transcript import PROMPT, Transcript
+from kvtui.tui.session.race import LaneRecord
 
 _PLAIN, _AGREES, _DIFFERS = 0, 1, 2
 _STYLES = {_PLAIN: "lane--plain", _AGREES: "lane--agrees", _DIFFERS: "lane--differs", PROMPT: "lane--prompt"}

@@ -11,7 +11,7 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from kvtui.tui.lines import Line
+from kvtui.tui.drawing.lines import Line
 
 Draw = Callable[[int, int], list[Line]]
 

@@ -16,8 +16,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from kvtui.core.events import Token
+from kvtui.tui.drawing.transcript import LIMIT, PROMPT, Transcript
 from kvtui.tui.messages import TokenPicked
-from kvtui.tui.transcript import LIMIT, PROMPT, Transcript
 
 Colouring = Literal["nothing", "time", "probability"]
 COLOURINGS: tuple[Colouring, ...] = ("nothing", "time", "probability")

@@ -10,8 +10,8 @@ from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
-from kvtui.tui.bars import figure
-from kvtui.tui.part_times import NAMES, Measured
+from kvtui.tui.drawing.bars import figure
+from kvtui.tui.session.part_times import NAMES, Measured
 
 _LABEL = 10  # cells before a bar
 _WAYS = ("cached", "uncached")

@@ -6,8 +6,8 @@ from functools import partial
 from time import monotonic
 
 from kvtui.tui.panes.lines import LinesPane
-from kvtui.tui.runs import run_lines
-from kvtui.tui.session import Session
+from kvtui.tui.session.runs import run_lines
+from kvtui.tui.session.session import Session
 
 SECONDS = 0.5
 

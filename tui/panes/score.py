@@ -12,7 +12,7 @@ from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
-from kvtui.tui.race_record import LaneRecord, RaceRecord, count, duration
+from kvtui.tui.session.race import LaneRecord, RaceRecord, count, duration
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _STYLES = ("score--first", "score--second", "score--third")

@@ -20,8 +20,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from kvtui.core.events import Token
-from kvtui.tui.bars import band, bars, figure, line, runs, scale_for
-from kvtui.tui.timings import Columns, Figures, Kind, TimingHistory
+from kvtui.tui.drawing.bars import band, bars, figure, line, runs, scale_for
+from kvtui.tui.session.timings import Columns, Figures, Kind, TimingHistory
 
 _GUTTER = 9  # cells of the axis: "   50 ms│", "  0.2 ms│"
 _WIDE = 116  # from here on all figures fit one line

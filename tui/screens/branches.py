@@ -12,10 +12,10 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from kvtui.tui.branches import compare
-from kvtui.tui.labels import label
+from kvtui.tui.drawing.labels import label
 from kvtui.tui.screens.overlay import Overlay
-from kvtui.tui.session import Session, Update
+from kvtui.tui.session.branches import compare
+from kvtui.tui.session.session import Session, Update
 
 _BEFORE = 40  # characters of the common text that are shown
 

@@ -15,10 +15,10 @@ from textual.widgets.option_list import Option
 
 from kvtui.core.commands import Inspect, Question
 from kvtui.core.events import Candidate, Inspection, Token
-from kvtui.tui.labels import label, piece
+from kvtui.tui.drawing.labels import label, piece
 from kvtui.tui.panes.prompt import NEWLINE
 from kvtui.tui.screens.overlay import Overlay
-from kvtui.tui.session import Session, Update
+from kvtui.tui.session.session import Session, Update
 
 _BAR, _LABEL, _BEFORE = 20, 12, 48  # cells
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from kvtui.core.commands import Question
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Answer, Token
-from kvtui.tui.session import Figures, Session
+from kvtui.tui.session.session import Figures, Session
 
 Q = TypeVar("Q", bound=Question)
 

@@ -13,13 +13,13 @@ from textual.content import Content
 
 from kvtui.core.commands import Inspect, Question, ShowAttention
 from kvtui.core.events import Attention, Inspection, Unanswered
-from kvtui.tui import anatomy_view as draw
 from kvtui.tui.actions import Action
-from kvtui.tui.anatomy_view import Head
+from kvtui.tui.drawing import anatomy as draw
+from kvtui.tui.drawing.anatomy import Head
 from kvtui.tui.messages import HeadChosen, QuestionChanged
 from kvtui.tui.panes.heads import HeadsPane
 from kvtui.tui.panes.lines import Draw, LinesPane
-from kvtui.tui.session import Session, Update
+from kvtui.tui.session.session import Session, Update
 from kvtui.tui.views.view import View
 
 CONTINUATION = 120  # tokens to go on with and without heads, once the text waits

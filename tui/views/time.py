@@ -11,13 +11,13 @@ from textual.widgets import Static
 from kvtui.core.commands import MeasureLimits, MeasureParts
 from kvtui.core.events import Breakdown, Limits
 from kvtui.tui.actions import Action
+from kvtui.tui.drawing.roofline import LEGEND, roofline
 from kvtui.tui.panes.chart import Chart
 from kvtui.tui.panes.costs import CostsPane, Rates, Ways
 from kvtui.tui.panes.parts import PartsPane
 from kvtui.tui.panes.runs import RunsPane
-from kvtui.tui.part_times import Measured, PartTimes, conclusion, of_token, rates
-from kvtui.tui.roofline import LEGEND, roofline
-from kvtui.tui.session import Session, Update
+from kvtui.tui.session.part_times import Measured, PartTimes, conclusion, of_token, rates
+from kvtui.tui.session.session import Session, Update
 from kvtui.tui.views.view import View
 
 UNKNOWN = "m measures what this machine can do at most: how fast it reads, and how fast it computes."

@@ -9,8 +9,8 @@ from textual.containers import Vertical
 
 from kvtui.core.commands import Question
 from kvtui.tui.actions import Action
-from kvtui.tui.session import Session, Update
-from kvtui.tui.timeline import Mark
+from kvtui.tui.session.session import Session, Update
+from kvtui.tui.session.timeline import Mark
 
 
 class View(Vertical):
@@ -38,7 +38,8 @@ class View(Vertical):
     def show(self, update: Update, session: Session) -> None:
         """Hand on what is new, twelve times a second while visible, and once at once when it becomes visible.
 
-        What happened while the view was hidden comes with the first call; see :class:`~kvtui.tui.session.Update`.
+        What happened while the view was hidden comes with the first call; see
+        :class:`~kvtui.tui.session.session.Update`.
         """
 
     def follow(self) -> None:

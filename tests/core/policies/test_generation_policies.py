@@ -7,10 +7,10 @@ import pytest
 from slow import build
 
 from kvtui.core import Generation, KvtuiError, Model, generate, layers
-from kvtui.core.cache_contents import cache_contents
+from kvtui.core.answers.cache_contents import cache_contents
 from kvtui.core.commands import Fork, SetCache, SetPolicy, ShowAttention, ShowCache
 from kvtui.core.events import Branch, End, Evict, State, Token, Unanswered, to_json
-from kvtui.core.race import Lane, Race
+from kvtui.core.measure.race import Lane, Race
 
 PROMPT = "abcdefghijkl" * 2
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kvtui.core import Model, load
+from kvtui.core.answers.cache_contents import cache_contents
 from kvtui.core.cache import Why
-from kvtui.core.cache_contents import cache_contents
 from kvtui.core.commands import ShowCache
 from kvtui.core.generation import Generation
 

@@ -1,0 +1,182 @@
+"""What each cache policy costs in quality and saves in memory, on the same text."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from kvtui.core.config import ModelConfig
+from kvtui.core.errors import KvtuiError
+from kvtui.core.events import Token
+from kvtui.core.generation import generate
+from kvtui.core.layers import Array, IntArray
+from kvtui.core.measure.divergence import log_softmax
+from kvtui.core.model import Model
+from kvtui.core.policies import CachePolicy, parse_policy
+
+FEWEST_TOKENS = 16
+
+
+@dataclass(frozen=True)
+class PolicyReport:
+    """A policy beside ``full``, over all scored tokens.
+
+    Attributes:
+        policy: as ``--policy`` has it.
+        kl_mean: divergence of its next-token distribution from full's in nats, KL(full ‖ policy): the mean; then the
+            median, the 99th percentile and the largest.
+        top1_agreement: share of tokens after which both find the same token likeliest, 0 to 1.
+        loss: of the text under the policy, in nats a token.
+        cache_bytes: in use at the end of a window, the most there were.
+        compression: full's bytes then, divided by these.
+        seconds_per_token: median time of a decode step.
+        tokens: that were scored.
+    """
+
+    policy: str
+    kl_mean: float
+    kl_median: float
+    kl_p99: float
+    kl_max: float
+    top1_agreement: float
+    loss: float
+    cache_bytes: int
+    compression: float
+    seconds_per_token: float
+    tokens: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def default_policies(config: ModelConfig) -> list[CachePolicy]:
+    """Those that this model can have, with a quarter of its context where they have a size."""
+    quarter = max(2, config.context_length // 4)
+    sinks, half = min(4, quarter // 2), quarter // 2
+    specs = (
+        "full",
+        f"window:{quarter}",
+        f"sink:{sinks}+{quarter - sinks}",
+        f"heavy:{half}+{quarter - half}",
+        f"snap:{quarter - quarter // 4}+{max(1, quarter // 4)}",
+        "int8",
+        "int4",
+        f"int8,window:{quarter}",
+        f"int4,sink:{sinks}+{quarter - sinks}",
+    )
+    return [policy for policy in map(parse_policy, specs) if _possible(policy, config)]
+
+
+def _possible(policy: CachePolicy, config: ModelConfig) -> bool:
+    try:
+        policy.check(config)
+    except KvtuiError:
+        return False
+    return True
+
+
+def own_text(model: Model, tokens: int, seed: int) -> IntArray:
+    """What the model writes by itself with the full cache. (tokens,)."""
+    written = generate(model, "", max_new_tokens=tokens, seed=seed)
+    return np.array([event.id for event in written if isinstance(event, Token)])
+
+
+@dataclass
+class _Lane:
+    """A policy under way."""
+
+    policy: CachePolicy
+    kl: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    agreed: list[bool] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    cache_bytes: int = 0
+
+    def score(self, predicted: Array, reference: Array, target: int) -> None:
+        """One prediction, as log-probabilities under the policy and under full. (V,), (V,)."""
+        self.kl.append(max(0.0, float(np.exp(reference) @ (reference - predicted))))
+        self.agreed.append(bool(predicted.argmax() == reference.argmax()))
+        self.losses.append(-float(predicted[target]))
+
+    def report(self, full_bytes: int) -> PolicyReport:
+        """All of it in a row."""
+        return PolicyReport(
+            policy=self.policy.spec,
+            kl_mean=float(np.mean(self.kl)),
+            kl_median=float(np.median(self.kl)),
+            kl_p99=float(np.quantile(self.kl, 0.99)),
+            kl_max=max(self.kl),
+            top1_agreement=float(np.mean(self.agreed)),
+            loss=float(np.mean(self.losses)),
+            cache_bytes=self.cache_bytes,
+            compression=full_bytes / self.cache_bytes,
+            seconds_per_token=statistics.median(self.seconds),
+            tokens=len(self.kl),
+        )
+
+
+def compare_policies(
+    model: Model,
+    ids: IntArray,
+    policies: Sequence[CachePolicy],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[PolicyReport]:
+    """Run a text under each policy, token by token, and compare every prediction with that of the full cache.
+
+    The text is cut into windows of the model's context. The first half of a window is a prompt, run at once; each
+    token of the second half is a decode step whose prediction is scored. The policies take turns token by token, so
+    that a slow moment of the machine falls on all of them.
+
+    Args:
+        model: the decoder.
+        ids: (N,) the text, at least :data:`FEWEST_TOKENS`.
+        policies: ``full`` is put in front if it is not among them.
+        on_progress: called with (tokens run, tokens to run).
+
+    Raises:
+        KvtuiError: too short a text, or a policy that the model cannot have.
+    """
+    if len(ids) < FEWEST_TOKENS:
+        raise KvtuiError(f"the text has {len(ids)} tokens: nothing to compare; give at least {FEWEST_TOKENS}")
+    full = parse_policy("full")
+    lanes = [_Lane(policy) for policy in (full, *(policy for policy in policies if policy.spec != full.spec))]
+    for lane in lanes:
+        lane.policy.check(model.config)
+    context = model.config.context_length
+    windows = [ids[start : start + context] for start in range(0, len(ids), context)]
+    windows = [window for window in windows if len(window) >= FEWEST_TOKENS] or windows[:1]
+    model.decode_step  # noqa: B018 - prepared here, so that the first time does not hold it
+    done = 0
+    for window in windows:
+        done = _run_window(model, window, lanes, lambda count: on_progress(count, sum(map(len, windows))), done)
+    return [lane.report(lanes[0].cache_bytes) for lane in lanes]
+
+
+def _run_window(
+    model: Model, window: IntArray, lanes: list[_Lane], on_progress: Callable[[int], None], done: int
+) -> int:
+    """Score the second half of a window in all lanes; the first is ``full``. How many tokens have been run then."""
+    prompt = len(window) // 2
+    caches = [model.new_cache(lane.policy) for lane in lanes]
+    for cache in caches:
+        model.forward(window[:prompt], cache, last=True)
+    reference: Array = np.empty(0)
+    for place in range(prompt, len(window) - 1):
+        for number, (lane, cache) in enumerate(zip(lanes, caches, strict=True)):
+            started = perf_counter()
+            logits = model.decode(int(window[place]), cache)
+            lane.seconds.append(perf_counter() - started)
+            predicted = log_softmax(logits)
+            if number == 0:
+                reference = predicted
+            lane.score(predicted, reference, int(window[place + 1]))
+        on_progress(done + place + 1)
+    for lane, cache in zip(lanes, caches, strict=True):
+        lane.cache_bytes = max(lane.cache_bytes, cache.bytes_used)
+    return done + len(window)

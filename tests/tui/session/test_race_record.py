@@ -1,0 +1,98 @@
+"""What a race comes to, in numbers and in words, from the events of made-up and of real races."""
+
+from __future__ import annotations
+
+import pytest
+from fake_link import CONFIG
+from racing import end, prefills, rounds
+
+from kvtui.core import Model, load
+from kvtui.core.events import RaceEnd, RaceEstimate
+from kvtui.core.measure.race import Race
+from kvtui.tui.drawing.race_charts import times_drawing, totals_drawing
+from kvtui.tui.session.race import RaceRecord, count, duration, estimate_words, verdict
+
+
+def record(*batches: list) -> RaceRecord:
+    race = RaceRecord()
+    for batch in batches:
+        for event in batch:
+            race.take(event)
+    return race
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_file) -> Model:
+    return load(tiny_model_file)
+
+
+def test_a_real_race_comes_to_what_its_end_says(model: Model) -> None:
+    race = record(list(Race(model, "Hello", max_new_tokens=40, seed=2).run()))
+    end = race.end
+    assert isinstance(end, RaceEnd)
+    assert race.steps == race.planned == 40
+    assert race.moves == 1
+    for lane, seconds, agreed, counted, difference in zip(
+        race.lanes, end.seconds, end.agreed, end.multiply_adds, end.max_logit_difference, strict=True
+    ):
+        assert lane.seconds == pytest.approx(seconds)
+        assert (lane.agreed, lane.multiply_adds, lane.max_logit_difference) == (agreed, counted, difference)
+    assert race.speed_up() == pytest.approx(end.seconds[1] / end.seconds[0])
+
+
+def test_nothing_is_made_of_an_empty_race() -> None:
+    race = RaceRecord()
+    assert (race.steps, race.moves, race.speed_up(), verdict(race)) == (0, 0, None, "")
+    assert totals_drawing(race).curves == times_drawing(race, CONFIG, False).curves == ()
+    race = record(prefills())
+    assert (race.steps, race.speed_up()) == (0, None)
+
+
+def test_the_speed_up_is_that_of_the_tokens_that_both_have_written() -> None:
+    race = record(prefills(), rounds("abcd"), rounds("e", 4)[:1])
+    assert race.steps == 4
+    assert race.speed_up() == pytest.approx(0.0002 * (7 + 8 + 9 + 10) / (4 * 0.0005))
+
+
+def test_the_verdict_has_the_numbers() -> None:
+    race = record(prefills(), rounds("x" * 20), [end(20)])
+    words = verdict(race)
+    assert "20 tokens took 0.010 s cached and 0.066 s uncached: 6.6 times as fast." in words
+    assert "All 20 tokens agree; the logits differ by at most 2.0e-06." in words
+    cached, uncached = (lane.multiply_adds for lane in race.lanes)
+    assert f"cached took {count(cached)} multiply-adds and uncached {count(uncached)}" in words
+    assert f"{uncached / cached:.1f} times as many" in words
+
+
+def test_the_verdict_counts_what_does_not_agree() -> None:
+    assert "18 of 20 tokens agree" in verdict(record(prefills(), rounds("x" * 20, differs=frozenset({9, 12}))))
+
+
+def test_predictions_have_the_shape_of_the_operations() -> None:
+    race = record(prefills(), rounds("x" * 20))
+    drawing = times_drawing(race, CONFIG, False)
+    predicted = [curve for curve in drawing.curves if curve.marker == "·"]
+    assert len(predicted) == 2
+    cached, uncached = (curve.points for curve in predicted)
+    assert cached[0][0] == 7
+    assert cached[-1][0] == 32  # where it will end
+    assert max(y for _, y in cached) == pytest.approx(0.5, rel=0.01)
+    assert uncached[-1][1] > 2 * uncached[0][1]
+    assert not [
+        curve for curve in times_drawing(record(prefills(), rounds("xx")), CONFIG, False).curves if curve.marker == "·"
+    ]
+
+
+def test_words() -> None:
+    assert [duration(seconds) for seconds in (0.1421, 6.2, 99.9, 185, 7300)] == [
+        "0.142 s",
+        "6.20 s",
+        "99.9 s",
+        "3 min 05 s",
+        "2 h 01 min",
+    ]
+    assert [count(number) for number in (5, 1234, 5.6e6, 1.21e9, 3e12)] == ["5", "1.23 k", "5.6 M", "1.21 G", "3 T"]
+    words = estimate_words(RaceEstimate(500, ("cached", "uncached"), (2.0, 240.0), 0))
+    assert "This race of 500 tokens would take about 4 min 02 s: 2.00 s cached and 4 min 00 s uncached." in words
+    assert "context" not in words
+    assert "moves 3 times" in estimate_words(RaceEstimate(500, ("cached", "uncached"), (2.0, 240.0), 3))

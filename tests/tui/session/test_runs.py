@@ -1,0 +1,119 @@
+"""The texts of a session: the table, and the line over the bars."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bench import Bench, bench
+from fake_link import token
+
+from kvtui.core.sampling import SamplingSettings
+from kvtui.tui.drawing.bars import Scale, line
+from kvtui.tui.panes.runs import RunsPane
+from kvtui.tui.session.runs import RunRecord, record, run_lines, sampling_words, saving
+from kvtui.tui.session.timings import Kind, TimingHistory
+
+
+def history(count: int, milliseconds: float, cache: bool = True) -> TimingHistory:
+    times = TimingHistory()
+    times.add([token(step, cache=cache, seconds=milliseconds / 1e3) for step in range(count)])
+    return times
+
+
+def run(count: int, milliseconds: float, cache: bool = True, model: str = "small") -> RunRecord:
+    return record(history(count, milliseconds, cache), model, "ROMEO:", 7, SamplingSettings(), "full")
+
+
+def text(lines: list[list[tuple[str, str]]]) -> list[str]:
+    return ["".join(piece for piece, _ in line) for line in lines]
+
+
+def test_a_record_of_a_run() -> None:
+    one = run(100, 2.0)
+    assert (one.tokens, one.cache, one.seed, one.settings) == (100, "on", 7, "T 0.8 · full")
+    assert (one.median, one.p95) == pytest.approx((2.0, 2.0))
+    assert one.seconds == pytest.approx(0.2)
+    both = history(60, 1.0)
+    both.add([token(step, cache=False, seconds=0.02) for step in range(60, 70)])
+    assert record(both, "small", "", 0, SamplingSettings(), "full").cache == "both"
+
+
+def test_what_the_cache_saves_comes_from_the_run_or_from_others_of_the_model() -> None:
+    cached, uncached, other = run(50, 1.0), run(50, 20.0, cache=False), run(50, 5.0, cache=False, model="large")
+    assert saving(cached, [cached]) is None
+    assert saving(cached, [cached, other]) is None
+    assert saving(cached, [cached, uncached, other]) == pytest.approx(20)
+    assert saving(uncached, [cached, uncached]) == pytest.approx(20)
+
+
+def test_lines_have_the_newest_on_top_and_fit() -> None:
+    assert "will stand here" in text(run_lines([], False, 78, 10))[0]
+    runs = [run(50, 1.0), run(50, 20.0, cache=False)]
+    narrow = text(run_lines(runs, True, 76, 10))
+    assert narrow[1].startswith("●  2 ROMEO:")
+    assert narrow[2].startswith("   1 ROMEO:")
+    assert "20.0 ×" in narrow[1]
+    assert len({len(line) for line in narrow}) == 1
+    assert len(narrow[0]) <= 76
+    assert "T 0.8 · full · small" in text(run_lines(runs, False, 116, 10))[1]
+    assert len(run_lines(runs, False, 76, 2)) == 2
+
+
+def test_sampling_in_words() -> None:
+    assert sampling_words(SamplingSettings(0)) == "greedy"
+    assert sampling_words(SamplingSettings(0.7, 5, 0.9)) == "T 0.7 top-k 5 top-p 0.9"
+
+
+def test_the_text_before_stands_at_the_same_tokens() -> None:
+    now, before = history(10, 1.0), history(6, 2.0)
+    assert np.array_equal(before.beside(now.columns(20, 1), 1), [2.0] * 6 + [np.nan] * 4, equal_nan=True)
+    assert np.array_equal(before.beside(now.columns(6, 1), 1), [2.0] * 2 + [np.nan] * 4, equal_nan=True)
+    assert np.array_equal(history(100, 2.0).beside(now.columns(20, 2), 2), [2.0] * 5)
+    assert len(before.beside(TimingHistory().columns(20, 1), 1)) == 0
+
+
+def test_the_line_goes_through_the_cells_in_which_the_bars_would_end() -> None:
+    cells = line(np.array([1.0, 4.0, np.nan, 0.5]), Scale(0.1, 4.0, False), 4)
+    assert cells.argmax(axis=0).tolist() == [3, 0, 0, 3]
+    assert cells.sum(axis=0).tolist() == [1, 1, 0, 1]
+
+
+async def two_runs(it: Bench) -> None:
+    it.link.write([token(step, seconds=0.001) for step in range(20)])
+    await it.until(lambda: it.app.session.figures.written == 20)
+    await it.press("t", "r")
+    await it.until(lambda: len(it.link.starts) == 2)
+    it.link.write([token(step, cache=False, seconds=0.02) for step in range(10)])
+    await it.until(lambda: it.app.session.history.total == 10)
+
+
+async def test_the_run_before_is_drawn_and_listed() -> None:
+    async with bench() as it:
+        await two_runs(it)
+        assert it.app.session.previous is not None
+        assert it.app.session.previous.kinds.tolist() == [Kind.CACHED] * 20
+        await it.until(lambda: "─ the text before" in it.screen_text())
+        await it.press("5")
+        pane = it.app.query_one(RunsPane)
+        assert pane.display
+        text = it.screen_text()
+        assert "●  2 ROMEO:" in text
+        assert "20.0 ×" in text
+
+
+async def test_e_shows_the_runs_in_a_small_terminal() -> None:
+    async with bench(size=(80, 24)) as it:
+        await two_runs(it)
+        await it.press("5")
+        assert not it.app.query_one(RunsPane).display
+        await it.press("e")
+        await it.until(lambda: "●  2 ROMEO:" in it.screen_text())
+        await it.press("e")
+        assert not it.app.query_one(RunsPane).display
+
+
+async def test_a_run_without_a_token_leaves_no_line() -> None:
+    async with bench() as it:
+        await it.press("r", "r")
+        assert it.app.session.all_runs() == ([], False)
+        assert it.app.session.previous is None

@@ -1,0 +1,345 @@
+"""How attention weights are laid out in a pane: lines of text with the classes that colour them. Nothing of Textual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from textwrap import wrap
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from rich.cells import cell_len
+
+from kvtui.core.events import Attention
+from kvtui.core.layers import Array
+from kvtui.tui.drawing.bars import runs
+from kvtui.tui.drawing.grid import RAMPS, Tiling, arrange, paint, tabs, window
+from kvtui.tui.drawing.labels import piece, upright
+
+Mode = Literal["one", "all", "mean"]
+MODES: tuple[Mode, ...] = ("one", "all", "mean")
+EMPTY = (
+    "What the model looks at will stand here:",
+    "a row for each of the newest tokens,",
+    "a mark for every key that it attends to.",
+    "Write a prompt and press Enter.",
+)
+STREAM = (
+    "A stream of events does not carry attention weights:",
+    "they would be megabytes a token, and the program that writes cannot be asked for the ones that fit here.",
+    "To see attention, open the model itself: kvtui --model M",
+)
+INTENSITY = ("attention--faint", "attention--middling", "attention--strong")
+DROPPED = "╱"  # a key that a cache policy had dropped when the query came
+_LOOKS = (*INTENSITY, "attention--dropped")
+
+_GUTTER, _WIDE_GUTTER = 2, 7  # "a " or "a  12%‹": the row's character, and its weight off screen to the left
+_PIECE, _WIDE_PIECE = 6, 8  # cells of a row's token, if tokens are longer than a character
+_UPRIGHT = ((14, 5), (12, 4), (8, 3), (6, 2))  # lines from which on a grid's tokens stand so high above it
+_WIDE = 50  # cells from which on the wide gutter is used
+_FAIR, _ROOMY = 46, 80  # cells from which on the title names the layer, and everything
+_TALL = 9  # lines from which on layers and heads have one each
+_LABELLED = 5  # lines from which on a tile of many labels its keys
+
+Piece = tuple[str, str]  # a text and its component class; "" for none
+Line = list[Piece]
+
+
+@dataclass(frozen=True)
+class View:
+    """What is to be drawn, and in how many cells.
+
+    Attributes:
+        first: the window index of the first key, None for the newest that fit.
+        pieces: whether tokens are longer than a character. Then they are written out, above a grid from top to bottom.
+        cell: cells that a key takes: 2 if there are wide characters among the tokens.
+    """
+
+    width: int
+    height: int
+    layers: int
+    heads: int
+    layer: int
+    head: int | None
+    mode: Mode
+    ramp: str = RAMPS[0]
+    first: int | None = None
+    event: Attention | None = None
+    stream: bool = False
+    words: tuple[str, ...] = EMPTY  # in place of weights
+    pieces: bool = False
+    cell: int = 1
+
+    @property
+    def tall(self) -> bool:
+        """Whether layers and heads have a line each."""
+        return self.height >= _TALL
+
+    @property
+    def body(self) -> int:
+        """Lines below the tabs."""
+        return max(self.height - (2 if self.tall else 1), 1)
+
+    @property
+    def gutter(self) -> int:
+        """Cells left of a row's weights."""
+        if self.spelled:
+            return self.piece + (_WIDE_GUTTER - 1 if self.width >= _WIDE else 1)
+        return _WIDE_GUTTER if self.width >= _WIDE and self.mode != "all" else _GUTTER
+
+    @property
+    def spelled(self) -> bool:
+        """Whether there is room for whole tokens: not beside the small grids of all heads."""
+        return self.pieces and self.mode != "all"
+
+    @property
+    def piece(self) -> int:
+        """Cells of a row's token."""
+        return (_WIDE_PIECE if self.width >= _WIDE else _PIECE) if self.spelled else self.cell
+
+    @property
+    def header(self) -> int:
+        """Lines of the keys' tokens above a grid."""
+        return next((lines for room, lines in _UPRIGHT if self.spelled and self.body >= room), 1)
+
+    @property
+    def tiling(self) -> Tiling:
+        """How the grids share the body."""
+        if self.mode == "all":
+            return arrange(self.heads, self.width, self.body)
+        return Tiling(1, 1, max(self.width, 1), self.body)
+
+    @property
+    def wanted_heads(self) -> tuple[int, ...] | None:
+        """The heads that are drawn, None for all or their mean: of many heads only some have room for a tile."""
+        if self.mode == "one" and self.head is not None:
+            return (self.head,)
+        shown = min(self.tiling.count, self.heads)
+        if self.mode != "all" or shown == self.heads:
+            return None
+        first = min(max((self.head or 0) - shown + 1, 0), self.heads - shown)
+        return tuple(range(first, first + shown))
+
+    @property
+    def rows(self) -> int:
+        """Query rows that a grid has room for."""
+        tile = self.tiling.height
+        if self.mode == "all":
+            return max(tile - (2 if tile >= _LABELLED else 1), 1)
+        return max(tile - self.header, 1)
+
+    @property
+    def key_room(self) -> int:
+        """Keys that a grid has room for."""
+        return max((self.tiling.width - self.gutter) // self.cell, 1)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Cells ``start`` up to ``end`` of line ``y`` choose something when clicked."""
+
+    y: int
+    start: int
+    end: int
+    layer: int | None = None
+    head: int | None = None
+    mode: Mode | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the weights of a grid stand, and the window indices of the query and the key in its first cell."""
+
+    x: int
+    y: int
+    weights: Array  # (rows shown, keys shown), not a number where a key had been dropped
+    row: int
+    key: int
+    head: int | None  # None: mean
+    cell: int = 1  # cells of a key
+
+    def at(self, x: int, y: int) -> tuple[int, int, float] | None:
+        """Query, key and weight in a cell."""
+        row, key = y - self.y, (x - self.x) // self.cell
+        if not (0 <= row < self.weights.shape[0] and 0 <= key < self.weights.shape[1]):
+            return None
+        return self.row + row, self.key + key, float(self.weights[row, key])
+
+
+@dataclass
+class Drawing:
+    """Lines from the top, what can be clicked, where weights are, and the range of keys that is shown."""
+
+    lines: list[Line] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    keys: tuple[int, int, int] | None = None  # first, last + 1, of how many
+    dropped: bool = False  # whether any key shown had been dropped
+    hidden: float = 0.0  # the newest row's weight on keys to the left of the first
+
+
+def draw(view: View) -> Drawing:
+    """Tabs, and below them one grid or a tile for every head."""
+    drawing = Drawing()
+    if view.stream:
+        drawing.lines += [[(text, "attention--hint")] for part in STREAM for text in wrap(part, max(view.width, 8))]
+        return drawing
+    _draw_tabs(view, drawing)
+    event = view.event
+    if event is None:
+        drawing.lines += [[(text, "attention--hint")] for text in view.words]
+        return drawing
+    grids = _grids(view, event)
+    if not grids:
+        drawing.lines.append([(f"waiting for layer {view.layer + 1} …", "attention--hint")])
+        return drawing
+    first, last = window(len(event.keys), view.key_room, view.first)
+    drawing.keys = (first, last, len(event.keys))
+    tiling, top = view.tiling, len(drawing.lines)
+    drawing.lines += [[] for _ in range(tiling.rows * tiling.height)]
+    for number, (head, weights) in enumerate(grids):
+        down, across = divmod(number, tiling.columns)
+        x, y = across * (tiling.width + 1), top + down * tiling.height
+        _draw_tile(view, drawing, event, head, weights, x, y)
+    drawing.hidden = float(grids[-1][1][-1, :first].sum())
+    return drawing
+
+
+def _grids(view: View, event: Attention) -> list[tuple[int | None, Array]]:
+    """The heads to draw with their (rows, keys) weights; none if the event is of another layer or lacks the head."""
+    if event.layer != view.layer or not event.weights.size:
+        return []
+    if view.mode == "mean":
+        return [(None, event.weights.mean(axis=0))] if len(event.heads) == view.heads else []
+    wanted = tuple(range(view.heads)) if view.wanted_heads is None else view.wanted_heads
+    if event.mean or not set(wanted) <= set(event.heads):
+        return []
+    return [(head, event.weights[event.heads.index(head)]) for head in wanted]
+
+
+def _draw_tabs(view: View, drawing: Drawing) -> None:
+    """Layers, then "all", "mean" and the heads: on a line each, or together on one."""
+    room = view.width if view.tall else (view.width - 1) // 2
+    selected = {"all": 0, "mean": 1, "one": 2 + (view.head or 0)}[view.mode]
+    layer_names = [f"L{layer + 1}" for layer in range(view.layers)]
+    head_names = ["all", "mean", *(f"H{head + 1}" for head in range(view.heads))]
+    layers = tabs(layer_names, view.layer, room)
+    start = 0 if view.tall else layers[-1].end + 1
+    heads = tabs(head_names, selected, view.width - start, start)
+    second = 1 if view.tall else 0
+    line = [(tab.text, "attention--selected" if tab.index == view.layer else "attention--tab") for tab in layers]
+    drawing.lines.append(line)
+    drawing.targets += [Target(0, tab.start, tab.end, layer=tab.index) for tab in layers]
+    if view.tall:
+        drawing.lines.append([])
+    else:
+        line.append((" ", ""))
+    for tab in heads:
+        drawing.lines[second].append((tab.text, "attention--selected" if tab.index == selected else "attention--tab"))
+        target = Target(second, tab.start, tab.end)
+        if tab.index < 2:
+            drawing.targets.append(replace(target, mode="mean" if tab.index else "all"))
+        else:
+            drawing.targets.append(replace(target, mode="one", head=tab.index - 2))
+
+
+def _draw_tile(
+    view: View, drawing: Drawing, event: Attention, head: int | None, weights: Array, x: int, y: int
+) -> None:
+    """One grid with its labels in the tile whose first cell is (x, y), the lines so far ending at x or before."""
+    tiling, gutter = view.tiling, view.gutter
+    first, last = window(weights.shape[1], view.key_room, view.first)
+    bottom = y + tiling.height
+    if view.mode == "all":
+        chosen = head == view.head
+        name = f"[H{(head or 0) + 1}]" if chosen else f" H{(head or 0) + 1} "
+        _put(drawing.lines[y], x, [(name, "attention--selected" if chosen else "attention--tab")])
+        drawing.targets += [Target(line, x, x + tiling.width, head=head) for line in range(y, bottom)]
+        y += 1
+    if view.mode != "all" or tiling.height >= _LABELLED:
+        corner = "query│ "[-gutter:].rjust(gutter) if gutter > 2 else " " * gutter
+        for number, labels in enumerate(upright(event.keys[first:last], view.header, view.cell), 1):
+            margin = corner if number == view.header else f"{'│ '[-gutter:]:>{gutter}}"
+            _put(drawing.lines[y], x, [(margin, "attention--tab"), (labels, "attention--label")])
+            y += 1
+    shown = max(0, min(weights.shape[0], bottom - y))
+    top_row = event.first_row + weights.shape[0] - shown
+    part = weights[weights.shape[0] - shown :, first:last]
+    hidden = weights[weights.shape[0] - shown :, :first].sum(axis=1)
+    texts, intensities = paint(part, view.ramp)
+    room = gutter - view.piece
+    gone = _dropped(event, head, shown)[:, first:last]
+    intensities[gone] = len(INTENSITY)
+    for row, text in enumerate(texts):
+        text = "".join(np.where(gone[row], DROPPED, list(text))) if gone[row].any() else text
+        token = event.keys[top_row + row] if top_row + row < len(event.keys) else " "
+        share = f"{100 * float(hidden[row]):4.0f}%‹" if first and room >= 6 else " " * room
+        label = (_row_label(view, token), "attention--newest" if row == shown - 1 else "attention--label")
+        cells = "".join(mark * view.cell for mark in text) if view.cell > 1 else text
+        marks = [
+            (cells[start * view.cell : end * view.cell], _LOOKS[intensities[row, start]])
+            for start, end in runs(intensities[row])
+        ]
+        _put(drawing.lines[y + row], x, [label, (share, "attention--tab"), *marks])
+    drawing.dropped = drawing.dropped or bool(gone.any())
+    drawing.places.append(Place(x + gutter, y, np.where(gone, np.nan, part), top_row, first, head, view.cell))
+
+
+def _row_label(view: View, token: str) -> str:
+    """The whole token where there is room, else its first character."""
+    return piece(token if view.spelled else (token.strip() or token)[:1], view.piece)
+
+
+def _dropped(event: Attention, head: int | None, rows: int) -> npt.NDArray[np.bool_]:
+    """(rows, keys) which keys a cache policy had dropped when the newest queries came; in every head for None."""
+    if event.dropped is None:
+        return np.zeros((rows, event.weights.shape[2]), bool)
+    newest = event.dropped[:, event.dropped.shape[1] - rows :]  # (heads, rows, keys)
+    return np.logical_and.reduce(newest if head is None else newest[[event.heads.index(head)]])
+
+
+def _put(line: Line, x: int, pieces: Line) -> None:
+    """Append pieces at cell x of a line that ends before."""
+    length = sum(cell_len(text) for text, _ in line)
+    if x > length:
+        line.append((" " * (x - length), ""))
+    line += pieces
+
+
+def title(view: View) -> str:
+    """The choice and the scale, as far as there is room; the tabs name the choice as well."""
+    if view.stream:
+        return "Attention"
+    if view.width < _FAIR:
+        return f"Attention · √weight {view.ramp}"
+    layer = f"layer {view.layer + 1}/{view.layers}"
+    if view.width < _ROOMY:
+        return f"Attention · {layer} · √weight {view.ramp}"
+    one = f"head {(view.head or 0) + 1}/{view.heads}"
+    head = {"one": one, "all": f"all {view.heads} heads", "mean": f"mean of {view.heads} heads"}[view.mode]
+    return f"Attention · {layer} · {head} · ramp {view.ramp} of √weight, 0 to 1"
+
+
+def key_range(drawing: Drawing) -> str:
+    """Which keys are shown, and how much of the newest query's weight lies before them."""
+    if drawing.keys is None:
+        return ""
+    first, last, total = drawing.keys
+    hidden = f" · {100 * drawing.hidden:3.0f}% older" if first and len(drawing.places) == 1 else ""
+    dropped = f" · {DROPPED} dropped" if drawing.dropped else ""
+    return f"keys {f'{first + 1}–{last}':>7} of {total:3}{dropped}{hidden}"
+
+
+def pointed(view: View, drawing: Drawing, x: int, y: int) -> str:
+    """The weight in a cell in figures; empty where there is none."""
+    if view.event is None:
+        return ""
+    keys = view.event.keys
+    for place in drawing.places:
+        cell = place.at(x, y)
+        if cell is not None and cell[0] < len(keys):
+            row, key, weight = cell
+            query, other = (piece(token, min(cell_len(token) or 1, _WIDE_PIECE)) for token in (keys[row], keys[key]))
+            found = "dropped" if np.isnan(weight) else f"{weight:.3f}"
+            return f"query {query} {row + 1} → key {other} {key + 1}: {found}"
+    return ""

@@ -1,0 +1,127 @@
+"""What caches weigh, as lines: this one, measured and by formula, and those of known models. Nothing of Textual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kvtui.core.config import ModelConfig
+from kvtui.core.measure.cache_size import KNOWN_MODELS, SERVED_ITEMSIZE, KnownModel, cache_bytes
+from kvtui.tui.drawing.labels import size_words
+from kvtui.tui.drawing.lines import Line
+
+_NOTED = 47  # cells from which on there is room for what a context is beyond of
+
+CONTEXTS = (1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the running model's cache.
+
+    Attributes:
+        config: the model's shape.
+        itemsize: bytes of a number.
+        cache: whether it is on.
+        positions: in it now.
+        measured: bytes of its arrays that are in use.
+        process: bytes of the generator process, None where the system does not tell or has not been asked yet.
+        asked: whether the system has been asked.
+        policy: what the cache keeps.
+    """
+
+    config: ModelConfig
+    itemsize: int
+    cache: bool
+    positions: int
+    measured: int
+    process: int | None = None
+    asked: bool = False
+    policy: str = "full"
+
+    def by_formula(self, positions: int) -> int:
+        """Bytes for so many positions."""
+        config = self.config
+        return cache_bytes(config.num_layers, config.num_kv_heads, config.head_dim, positions, self.itemsize)
+
+
+def sizes_lines(sizes: Sizes, width: int) -> list[Line]:
+    """Bytes per token, now and at full context; the formula with its numbers; the memory of the process."""
+    config = sizes.config
+    full = sizes.by_formula(config.context_length)
+    digits = len(f"{full:,}")
+    rows = [
+        ("per token", sizes.by_formula(1), "1 position"),
+        ("now", sizes.measured, f"{sizes.positions:,} positions, measured" if sizes.cache else "the cache is off"),
+        ("full", full, f"{config.context_length:,} positions{'' if sizes.policy == 'full' else ', all kept'}"),
+    ]
+    lines: list[Line] = [
+        [(f"{name:10}", "lines--label"), (f"{count:{digits},} B", "lines--figure"), (f"  {words}", "lines--hint")]
+        for name, count, words in rows
+    ]
+    return [*lines, _process_line(sizes, digits + 2), *_formula_lines(sizes, width)]
+
+
+def _process_line(sizes: Sizes, width: int) -> Line:
+    name = ("process   ", "lines--label")
+    if sizes.process is not None:
+        words = "  resident set, measured"
+        return [name, (f"{size_words(sizes.process):>{width}}", "lines--figure"), (words, "lines--hint")]
+    return [name, ("not available on this system" if sizes.asked else "will stand here once it writes", "lines--hint")]
+
+
+def _formula_lines(sizes: Sizes, width: int) -> list[Line]:
+    """2 × layers × key/value heads × head_dim × positions × bytes with the numbers, broken where it has to be.
+
+    Under a policy the measured bytes are others: codes and scales take less, what a policy notes takes more.
+    """
+    config, positions = sizes.config, sizes.positions or 1
+    expected = sizes.by_formula(positions)
+    share = f", measured {sizes.measured / expected:.0%} of that" if sizes.measured not in (0, expected) else ""
+    factors = (
+        "2",
+        f"{config.num_layers} layers",
+        f"{config.num_kv_heads} key/value heads",
+        f"{config.head_dim} head_dim",
+        f"{positions:{len(str(config.context_length))}} {'position ' if positions == 1 else 'positions'}",
+        f"{sizes.itemsize} bytes = {expected:,} B{share}",
+    )
+    lines = [factors[0]]
+    for factor in factors[1:]:
+        if len(lines[-1]) + len(factor) + 3 <= width:
+            lines[-1] += f" × {factor}"
+        else:
+            lines.append(f"× {factor}")
+    return [[(line, "")] for line in lines]
+
+
+def context_words(positions: int) -> str:
+    """A number of positions, short: ``128k`` is 131,072."""
+    return f"{positions // 1024}k" if positions % 1024 == 0 else str(positions)
+
+
+def model_lines(positions: int, name: str, sizes: Sizes, width: int) -> list[Line]:
+    """The same formula for known models, at ``positions``; the running one last, with its own bytes a number."""
+    config = sizes.config
+    running = KnownModel(
+        name, config.num_layers, config.num_heads, config.num_kv_heads, config.head_dim, config.context_length, ""
+    )
+    columns = width >= 74
+    shape = f" {'layers':>6} {'KV heads':>9} {'head_dim':>9}" if columns else ""
+    lines: list[Line] = [[(f"{'':16}{shape} {'a token':>9} {f'{positions:,}':>9}", "lines--label")]]
+    for model, itemsize in (*((model, SERVED_ITEMSIZE) for model in KNOWN_MODELS), (running, sizes.itemsize)):
+        line = _model_line(model, itemsize, positions, columns)
+        beyond = f" > its {context_words(model.context)}" if width >= _NOTED else " >"
+        lines.append([*line, (beyond, "lines--cut")] if positions > model.context else line)
+    return lines
+
+
+def _model_line(model: KnownModel, itemsize: int, positions: int, columns: bool) -> Line:
+    def size(count: int) -> str:
+        return size_words(cache_bytes(model.layers, model.kv_heads, model.head_dim, count, itemsize))
+
+    shape = f" {model.layers:6} {f'{model.kv_heads} of {model.heads}':>9} {model.head_dim:9}" if columns else ""
+    return [
+        (f"{model.name[:16]:16}", "" if model.source else "lines--chosen"),
+        (f"{shape} {size(1):>9}", "lines--hint"),
+        (f" {size(positions):>9}", "lines--figure"),
+    ]

@@ -1,0 +1,50 @@
+"""The two charts of a race: time so far against tokens, and time per token against context."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kvtui.core.config import ModelConfig
+from kvtui.tui.panes.chart import Axis, Curve, Drawing, Point
+from kvtui.tui.session.race import LaneRecord, RaceRecord
+
+_STYLES = ("chart--first", "chart--second", "chart--third")
+_PREDICTED_POINTS = 60
+_BINS = 80  # of measured times; each shows its median, so that a hiccup does not set the scale
+
+
+def totals_drawing(race: RaceRecord) -> Drawing:
+    """Model seconds of all tokens so far, of each lane, against tokens."""
+    curves = []
+    for lane, style in zip(race.lanes, _STYLES, strict=False):
+        points = [(float(number), total) for number, total in enumerate(lane.totals, 1)]
+        curves.append(Curve([(0.0, 0.0), *points], style, label=lane.label if points else ""))
+    return Drawing(tuple(curves), x=Axis(0.0, float(race.planned or max(race.steps, 1))))
+
+
+def times_drawing(race: RaceRecord, config: ModelConfig, logarithmic: bool) -> Drawing:
+    """Milliseconds a token against context: measured in braille, and in dots what the counted operations predict.
+
+    The prediction goes on to where the race will end, at most to the end of the context.
+    """
+    measured, predicted = [], []
+    last = config.context_length
+    if race.planned is not None and race.lanes:
+        last = min(last, race.lanes[0].prompt_tokens + race.planned)
+    for lane, style in zip(race.lanes, _STYLES, strict=False):
+        measured.append(Curve(_medians(lane), style, joined=False, label=lane.label))
+        prediction = lane.prediction(config)
+        if prediction is not None:
+            contexts = np.linspace(lane.prompt_tokens + 1, last, _PREDICTED_POINTS).astype(int)
+            points = [(float(context), 1e3 * prediction.seconds(int(context))) for context in contexts]
+            predicted.append(Curve(points, style, marker="·", joined=False))
+    return Drawing((*predicted, *measured), x=Axis(0.0, float(last)), y=Axis(logarithmic=logarithmic))
+
+
+def _medians(lane: LaneRecord) -> list[Point]:
+    """Median milliseconds of tokens at about the same context, in order of context."""
+    times = np.array(sorted(lane.times()))  # (tokens, 2)
+    if not len(times):
+        return []
+    groups = np.array_split(times, min(_BINS, len(times)))
+    return [(float(np.median(group[:, 0])), 1e3 * float(np.median(group[:, 1]))) for group in groups]

@@ -1,0 +1,231 @@
+"""A race as far as it has been told: times and counts of every lane, and the words that sum it up. No terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kvtui.core.config import ModelConfig
+from kvtui.core.events import RaceEnd, RaceEstimate, RaceEvent, RacePrefill, RaceToken
+from kvtui.core.measure.growth import Prediction, fit_operations
+from kvtui.core.measure.operations import multiply_adds
+from kvtui.core.measure.race import LANES, Lane
+from kvtui.tui.drawing.labels import size_words
+
+LEAST_FIT = 8  # tokens before a prediction is made of them
+
+
+@dataclass
+class LaneRecord:
+    """What one lane has done.
+
+    Attributes:
+        label: what to call it.
+        cache: whether its cache is on.
+        prompt: the text it went on from, so many ``prompt_tokens``.
+        tokens: in order.
+        totals: model seconds of all tokens up to each, the prompt not included.
+        agreed: tokens that were the first lane's too.
+        multiply_adds: counted, the prompt included.
+        max_logit_difference: the greatest so far.
+        kl_total: sum of the divergences, in nats; ``compared`` tokens had one.
+    """
+
+    label: str
+    cache: bool
+    prompt: str
+    prompt_tokens: int
+    prefill_seconds: float
+    multiply_adds: int
+    max_logit_difference: float
+    tokens: list[RaceToken] = field(default_factory=list)
+    totals: list[float] = field(default_factory=list)
+    agreed: int = 0
+    kl_total: float = 0.0
+    compared: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Model time of all tokens."""
+        return self.totals[-1] if self.totals else 0.0
+
+    def add(self, token: RaceToken) -> None:
+        """The lane has written a token."""
+        self.tokens.append(token)
+        self.totals.append(self.seconds + token.token.seconds)
+        self.agreed += token.agrees
+        self.multiply_adds += token.multiply_adds
+        if token.kl is not None:
+            self.kl_total += token.kl
+            self.compared += 1
+        if token.max_logit_difference is not None:
+            self.max_logit_difference = max(self.max_logit_difference, token.max_logit_difference)
+
+    def times(self) -> list[tuple[int, float]]:
+        """(context, seconds) of the tokens that are typical of the lane: no refill after the window moved."""
+        return [
+            (entry.token.context, entry.token.seconds)
+            for entry in self.tokens
+            if entry.token.seconds > 0 and not (self.cache and entry.token.computed > 1)
+        ]
+
+    def prediction(self, config: ModelConfig) -> Prediction | None:
+        """The shape that counted operations give to the time per token, fitted to this lane; None before there is
+        enough of it."""
+        times = self.times()
+        if len(times) < LEAST_FIT:
+            return None
+        return fit_operations(times, lambda context: multiply_adds(config, 1 if self.cache else context, context).total)
+
+
+class RaceRecord:
+    """The newest race.
+
+    Attributes:
+        number: counts races, so that whoever shows one notices the next.
+        lanes: in order; empty before their prompts have run.
+        plan: the lanes as they were ordered.
+        planned: tokens to be written in each lane, None for no end.
+        estimate: what it would take, if the reader has to be asked before it starts.
+        end: once it is over.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.start()
+
+    def start(self, plan: tuple[Lane, ...] = LANES) -> None:
+        """Another race begins."""
+        self.number += 1
+        self.plan = plan
+        self.lanes: list[LaneRecord] = []
+        self.planned: int | None = None
+        self.estimate: RaceEstimate | None = None
+        self.end: RaceEnd | None = None
+
+    def take(self, event: RaceEvent) -> None:
+        """The race has told something."""
+        match event:
+            case RaceEstimate():
+                self.estimate = event
+            case RacePrefill(_, label, prefill, tokens, _, difference, counted):
+                self.planned = tokens
+                self.lanes.append(
+                    LaneRecord(
+                        label, prefill.cache, prefill.prompt, prefill.tokens, prefill.seconds, counted, difference
+                    )
+                )
+            case RaceToken():
+                self.lanes[event.lane].add(event)
+            case RaceEnd():
+                self.end = event
+
+    @property
+    def steps(self) -> int:
+        """Tokens that every lane has written."""
+        return min((len(lane.tokens) for lane in self.lanes), default=0)
+
+    @property
+    def moves(self) -> int:
+        """How often the window has moved."""
+        return sum(entry.evicted > 0 for entry in self.lanes[0].tokens) if self.lanes else 0
+
+    @property
+    def follows(self) -> bool:
+        """Whether the second lane takes the first one's tokens, so that every token has a divergence."""
+        return self.plan[1].follow
+
+    def speed_up(self, lane: int = 1) -> float | None:
+        """How many times as fast the first lane is, over the tokens that both have written; None before the first."""
+        steps = self.steps
+        if not steps or not self.lanes[0].totals[steps - 1]:
+            return None
+        return self.lanes[lane].totals[steps - 1] / self.lanes[0].totals[steps - 1]
+
+
+def duration(seconds: float) -> str:
+    """A time in words, three digits: ``0.142 s``, ``12.3 s``, ``3 min 05 s``."""
+    if seconds < 99.95:
+        return f"{seconds:.{3 if seconds < 1 else 2 if seconds < 9.995 else 1}f} s"
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes} min {left:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def count(number: float) -> str:
+    """A large count, three digits: ``1.21 G``."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= 0.9995 * size:  # what would be rounded to 1000 is 1 of the next unit
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f}"
+
+
+def estimate_words(estimate: RaceEstimate) -> str:
+    """What a race would take, for the reader who has to say whether to start it."""
+    lanes = " and ".join(
+        f"{duration(seconds)} {label}" for label, seconds in zip(estimate.labels, estimate.seconds, strict=True)
+    )
+    words = (
+        f"This race of {estimate.tokens:,} tokens would take about {duration(sum(estimate.seconds))}: {lanes}. "
+        "That is an estimate from a few timed passes and counted operations."
+    )
+    if estimate.moves:
+        words += f" It is longer than the context: the window moves {_often(estimate.moves)}, in both lanes alike."
+    return words
+
+
+def verdict(race: RaceRecord) -> str:
+    """A paragraph that sums up a race, in numbers; empty before there are two lanes with a token."""
+    speed_up, steps = race.speed_up(), race.steps
+    if speed_up is None:
+        return ""
+    first, second = race.lanes[0], race.lanes[1]
+    tokens = f"{steps:,} token" + ("s" if steps != 1 else "")
+    if race.follows:
+        return _policy_verdict(race, first, second)
+    agreed = f"All {steps:,} tokens agree" if second.agreed == steps else f"{second.agreed:,} of {tokens} agree"
+    work = second.multiply_adds / first.multiply_adds
+    dearer = work / speed_up
+    words = [
+        f"{tokens} took {duration(first.totals[steps - 1])} {first.label} and {duration(second.totals[steps - 1])} "
+        f"{second.label}: {times(speed_up)} as fast.",
+        f"{agreed}; the logits differ by at most {second.max_logit_difference:.1e}.",
+        f"Counted, {first.label} took {count(first.multiply_adds)} multiply-adds and {second.label} "
+        f"{count(second.multiply_adds)}, {times(work)} as many.",
+    ]
+    if first.cache and not second.cache and dearer > 1.5:
+        words.append(
+            f"A multiply-add took {times(dearer)} as long {first.label}: one position has to read every weight, "
+            "many positions share that."
+        )
+    if race.moves:
+        words.append(f"The window moved {_often(race.moves)}, in both lanes alike.")
+    return " ".join(words)
+
+
+def _often(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _policy_verdict(race: RaceRecord, first: LaneRecord, second: LaneRecord) -> str:
+    """What one policy costs against another, on the text of the first lane."""
+    steps = race.steps
+    divergences = [entry.kl for entry in second.tokens if entry.kl is not None]
+    before, after = (lane.tokens[steps - 1].token for lane in (first, second))
+    words = [
+        f"On the text that {first.label} wrote, {second.label} would have chosen the same token {second.agreed:,} of "
+        f"{steps:,} times."
+    ]
+    if divergences:
+        words.append(
+            f"KL of its next-token distribution: mean {sum(divergences) / len(divergences):.2g} nats, "
+            f"at most {max(divergences):.2g}."
+        )
+    words.append(
+        f"In the end its cache took {size_words(after.cache_bytes)} against {size_words(before.cache_bytes)}, "
+        f"and the tokens {duration(second.totals[steps - 1])} against {duration(first.totals[steps - 1])}."
+    )
+    return " ".join(words)
+
+
+def times(ratio: float) -> str:
+    """``44.3 times``."""
+    return f"{ratio:.1f} times" if ratio < 99.95 else f"{ratio:,.0f} times"

@@ -1,0 +1,608 @@
+"""What the dashboard knows of the generation, and what it can tell it to do. Nothing of Textual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
+
+from kvtui.core import commands as ask
+from kvtui.core.events import (
+    Answer,
+    Branch,
+    End,
+    Evict,
+    Prefill,
+    RaceEnd,
+    RaceEstimate,
+    RaceEvent,
+    State,
+    Token,
+    Unanswered,
+)
+from kvtui.core.measure.race import LANES, Lane
+from kvtui.core.sampling import SamplingSettings
+from kvtui.tui.process.link import Link
+from kvtui.tui.process.wire import Batch, Ended, Loading, Notice, Ready, Refused, Report, RunSettings, Start, StartRace
+from kvtui.tui.session.branches import Continuation
+from kvtui.tui.session.race import RaceRecord
+from kvtui.tui.session.runs import RunRecord, record
+from kvtui.tui.session.timeline import Mark, Timeline
+from kvtui.tui.session.timings import TimingHistory
+from kvtui.tui.settings import DashboardSettings
+
+Phase = Literal["idle", "writing", "paused", "ended", "dead", "loading"]
+Severity = Literal["information", "warning", "error"]
+
+RUNS_KEPT = 200
+LARGEST_ERROR = 1e-3  # of a logit; rounding alone stays far below
+PACES: tuple[float | None, ...] = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, None)
+
+
+def slower(pace: float | None) -> float | None:
+    """The next pace down the scale, in tokens a second; None is unlimited."""
+    below = [step for step in PACES if step is not None and (pace is None or step < pace)]
+    return below[-1] if below else pace
+
+
+def faster(pace: float | None) -> float | None:
+    """The next pace up the scale."""
+    if pace is None:
+        return None
+    return next((step for step in PACES if step is None or step > pace), None)
+
+
+def pace_words(pace: float | None) -> str:
+    """A pace as the screen shows it."""
+    return "unlimited" if pace is None else f"{pace:g} tok/s"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How the logits compare with those of a run without the cache.
+
+    Attributes:
+        on: whether every token is compared.
+        checked: tokens that were.
+        worst: greatest absolute difference of a logit.
+        disagreements: tokens for which the two find another token likeliest.
+    """
+
+    on: bool = False
+    checked: int = 0
+    worst: float = 0.0
+    disagreements: int = 0
+
+    def after(self, token: Token) -> Verification:
+        """With one more token."""
+        error = token.max_logit_error
+        if error is None:
+            return self
+        wrong = token.argmax_agrees is False
+        return Verification(self.on, self.checked + 1, max(self.worst, error), self.disagreements + wrong)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a cache that keeps everything cannot be right."""
+        return self.worst > LARGEST_ERROR or self.disagreements > 0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the status line and the cache bar show. Sizes in bytes, lengths in positions."""
+
+    phase: Phase = "idle"
+    cache: bool = True
+    seed: int = 0
+    pace: float | None = 25.0
+    written: int = 0
+    context: int = 0
+    cached_positions: int = 0
+    cache_bytes: int = 0
+    evictions: int = 0
+    loaded: float = 0.0  # share of the model that is being loaded
+    policy: str = "full"
+    verification: Verification = Verification()
+    heads_off: tuple[tuple[int, int], ...] = ()  # (layer, head) pairs that the text goes on without
+
+    @property
+    def cache_wrong(self) -> bool:
+        """Whether verification has failed; a policy that drops or rounds is bound to differ."""
+        return self.policy == "full" and self.verification.failed
+
+
+A = TypeVar("A", bound=Answer)
+
+
+@dataclass
+class Update:
+    """What has happened since the last look.
+
+    Attributes:
+        fresh: forget what was shown of the text: ``prefill`` and ``tokens`` are all that is kept of the one to show.
+        prefill: the prompt was run.
+        tokens: new ones, in order; many at once where the pace is high or the view was hidden.
+        answers: to questions.
+        ready: another model is loaded, or the same one by another process.
+        notices: for the reader; the app shows them.
+    """
+
+    fresh: bool = False
+    prefill: Prefill | None = None
+    tokens: Sequence[Token] = ()
+    answers: list[Answer] = field(default_factory=list)
+    ready: Ready | None = None
+    notices: list[tuple[str, Severity]] = field(default_factory=list)
+
+    @property
+    def news(self) -> bool:
+        """Whether there is more or another text than before."""
+        return bool(self.fresh or self.prefill or self.tokens)
+
+    def answer(self, kind: type[A]) -> A | None:
+        """The newest answer of a kind."""
+        return next((answer for answer in reversed(self.answers) if isinstance(answer, kind)), None)
+
+    def note(self, message: str, severity: Severity = "information") -> None:
+        """Something for the reader."""
+        self.notices.append((message, severity))
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Another model is being loaded.
+
+    Attributes:
+        name: for the reader.
+        model: what ``--model`` would say.
+        before: the name of the model to go back to if it cannot be loaded; None on the way back.
+    """
+
+    name: str
+    model: str | None
+    before: str | None
+
+
+class Session:
+    """Follows the runs of one generator process.
+
+    What the reader has asked for is shown at once, and corrected by the process's answers when all have come.
+
+    Attributes:
+        cursor: place in the whole text of the token that the reader looks at; None follows the newest.
+        timeline: the tokens of the text.
+        figures: the state at the live end.
+        branches: the continuations of the text, by number; of the one that is being written, the timeline has the
+            tokens (see :meth:`tokens_of`).
+        branch: the one that is being written.
+        history: times of the tokens of all branches.
+        previous: those of the text before, None if there was none.
+        runs: the texts before, the newest last.
+
+    Args:
+        link: the process.
+        ready: its model.
+        settings: how runs begin.
+    """
+
+    def __init__(self, link: Link, ready: Ready, settings: DashboardSettings) -> None:
+        self.ready = ready
+        self.prompt: str | None = None
+        self.run = 0
+        self.figures = Figures(cache=settings.cache, seed=settings.seed, pace=settings.pace, policy=settings.policy)
+        self.timeline = Timeline()
+        self.cursor: int | None = None
+        self.race = RaceRecord()
+        self.racing = False
+        self.branches = [Continuation(None, [], 0)]
+        self.branch = 0
+        self.history = TimingHistory()
+        self.previous: TimingHistory | None = None
+        self.runs: list[RunRecord] = []
+        self._about = (ready.name, "", settings.seed)  # model, prompt and seed of the text in the timeline
+        self._link = link
+        self._sampling = settings.sampling
+        self._unanswered = 0
+        self._alive = True
+        self.model = settings.model  # as --model says it
+        self._loading: Switch | None = None
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        """How tokens are chosen."""
+        return self._sampling
+
+    @property
+    def running(self) -> bool:
+        """Whether a text is being written, paused or not."""
+        return self.figures.phase in ("writing", "paused")
+
+    # What the reader can do
+
+    def start(self, prompt: str, seed: int | None = None) -> bool:
+        """Write a new text; False if there is no process to do it."""
+        if not self._alive:
+            return False
+        self.prompt = prompt
+        self.run += 1
+        self._unanswered = 0
+        self.racing = False
+        self._begin_text(prompt, self.figures.seed if seed is None else seed)
+        now = self.figures
+        verify = Verification(now.verification.on)
+        self.figures = Figures(
+            "writing",
+            now.cache,
+            now.seed if seed is None else seed,
+            now.pace,
+            policy=now.policy,
+            verification=verify,
+        )
+        settings = RunSettings(
+            now.cache, self.figures.seed, self._sampling, self.figures.pace, verify=verify.on, policy=now.policy
+        )
+        self._link.send(Start(self.run, prompt, settings))
+        return True
+
+    def all_runs(self) -> tuple[list[RunRecord], bool]:
+        """Every text that has tokens; and whether the last one is that of the timeline."""
+        if not self.history.total:
+            return self.runs, False
+        return [*self.runs, record(self.history, *self._about, self._sampling, self.figures.policy)], True
+
+    def _begin_text(self, prompt: str, seed: int) -> None:
+        self.runs, finished = self.all_runs()
+        self.runs = self.runs[-RUNS_KEPT:]
+        if finished:
+            self.previous, self.history = self.history, TimingHistory()
+        self._about = (self.ready.name, prompt, seed)
+        self.timeline.start()
+        self.cursor = None
+        self.branches, self.branch = [Continuation(None, [], 0)], 0
+
+    def start_race(
+        self,
+        prompt: str,
+        tokens: int | None = None,
+        seed: int | None = None,
+        lanes: tuple[Lane, ...] = LANES,
+        confirmed: bool = False,
+    ) -> bool:
+        """Write a text in several lanes, in place of the one that is being written; see :class:`StartRace`.
+
+        It is told of in ``race``, and ``timeline`` keeps the text before. False if there is no process to do it.
+        """
+        if not self._alive:
+            return False
+        self.prompt = prompt
+        self.run += 1
+        self._unanswered = 0
+        self.racing = True
+        self.race.start(lanes)
+        now = self.figures
+        self.figures = replace(now, phase="writing", seed=now.seed if seed is None else seed, written=0)
+        settings = RunSettings(now.cache, self.figures.seed, self._sampling, now.pace)
+        self._link.send(StartRace(self.run, prompt, settings, lanes, tokens, confirmed))
+        return True
+
+    def toggle_cache(self) -> None:
+        """Cache on or off, for this text or the next; the lanes of a race are what they are."""
+        if self.racing:
+            self.figures = replace(self.figures, cache=not self.figures.cache)
+            return
+        self._tell(ask.SetCache(not self.figures.cache), cache=not self.figures.cache)
+
+    def pause(self) -> None:
+        """Wait before the next token."""
+        self._tell(ask.Pause(), phase="paused")
+
+    def resume(self) -> None:
+        """Go on."""
+        self._tell(ask.Resume(), phase="writing")
+
+    def step(self) -> None:
+        """Write one token and pause."""
+        self._tell(ask.Step(), phase="paused")
+
+    def set_pace(self, pace: float | None) -> None:
+        """Tokens a second, None for unlimited; for this text and the next."""
+        self._tell(ask.SetPace(pace), pace=pace)
+
+    def set_policy(self, policy: str) -> None:
+        """What the cache keeps, for this text and the next; the lanes of a race are what they are."""
+        if self.racing:
+            self.figures = replace(self.figures, policy=policy)
+            return
+        self._tell(ask.SetPolicy(policy), policy=policy, verification=Verification(self.figures.verification.on))
+
+    def set_heads(self, off: tuple[tuple[int, int], ...]) -> None:
+        """Write on without these (layer, head) pairs; for this text only."""
+        if self.running:
+            self._tell(ask.SetHeads(off), heads_off=off)
+
+    def toggle_verify(self) -> None:
+        """Run every token without the cache as well, or no longer; for this text and the next."""
+        on = not self.figures.verification.on
+        self._tell(ask.SetVerify(on), verification=Verification(on))
+
+    def fork(self, position: int, tokens: tuple[int, ...] = (), text: str = "") -> None:
+        """Go on with something else in a token's place; after the end of the text too."""
+        self._change_branch(ask.Fork(position, tokens, text))
+
+    def revisit(self, branch: int) -> None:
+        """Go on with a branch that was left."""
+        self._change_branch(ask.Revisit(branch))
+
+    def _change_branch(self, command: ask.Fork | ask.Revisit) -> None:
+        if self._alive:
+            self._unanswered += 1
+            self._link.send(command)
+
+    def stop(self) -> None:
+        """End this text."""
+        if self.running:
+            self._link.send(ask.Stop())
+
+    @property
+    def answering(self) -> bool:
+        """Whether there is a text about which questions can be asked."""
+        return self._alive and self.figures.context > 0 and not self.ready.stream and not self.racing
+
+    def put_question(self, question: ask.Question) -> None:
+        """Pass a question on; the app does so for the visible view's (see ``View.questions``)."""
+        self._link.send(question)
+
+    def revive(self) -> None:
+        """Start another process after one that would not."""
+        self._link.restart()
+
+    @property
+    def loading(self) -> str:
+        """The name of the model that is being loaded, empty if none is."""
+        return self._loading.name if self._loading else ""
+
+    def load(self, model: str | None, name: str) -> bool:
+        """Take another model, and write the same prompt with it; False while one is being loaded already."""
+        if self._loading:
+            return False
+        self._load(Switch(name, model, self.ready.name))
+        return True
+
+    def _load(self, loading: Switch) -> None:
+        """End this process and start one with another model."""
+        self._loading, self._alive, self._unanswered = loading, False, 0
+        self.racing = False
+        self.race.start()  # what it showed was of another model
+        self.run += 1  # whatever still comes is of a process that is gone
+        self.figures = replace(self.figures, phase="loading", context=0, cached_positions=0, cache_bytes=0, loaded=0)
+        self._link.load(loading.model)
+
+    def _tell(self, command: ask.Command, **changes: object) -> None:
+        if self.running:
+            self._unanswered += 1
+            self._link.send(command)
+        self.figures = replace(self.figures, **changes)  # type: ignore[arg-type]
+
+    # What the reader looks at
+
+    @property
+    def looking(self) -> Token | None:
+        """The token at the cursor; None at the live end."""
+        return None if self.cursor is None else self.timeline.at(self.cursor)
+
+    @property
+    def shown(self) -> Figures:
+        """The figures at the cursor."""
+        token = self.looking
+        if token is None:
+            return self.figures
+        return replace(
+            self.figures,
+            cache=token.cache,
+            written=token.step + 1,
+            context=token.context,
+            cached_positions=token.cached_positions,
+            cache_bytes=token.cache_bytes,
+        )
+
+    @property
+    def window_start(self) -> int:
+        """Place in the whole text of the oldest token in the model's window; a policy may have dropped it all the same.
+
+        A full window keeps half of itself (:meth:`kvtui.core.generation.Generation.write`), whatever the policy.
+        """
+        last, prefill = self.timeline.tokens[-1] if self.timeline.tokens else None, self.timeline.prefill
+        if last is None or self.ready.stream:
+            return 0
+        if self.figures.policy == "full" or not last.cache or prefill is None:
+            return last.position - last.context + 1
+        context = self.ready.config.context_length
+        half = max(1, context - max(1, context // 2))
+        moves = max(0, -(-(last.position + 1 - prefill.dropped - context) // half))
+        return prefill.dropped + moves * half
+
+    def tokens_of(self, branch: int) -> list[Token]:
+        """The tokens of a branch that are kept."""
+        return self.timeline.tokens if branch == self.branch else self.branches[branch].tokens
+
+    def look_at(self, position: int | None) -> None:
+        """Move the cursor to the nearest token that is kept; None, or the newest, is the live end."""
+        tokens = self.timeline.tokens
+        if position is None or not tokens or position >= tokens[-1].position:
+            self.cursor = None
+        else:
+            self.cursor = self.timeline.nearest(position)
+
+    def move_cursor(self, tokens: int) -> None:
+        """So many tokens on, or back if negative."""
+        if self.timeline.tokens:
+            here = self.timeline.tokens[-1].position if self.cursor is None else self.cursor
+            self.look_at(here + tokens)
+
+    # What the process tells
+
+    def collect(self, mark: Mark) -> Update:
+        """Take in all reports that have come, and say what is new to someone who has read as far as ``mark``."""
+        update = Update()
+        for report in self._link.drain():
+            was_loading = self._loading
+            self._take(report, update)
+            if self._loading is not was_loading and self._loading is not None:
+                break  # the rest is of a process that is gone
+        if self.cursor is not None and self.looking is None and self.timeline.tokens:  # let go meanwhile
+            self.cursor = self.timeline.nearest(self.cursor)
+        news = self.timeline.since(mark)
+        update.fresh, update.prefill, update.tokens = news.fresh, news.prefill, news.tokens
+        return update
+
+    def _take(self, report: Report, update: Update) -> None:
+        match report:
+            case Batch(run, events) if run == self.run:
+                for event in events:
+                    self._event(event, update)
+                self.history.add([event for event in events if isinstance(event, Token)])
+                if not any(isinstance(event, RaceEvent) for event in events):
+                    self._count()
+            case Notice(run, message, fatal) if run == self.run:
+                update.note(message, "error" if fatal else "warning")
+                if fatal:
+                    self.racing = False
+                    self._set_phase("ended")
+            case Ready(stream=True):  # another text of a stream, by another model
+                self.ready = update.ready = report
+            case Loading(done, total) if self._loading and total:
+                self.figures = replace(self.figures, loaded=min(done / total, 1.0))
+            case Ready() if self._loading:
+                self._loaded(report, update)
+            case Refused(message) | Ended(message) if self._loading:
+                self._not_loaded(message, update)
+            case Ready():
+                self._alive, self.ready, update.ready = True, report, report
+                self._set_phase("idle")
+                update.note("The generator process is ready again: press r to write the same text, or p for a prompt.")
+            case Refused(message):
+                update.note(f"The model could not be loaded again: {message}", "error")
+            case Ended(reason):
+                self._lost(reason, update)
+
+    def _loaded(self, ready: Ready, update: Update) -> None:
+        """Another model is there: write the same prompt with it."""
+        assert self._loading is not None
+        self.model, self._loading = self._loading.model, None
+        self._alive, self.ready, update.ready = True, ready, ready
+        self._set_phase("idle")
+        update.note(f"{ready.name} is loaded.")
+        if self.prompt is not None:
+            self.start(self.prompt)
+
+    def _not_loaded(self, reason: str, update: Update) -> None:
+        """Back to the model before, but not again and again."""
+        assert self._loading is not None
+        loading, self._loading = self._loading, None
+        if loading.before is None:
+            self._set_phase("dead")
+            update.note(f"{loading.name} could not be loaded again: {reason}. Press r to try once more.", "error")
+        else:
+            update.note(f"{loading.name} could not be loaded: {reason}. Back to {loading.before}.", "error")
+            self._load(Switch(loading.before, self.model, None))
+
+    def _lost(self, reason: str, update: Update) -> None:
+        """The process has died: start another, but only once in a row."""
+        self._unanswered = 0
+        self.run += 1  # whatever still comes is of a process that is gone
+        self.racing = False
+        was_alive, self._alive = self._alive, False
+        self.figures = replace(self.figures, phase="dead", context=0, cached_positions=0, cache_bytes=0)
+        if was_alive:
+            update.note(f"The generator process died ({reason}). A new one is being started.", "error")
+            self._link.restart()
+        else:
+            update.note(f"The generator process died again ({reason}). Press r to try once more, q to quit.", "error")
+
+    def _event(self, event: object, update: Update) -> None:
+        match event:
+            case Token():
+                self.timeline.add(event)
+                if event.max_logit_error is not None:
+                    self.figures = replace(self.figures, verification=self.figures.verification.after(event))
+            case Branch():
+                self._turn_to(event, update)
+            case Prefill():
+                if self.timeline.prefill is not None:  # a stream may hold several texts
+                    self._begin_text(event.prompt, self.figures.seed)
+                self.timeline.prefill = event
+                self.figures = replace(
+                    self.figures,
+                    phase="paused" if self.figures.phase == "paused" else "writing",
+                    written=0,
+                    evictions=0,
+                    context=event.tokens,
+                    cached_positions=event.cached_positions or (event.tokens if event.cache else 0),
+                    cache_bytes=event.cache_bytes,
+                )
+                if event.dropped:
+                    update.note(
+                        f"the prompt is longer than the context: its last {event.tokens:,} tokens are used, "
+                        f"{event.dropped:,} dropped",
+                        "warning",
+                    )
+            case Evict(reason="context"):
+                self.figures = replace(self.figures, evictions=self.figures.evictions + 1)
+            case State():
+                self._unanswered = max(0, self._unanswered - 1)
+                if not self._unanswered:
+                    phase: Phase = "paused" if event.paused else "writing"
+                    self.figures = replace(
+                        self.figures,
+                        cache=self.figures.cache if self.racing else event.cache,
+                        phase=phase,
+                        pace=event.pace,
+                        heads_off=event.heads_off,
+                        policy=self.figures.policy if self.racing else event.policy,
+                    )
+            case Unanswered(ask.SetPolicy(), reason):
+                update.note(reason, "error")
+            case End(reason):
+                self._set_phase("ended")
+                if reason == "stop":
+                    update.note("The model has ended the text. r writes it again, R with the next seed, p asks anew.")
+            case _ if isinstance(event, RaceEvent):
+                self.race.take(event)
+                self.figures = replace(self.figures, written=self.race.steps)
+                if isinstance(event, RaceEstimate | RaceEnd):
+                    self.racing = False
+                    self._set_phase("ended")
+            case Unanswered(question, reason) if isinstance(question, ask.Fork | ask.Revisit):
+                self._unanswered = max(0, self._unanswered - (not self.running))  # no State comes after the end
+                update.note(reason, "warning")
+            case _ if isinstance(event, Answer):
+                update.answers.append(event)
+
+    def _turn_to(self, branch: Branch, update: Update) -> None:
+        """Another continuation is being written from now on."""
+        left = self.branches[self.branch]
+        left.tokens, left.first = self.timeline.tokens, self.timeline.first
+        if branch.number == len(self.branches):
+            stays = [token for token in left.tokens if token.position < branch.length]
+            self.branches.append(Continuation(branch, stays, left.first))
+        self.branch = branch.number
+        now = self.branches[self.branch]
+        self.timeline.rewind(now.tokens, now.first)
+        self.cursor = None
+        run = f"{branch.computed:,} run again in {branch.seconds * 1e3:.2f} ms"
+        update.note(f"Branch {branch.number}: {branch.reused:,} positions stay in the cache, {run}.")
+
+    def _count(self) -> None:
+        """Take the figures of the newest token."""
+        if self.timeline.tokens:
+            last = self.timeline.tokens[-1]
+            self.figures = replace(
+                self.figures,
+                written=last.step + 1,
+                context=last.context,
+                cached_positions=last.cached_positions,
+                cache_bytes=last.cache_bytes,
+            )
+
+    def _set_phase(self, phase: Phase) -> None:
+        self.figures = replace(self.figures, phase=phase)

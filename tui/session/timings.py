@@ -1,0 +1,250 @@
+"""What the tokens cost: a bounded history of their model time and the figures made of it. No terminal in here."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from kvtui.core.events import Token
+from kvtui.tui.session.timeline import LIMIT
+
+BIN = 64  # positions of context that count as the same length when cached and uncached are compared
+RECENT = 128  # tokens that the figures are made of
+_SAMPLES = 128  # the newest tokens that a bin remembers, of each mode
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+class Kind(IntEnum):
+    """How a token was computed."""
+
+    UNCACHED = 0  # the whole context was run
+    CACHED = 1  # one position was run
+    REFILL = 2  # the cache was on but cold: the context was run once, to fill it
+
+
+def kind_of(token: Token) -> Kind:
+    """How a token was computed, by the positions that were run for it."""
+    if not token.cache:
+        return Kind.UNCACHED
+    return Kind.REFILL if token.computed > 1 else Kind.CACHED
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Milliseconds of the newest tokens in the current mode, and the speed that they make."""
+
+    last: float
+    median: float
+    p95: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Medians in milliseconds over tokens of about the same context, ``first`` to ``last`` positions long."""
+
+    cached: float
+    uncached: float
+    first: int
+    last: int
+    here: bool  # whether the newest token is of that length too
+
+    @property
+    def times(self) -> float:
+        """How many times as fast the cache makes it."""
+        return self.uncached / self.cached
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The history as columns of a graph, oldest first.
+
+    Attributes:
+        milliseconds: (columns,) median of the column's tokens of its kind; for a refill its greatest.
+        kinds: (columns,) :class:`Kind`: refill if there is one in the column, else that of the newest token.
+        computed: (columns,) positions that were run for a refill, else 1.
+        moved: (columns,) whether a refill followed a cached token, as the window moved or the policy changed.
+            Otherwise the cache came on.
+        first: number of the first column; column n holds the tokens from n times those of a column on.
+    """
+
+    milliseconds: Floats
+    kinds: Integers
+    computed: Integers
+    moved: npt.NDArray[np.bool_]
+    first: int = 0
+
+
+NO_COLUMNS = Columns(np.zeros(0), np.zeros(0, np.int64), np.ones(0, np.int64), np.zeros(0, bool))
+
+
+class TimingHistory:
+    """The newest ``capacity`` tokens, and medians by context length."""
+
+    def __init__(self, capacity: int = LIMIT) -> None:
+        self.capacity = capacity
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        # Twice the room, so that making space costs one copy in `capacity` tokens and the newest stay contiguous.
+        self._milliseconds = np.zeros(2 * self.capacity)
+        self._kinds = np.zeros(2 * self.capacity, dtype=np.int64)
+        self._computed = np.zeros(2 * self.capacity, dtype=np.int64)
+        self._end = 0
+        self.total = 0
+        self.seconds = 0.0  # of all tokens
+        self.context = 0
+        self._bins: dict[tuple[int, Kind], deque[float]] = {}
+
+    def add(self, tokens: Sequence[Token]) -> None:
+        """Append tokens; the oldest beyond the capacity are forgotten."""
+        self.total += len(tokens)
+        self.seconds += sum(token.seconds for token in tokens)
+        tokens = tokens[-self.capacity :]
+        if not tokens:
+            return
+        if self._end + len(tokens) > 2 * self.capacity:
+            self._make_room()
+        kinds = list(map(kind_of, tokens))
+        milliseconds = [token.seconds * 1e3 for token in tokens]
+        new = slice(self._end, self._end + len(tokens))
+        self._milliseconds[new] = milliseconds
+        self._kinds[new] = kinds
+        self._computed[new] = [token.computed for token in tokens]
+        self._end = new.stop
+        self.context = tokens[-1].context
+        for token, kind, value in zip(tokens, kinds, milliseconds, strict=True):
+            if kind is not Kind.REFILL:
+                key = (token.context // BIN, kind)
+                if key not in self._bins:
+                    self._bins[key] = deque(maxlen=_SAMPLES)
+                self._bins[key].append(value)
+
+    def _make_room(self) -> None:
+        kept = len(self)
+        for values in (self._milliseconds, self._kinds, self._computed):
+            values[:kept] = values[self._end - kept : self._end].copy()
+        self._end = kept
+
+    def __len__(self) -> int:
+        return min(self._end, self.capacity)
+
+    @property
+    def milliseconds(self) -> Floats:
+        """(tokens,) what is remembered, oldest first."""
+        return self._milliseconds[self._end - len(self) : self._end]
+
+    @property
+    def kinds(self) -> Integers:
+        """(tokens,) the kind of each."""
+        return self._kinds[self._end - len(self) : self._end]
+
+    @property
+    def cached(self) -> bool:
+        """Whether the newest token was made with the cache."""
+        return self._end == 0 or bool(self._kinds[self._end - 1] != Kind.UNCACHED)
+
+    def figures(self) -> Figures | None:
+        """Figures of the newest tokens since the cache was last turned on or off; None before there are any.
+
+        A refill is no token of a warm cache: it counts as ``last`` only, and alone it leaves the rest NaN.
+        """
+        if not len(self):
+            return None
+        kinds, milliseconds = self.kinds[-RECENT:], self.milliseconds[-RECENT:]
+        other_mode = np.flatnonzero((kinds == Kind.UNCACHED) == self.cached)
+        start = int(other_mode[-1]) + 1 if len(other_mode) else 0
+        warm = milliseconds[start:][kinds[start:] != Kind.REFILL]
+        last = float(milliseconds[-1])
+        if not len(warm):
+            return Figures(last, math.nan, math.nan, math.nan)
+        median, p95 = np.percentile(warm, [50, 95])
+        total = float(warm.sum())
+        return Figures(last, float(median), float(p95), 1e3 * len(warm) / total if total else math.nan)
+
+    def measured(self, cached: bool) -> bool:
+        """Whether there are tokens with (or without) the cache to compare."""
+        kind = Kind.CACHED if cached else Kind.UNCACHED
+        return any(key[1] is kind for key in self._bins)
+
+    def medians(self) -> dict[tuple[int, Kind], float]:
+        """Milliseconds by length of context, in steps of :data:`BIN`, and kind."""
+        return {key: float(np.median(times)) for key, times in self._bins.items()}
+
+    def comparison(self) -> Comparison | None:
+        """Cached against uncached at the context nearest to the current one where both were measured."""
+        here = self.context // BIN
+        both = [length for length, kind in self._bins if kind is Kind.CACHED and (length, Kind.UNCACHED) in self._bins]
+        if not both:
+            return None
+        nearest = min(both, key=lambda length: (abs(length - here), -length))
+        cached = float(np.median(self._bins[nearest, Kind.CACHED]))
+        uncached = float(np.median(self._bins[nearest, Kind.UNCACHED]))
+        if cached <= 0:
+            return None
+        return Comparison(cached, uncached, max(1, nearest * BIN), nearest * BIN + BIN - 1, nearest == here)
+
+    def columns(self, width: int, tokens_per_column: int, end: int | None = None) -> Columns:
+        """The tokens before number ``end``, the newest if None, as at most ``width`` columns.
+
+        Columns begin at multiples of ``tokens_per_column``, so that a token stays with its neighbours as new ones come.
+        """
+        per = tokens_per_column
+        oldest = self.total - len(self)
+        end = self.total if end is None else min(end, self.total)
+        if end <= oldest:
+            return NO_COLUMNS
+        first = max((end - 1) // per - width + 1, oldest // per)
+        start = max(first * per, oldest)
+        before = start - first * per  # tokens of the first column that are forgotten already
+        count = (end - 1) // per - first + 1
+        used = slice(start - oldest, end - oldest)
+        milliseconds = np.full(count * per, np.inf)
+        kinds = np.full(count * per, -1, dtype=np.int64)
+        computed = np.ones(count * per, dtype=np.int64)
+        moved = np.zeros(count * per, dtype=bool)
+        filled = slice(before, before + end - start)
+        milliseconds[filled] = self.milliseconds[used]
+        kinds[filled] = self.kinds[used]
+        computed[filled] = self._computed[self._end - len(self) : self._end][used]
+        previous = np.concatenate(([-1], self.kinds))[:-1]
+        moved[filled] = ((self.kinds == Kind.REFILL) & (previous == Kind.CACHED))[used]
+        shape = (count, per)
+        arrays = (milliseconds.reshape(shape), kinds.reshape(shape), computed.reshape(shape), moved.reshape(shape))
+        return _merge(*arrays, first=first)
+
+    def beside(self, columns: Columns, tokens_per_column: int) -> Floats:
+        """(columns,) milliseconds of the tokens with the same numbers; NaN where there are none."""
+        count = len(columns.kinds)
+        own = self.columns(count, tokens_per_column, (columns.first + count) * tokens_per_column)
+        result = np.full(count, np.nan)
+        for place, value in zip(range(own.first - columns.first, count), own.milliseconds, strict=False):
+            if place >= 0:
+                result[place] = value
+        return result
+
+
+def _merge(
+    milliseconds: Floats, kinds: Integers, computed: Integers, moved: npt.NDArray[np.bool_], first: int
+) -> Columns:
+    """Columns of (columns, tokens per column) arrays, in which a missing token has kind -1."""
+    count, per = kinds.shape
+    rows = np.arange(count)
+    newest = per - 1 - np.argmax(kinds[:, ::-1] >= 0, axis=1)
+    refilled = kinds == Kind.REFILL
+    kind = np.where(refilled.any(axis=1), int(Kind.REFILL), kinds[rows, newest])
+    of_kind = kinds == kind[:, None]
+    ordered = np.sort(np.where(of_kind, milliseconds, np.inf), axis=1)
+    number = of_kind.sum(axis=1)
+    place = np.where(kind == Kind.REFILL, number - 1, (number - 1) // 2)
+    ran = np.where(refilled, computed, 1).max(axis=1)
+    return Columns(ordered[rows, place], kind, ran, np.logical_or.reduce(moved, axis=1), first)
