@@ -279,23 +279,9 @@ def train(
     ]
     threads = min(len(shards), os.cpu_count() or 1)
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-
-        def validate() -> float:
-            starts = range(0, len(validation) - settings.context_length, settings.context_length)
-            losses = pool.map(lambda start: _forward_only(run, rotation, validation, start), starts)
-            return sum(losses) / (len(starts) * settings.context_length)
-
         while run.done() < 1 and not should_stop():
             started = time.perf_counter()
-            parts = pool.map(
-                lambda shard: _shard_gradients(run, rotation, training, shard, len(shards), shards[shard]),
-                range(len(shards)),
-            )
-            tokens = settings.batch_windows * settings.context_length
-            loss = sum(parts) / tokens
-            for other in shards[1:]:
-                for name, total in shards[0].items():
-                    total += other[name]
+            loss = _batch_gradients(run, rotation, training, shards, pool)
             clip(shards[0], settings.clip_norm)
             rate = learning_rate(run)
             run.step += 1
@@ -307,15 +293,11 @@ def train(
 
             validation_loss = None
             if run.step % settings.validate_every == 0 or run.done() >= 1:
-                validation_loss = validate()
-                run.curve.append(
-                    {"step": run.step, "loss": round(loss, 4), "validation_loss": round(validation_loss, 4)}
-                )
-                if validation_loss < run.best:
-                    run.best = validation_loss
-                    save_checkpoint(out, run.config, run.tokenizer, run.parameters, run.record())
+                validation_loss = _validation_loss(run, rotation, validation, pool)
+                _keep_best(run, out, loss, validation_loss)
                 save_run(run, state_path(out))
             left = run.seconds / run.done() * (1 - run.done())
+            tokens = settings.batch_windows * settings.context_length
             on_progress(Progress(run.step, run.done(), loss, validation_loss, tokens / step_seconds, left))
     if run.done() >= 1:
         state_path(out).unlink(missing_ok=True)
@@ -323,6 +305,37 @@ def train(
         save_run(run, state_path(out))
         if not run.curve:
             save_checkpoint(out, run.config, run.tokenizer, run.parameters, run.record())
+
+
+def _batch_gradients(
+    run: Run, rotation: Any, training: IntArray, shards: list[dict[str, Array]], pool: ThreadPoolExecutor
+) -> float:
+    """Mean loss of a batch in nats, the gradients of it left in the first of the shards."""
+    parts = pool.map(
+        lambda shard: _shard_gradients(run, rotation, training, shard, len(shards), shards[shard]),
+        range(len(shards)),
+    )
+    loss = sum(parts) / (run.settings.batch_windows * run.settings.context_length)
+    for other in shards[1:]:
+        for name, total in shards[0].items():
+            total += other[name]
+    return loss
+
+
+def _validation_loss(run: Run, rotation: Any, validation: IntArray, pool: ThreadPoolExecutor) -> float:
+    """Mean loss in nats over windows of the whole context that do not overlap; what is left at the end is not used."""
+    context = run.settings.context_length
+    starts = range(0, len(validation) - context, context)
+    losses = pool.map(lambda start: _forward_only(run, rotation, validation, start), starts)
+    return sum(losses) / (len(starts) * context)
+
+
+def _keep_best(run: Run, out: Path, loss: float, validation_loss: float) -> None:
+    """A point of the curve, and the model file if no validation was better."""
+    run.curve.append({"step": run.step, "loss": round(loss, 4), "validation_loss": round(validation_loss, 4)})
+    if validation_loss < run.best:
+        run.best = validation_loss
+        save_checkpoint(out, run.config, run.tokenizer, run.parameters, run.record())
 
 
 def _shard_gradients(
