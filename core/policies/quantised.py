@@ -23,8 +23,8 @@ Codes = NDArray[np.integer[Any]]
 def quantise(x: Array, bits: int, axis: int) -> tuple[Codes, Array, Array | None]:
     """Whole numbers with x ≈ codes · scale + zero; the error of a number is at most half its scale.
 
-    4 bits go from 0 to 15, with a zero of their own so that none of them is wasted (KIVI, eq. 1). 8 bits are enough to
-    do without: they go from -127 to 127, about 0, as in the format Q8_0 of llama.cpp.
+    4 bits go from 0 to 15, with a zero of their own so that none of them is wasted, as in the paper. 8 bits are enough
+    to do without: they go from -127 to 127, about 0, as in the format Q8_0 of llama.cpp.
 
     Args:
         x: of any shape.
@@ -129,9 +129,9 @@ class _Views:
 class QuantisedCache(RollingCache):
     """Positions in groups of 32, each key channel and each value of a group with a scale of its own.
 
-    The newest positions, up to 32, are kept as they are until they make a group, and so are the sinks (sec. 4 of the
-    paper: keys per channel, values per token, a residual in full precision). A pass over several positions sees those
-    of the pass as they are. A single step reads the packed ones without multiplying them out, since
+    The newest positions, up to 32, are kept as they are until they make a group, and so are the sinks (algorithm 1 of
+    the paper: keys per channel, values per token, a residual in full precision). A pass over several positions sees
+    those of the pass as they are. A single step reads the packed ones without multiplying them out, since
     q · (codes · scale + zero) = (q · scale) · codes + q · zero, and likewise for the values.
 
     Args:
