@@ -159,9 +159,10 @@ class KVCache:
         """The first position that some head holds."""
         return 0
 
-    def sink_turns(self, positions: IntArray) -> NDArray[Any]:
-        """How far the sinks are turned towards the queries at ``positions``. (n,) -> (n, D/2) complex."""
-        return np.ones((len(positions), 1), np.complex64)
+    def sink_scores(self, positions: IntArray, query: Array, keys: Array) -> Array:
+        """Scores of queries at ``positions`` with keys of sinks, given as they were at their first places.
+        (T,), (H, T, D), (G, S, D) -> (H, T, S)."""
+        return layers.attention_scores(query, keys)
 
     def kept(self, layer: int) -> IntArray:
         """Positions that each head holds, ascending, counted from the first one ever run. (G, K)."""

@@ -119,6 +119,14 @@ def rotate(heads: Array, rotation: NDArray[Any]) -> Array:
     return (pairs * rotation[:, None, :]).view(heads.dtype)  # (T, H, D)
 
 
+def attention_scores(query: Array, key: Array) -> Array:
+    """q · k / √D of every query with every key. (H, T, D), (G, S, D) -> (H, T, S)."""
+    num_heads, num_new, head_dim = query.shape
+    grouped = query.reshape(len(key), -1, num_new, head_dim)
+    scores = np.matmul(grouped, key[:, None].swapaxes(2, 3)) * query.dtype.type(head_dim**-0.5)  # (G, H/G, T, S)
+    return scores.reshape(num_heads, num_new, key.shape[1])
+
+
 def causal_attention(
     query: Array,
     key: Array,
@@ -126,6 +134,7 @@ def causal_attention(
     on_weights: Callable[[int, Array], None] | None = None,
     block: int = QUERY_BLOCK,
     window: int | None = None,
+    sink_scores: Array | None = None,
 ) -> Array:
     """softmax(QKᵀ/√D)V with each query blind to later keys (Vaswani et al. 2017, eq. 1).
 
@@ -138,6 +147,7 @@ def causal_attention(
         on_weights: called with (first row, weights (H, rows, keys)) of each block of query rows.
         block: query rows to score at a time.
         window: keys that a query sees at most, its own and those just before it; None for all.
+        sink_scores: (H, T, sinks) of the first keys, in place of q · k / √D; these are seen whatever the window.
 
     Returns:
         (T, H·D), heads side by side.
@@ -159,6 +169,9 @@ def causal_attention(
         scores[..., seen - rows :] += hidden[:rows, :rows]
         if window is not None:
             scores[..., np.tri(rows, seen, past + first - window, dtype=bool)] = -np.inf  # row r is at past + first + r
+        if sink_scores is not None:
+            sinks = sink_scores.shape[2]
+            scores[..., :sinks] = sink_scores[:, first:last].reshape(num_kv_heads, group, rows, sinks)
         scores -= scores.max(axis=-1, keepdims=True)
         np.exp(scores, out=scores)
         total = scores.sum(axis=-1, keepdims=True)  # (G, H/G, rows, 1)

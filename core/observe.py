@@ -150,26 +150,17 @@ class AttentionRecord:
         queries, keys, cache = self._queries[layer, :, first:last], self._keys[layer, :, :last], self._cache
         assert cache is not None
         rows = np.arange(first, last)
-        scores = _products(queries, keys)  # (H, rows, last)
+        scores = layers.attention_scores(queries, keys)  # (H, rows, last)
         outside = np.empty((*scores.shape[:2], 0), scores.dtype)
         if cache.sinks:
-            turns = cache.sink_turns(rows + self.first)  # (rows, D/2)
-            back = (np.ascontiguousarray(queries).view(turns.dtype) * turns.conj()).view(queries.dtype)
-            outside = _products(back, self._sinks[layer])
+            places = rows + self.first
+            outside = cache.sink_scores(places, queries, self._sinks[layer])
             inside = max(0, min(cache.sinks - self.first, last))
-            scores[..., :inside] = _products(back, keys[:, :inside])
+            scores[..., :inside] = cache.sink_scores(places, queries, keys[:, :inside])
         scores[:, np.arange(last) > rows[:, None]] = -np.inf
         scores[self.dropped(layer, first, last)] = -np.inf
         weights = layers.softmax(np.concatenate([outside, scores], axis=2)).astype(np.float32)
         return weights[..., : outside.shape[2]], weights[..., outside.shape[2] :]
-
-
-def _products(queries: Array, keys: Array) -> Array:
-    """q · k / √D. (H, T, D), (G, S, D) -> (H, T, S)."""
-    heads, count, head_dim = queries.shape
-    grouped = queries.reshape(len(keys), -1, count, head_dim)
-    products = np.matmul(grouped, keys[:, None].swapaxes(2, 3)) * queries.dtype.type(head_dim**-0.5)
-    return products.reshape(heads, count, keys.shape[1])
 
 
 class ResidualRecord:

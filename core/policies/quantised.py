@@ -191,6 +191,12 @@ class QuantisedCache(RollingCache):
         made = max(0, length - self.sinks - tail) // GROUP
         return [number % self._places for number in range(made - groups, made)]
 
+    def at_once(self, count: int) -> int:
+        """As many as fit without dropping any; after that until a group is packed, as later ones read it packed."""
+        if not self.drops(1):
+            return super().at_once(count)
+        return min(count, GROUP - self._split(self.length)[1] % GROUP)
+
     def check_room(self, count: int) -> None:
         """Raise KvtuiError past the context, unless old positions are dropped."""
         if not self.endless and self.length + count > self.config.context_length:
@@ -203,7 +209,7 @@ class QuantisedCache(RollingCache):
         """Find places; the oldest positions of a group that are not to be seen any more are hidden."""
         self.check_room(count)
         length = self.length + count
-        if self.sinks and length > self.sinks + self.recent:
+        if self.drops(count):
             self._move_sinks(length - self.sinks - self.recent)
         groups, tail = self._split(length)
         single = min(length, self.sinks) + tail
@@ -283,14 +289,17 @@ class QuantisedCache(RollingCache):
             self._views = [_Views.of(self, layer, self._groups) for layer in range(layers)]
 
     def attend(self, layer: int, query: Array, key: Array, value: Array) -> Array:
-        """Several new positions see each other as they are, a single one sees what a step would. -> (T, H·D)."""
-        if key.shape[1] == 1:
-            self.write(layer, key, value)
-            keys, values = self._read(layer, self.length + 1)
-        else:
+        """Several positions that fit see each other as they are, others what a step would. -> (T, H·D)."""
+        count = key.shape[1]
+        if count > 1 and not self.drops(count):
             held = self._read(layer, self.length)
             self.write(layer, key, value)
             keys, values = (np.concatenate(pair, axis=1) for pair in zip(held, (key, value), strict=True))
+            return layers.causal_attention(query, keys, values)
+        self.write(layer, key, value)
+        keys, values = self._read(layer, self.length + count, count)
+        if self.drops(count):
+            return self._look_back(layer, query, keys, values)
         return layers.causal_attention(query, keys, values)
 
     def why(self, layer: int) -> IntArray:
@@ -303,10 +312,11 @@ class QuantisedCache(RollingCache):
         """Keys and values as they are read, in the order of :meth:`kept`. (G, K, D) each."""
         return self._read(layer, self.length)
 
-    def _read(self, layer: int, length: int) -> tuple[Array, Array]:
+    def _read(self, layer: int, length: int, queries: int = 1) -> tuple[Array, Array]:
+        """What the last ``queries`` of ``length`` positions see, if no group has been packed among them."""
         groups, tail = self._split(length)
         sinks = min(length, self.sinks)
-        dropped = groups * GROUP + tail - self.recent
+        dropped = groups * GROUP + tail - self.recent - (queries - 1)
         order = self._order(length)
         parts = []
         for packed, single in ((self.packed_keys, self.keys), (self.packed_values, self.values)):

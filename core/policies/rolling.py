@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kvtui.core import layers
 from kvtui.core.cache import KVCache, RotationAt, Why
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
@@ -76,20 +76,43 @@ class RollingCache(KVCache):
         """There always is."""
 
     def at_once(self, count: int) -> int:
-        """As many as fit without dropping any; after that one by one, as each one drops another."""
-        return min(count, max(1, self.sinks + self.recent - self.length))
+        """As many as fit without dropping any; then all the others, each of which drops one."""
+        return min(count, max(0, self.sinks + self.recent - self.length)) or count
+
+    def drops(self, count: int) -> bool:
+        """Whether ``count`` new positions drop others."""
+        return self.length + count > self.sinks + self.recent
 
     def open(self, count: int) -> int:
         """Find places; a full window gives the new position that of its oldest."""
-        if self.length + count <= self.capacity:
+        if not self.drops(count):
             return super().open(count)
-        if self.sinks:
-            self._move_sinks(self.evicted + 1)
+        self._move_sinks(self.evicted + count)
         slot = self.sinks + (self.length - self.sinks) % self.recent
         return self._place(slice(slot, slot + 1), self.capacity)
 
+    def attend(self, layer: int, query: Array, key: Array, value: Array) -> Array:
+        """Several new positions that drop others see what each would if it came alone. -> (T, H·D)."""
+        count = key.shape[1]
+        if count == 1 or not self.drops(count):
+            return super().attend(layer, query, key, value)
+        seen = [np.concatenate(pair, axis=1) for pair in zip(self.read(layer), (key, value), strict=True)]
+        newest = min(count, self.recent)
+        places = self.sinks + (np.arange(count - newest, count) + self.length - self.sinks) % self.recent
+        self.keys[layer][:, places] = key[:, count - newest :]
+        self.values[layer][:, places] = value[:, count - newest :]
+        return self._look_back(layer, query, *seen)
+
+    def _look_back(self, layer: int, query: Array, keys: Array, values: Array) -> Array:
+        """Attention of the newest T positions to the sinks and to the last N, each its own. (G, S, D) -> (T, H·D)."""
+        positions = np.arange(self.length, self.length + query.shape[1])
+        scores = self.sink_scores(positions, query, self._sink_keys[layer])
+        return layers.causal_attention(query, keys, values, window=self.recent, sink_scores=scores)
+
     def _move_sinks(self, distance: int) -> None:
-        if distance == 1:
+        if not self.sinks:
+            return
+        if not self.evicted:
             self._sink_keys[...] = self.keys[:, :, : self.sinks]
         rotation = self._rotation_at(distance)
         moved = self._sink_keys.view(rotation.dtype) * rotation  # (layers, G, S, D/2)
@@ -100,9 +123,16 @@ class RollingCache(KVCache):
         """The first position that some head holds."""
         return 0 if self.sinks else self.evicted
 
-    def sink_turns(self, positions: IntArray) -> NDArray[Any]:
-        """How far the sinks are turned towards the queries at ``positions``. (n,) -> (n, D/2) complex."""
-        return np.array([self._rotation_at(max(0, int(p) + 1 - self.sinks - self.recent)) for p in positions])
+    def sink_scores(self, positions: IntArray, query: Array, keys: Array) -> Array:
+        """Scores of queries at ``positions`` with keys of sinks, given as they were at their first places.
+
+        In place of turning the keys on for each query, the query is turned back: the product is the same.
+        (T,), (H, T, D), (G, S, D) -> (H, T, S).
+        """
+        distances = np.maximum(0, positions + 1 - self.sinks - self.recent).tolist()
+        rotation = np.array([self._rotation_at(distance) for distance in distances])  # (T, D/2)
+        turned = layers.rotate(np.ascontiguousarray(query.swapaxes(0, 1)), rotation.conj())  # (T, H, D)
+        return layers.attention_scores(turned.swapaxes(0, 1), keys)
 
     def kept(self, layer: int) -> IntArray:
         """Positions that each head holds. (G, K)."""

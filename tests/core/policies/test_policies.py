@@ -93,6 +93,36 @@ def test_a_pass_of_one_is_a_step_and_passes_may_be_cut_anywhere(policy, cuts):
         np.testing.assert_allclose(np.concatenate(logits)[-1], stepped_logits, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("policy", "passes"),
+    [
+        ("window:8", [8, 112]),
+        ("window:1", [1, 119]),
+        ("sink:2+6", [8, 112]),
+        ("sink:9+1", [10, 110]),
+        ("int8,window:40", [40, 24, 32, 24]),  # a group is packed when the position after it comes
+        ("int4,sink:3+35", [38, 29, 32, 21]),
+    ],
+)
+def test_what_is_longer_than_the_cache_is_run_in_few_passes(policy, passes):
+    """Each position sees what it would if it came alone, and the cache then holds the same."""
+    model = WIDE[2]
+    cache, one_by_one = model.new_cache(policy), model.new_cache(policy)
+    begun = []
+    opened, cache.open = cache.open, lambda count: begun.append(count) or opened(count)
+    logits = model.forward(IDS[:120], cache)
+    assert begun == passes
+    expected = [model.forward(IDS[: passes[0]], one_by_one)]
+    expected += [model.forward([token], one_by_one) for token in IDS[passes[0] : 120]]
+    np.testing.assert_allclose(logits, np.concatenate(expected), rtol=0, atol=1e-10)
+    for layer in range(2):
+        for found, right in zip(cache.read(layer), one_by_one.read(layer), strict=True):
+            np.testing.assert_allclose(found, right, rtol=0, atol=1e-10)
+    for found, right in zip(cache.take_evicted(), one_by_one.take_evicted(), strict=True):
+        np.testing.assert_array_equal(found, right)
+    np.testing.assert_allclose(model.decode(1, cache).copy(), model.decode(1, one_by_one), rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("policy", ["window:48", "window:900", "sink:4+44", "sink:1+500", "heavy:40+8", "snap:40+8"])
 @pytest.mark.parametrize("prompt", [1, 20, 48])
 def test_what_holds_the_whole_context_is_exactly_full(policy, prompt):
