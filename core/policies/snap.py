@@ -17,7 +17,8 @@ class Snap(Eviction):
     """Keeps of a prompt its last ``window`` positions and the ``chosen`` others that these look at most; then all.
 
     The attention of the window's queries is summed head by head, and each position takes the largest sum of its
-    neighbourhood, so that what stands around an important position is kept with it (sec. 4.2 of the paper).
+    neighbourhood, so that what stands around an important position is kept with it (sec. 4.2 of the paper). The
+    positions of the window itself are kept anyway, and what they get does not count.
     """
 
     chosen: int
@@ -34,7 +35,8 @@ class Snap(Eviction):
 
     def importance(self, entries: Entries) -> Array:
         """The largest attention among the neighbours; the observing window is safe."""
-        edges = [(0, 0)] * (entries.attention.ndim - 1) + [(POOL // 2, POOL // 2)]
-        padded = np.pad(entries.attention, edges)
-        pooled = np.lib.stride_tricks.sliding_window_view(padded, POOL, axis=-1).max(axis=-1)
-        return np.where(entries.positions > entries.newest - self.window, np.inf, pooled)
+        observing = entries.positions > entries.newest - self.window
+        votes = np.where(observing, 0, entries.attention)
+        edges = [(0, 0)] * (votes.ndim - 1) + [(POOL // 2, POOL // 2)]
+        pooled = np.lib.stride_tricks.sliding_window_view(np.pad(votes, edges), POOL, axis=-1).max(axis=-1)
+        return np.where(observing, np.inf, pooled)

@@ -122,8 +122,7 @@ class Slow:
         old, recent = held[:-last], held[-last:]
         worth = [e.attention for e in old]
         if kind == "snap":
-            padded = [e.attention for e in held]
-            worth = [max(padded[max(0, place - 3) : place + 4]) for place in range(len(old))]
+            worth = [max(worth[max(0, place - 3) : place + 4]) for place in range(len(old))]
         best = sorted(range(len(old)), key=lambda place: -worth[place])[:first]
         return [old[place] for place in sorted(best)] + recent
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from slow import Slow, build, rounded
 
 from kvtui.core import KvtuiError, Model
-from kvtui.core.policies import KINDS, Eviction, parse_policy
+from kvtui.core.policies import KINDS, Entries, Eviction, Snap, parse_policy
 from kvtui.core.policies.quantised import pack, quantise, unpack
 
 MODELS = {
@@ -185,6 +185,14 @@ def test_heads_keep_different_positions():
     kept = cache.kept(1)
     assert len({tuple(head) for head in kept}) > 1
     np.testing.assert_array_equal(kept[:, -2:], [[58, 59]] * 4)
+
+
+def test_snap_pools_only_what_stands_before_its_window():
+    """What the window's queries give to each other does not lift the positions just before them."""
+    attention = np.array([[0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 5.0, 7.0]])
+    nothing = np.zeros((1, 12, 6))
+    worth = Snap(3, 2).importance(Entries(np.arange(12)[None], attention, nothing, nothing, 11))
+    np.testing.assert_array_equal(worth, [[0.9] * 5 + [0.1] * 5 + [np.inf] * 2])
 
 
 @pytest.mark.parametrize("policy", POLICIES)
