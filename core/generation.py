@@ -159,9 +159,11 @@ class Generation:
             raise KvtuiError(
                 f"rows {wanted.first_row} to {wanted.last_row} are not in the window of {len(self.window)}"
             )
-        weights = self.record.weights(wanted.layer, first, last)[list(heads)]
+        before = self.dropped - self.cache_start - self.record.first  # positions on record that have left the window
+        rows = first + before, last + before
+        weights = self.record.weights(wanted.layer, *rows)[list(heads), :, before:]
         keys = tuple(map(self.model.tokenizer.piece, self.window[:last]))
-        gone = self.record.dropped(wanted.layer, first, last)[list(heads)]
+        gone = self.record.dropped(wanted.layer, *rows)[list(heads), :, before:]
         if wanted.mean:
             weights, gone = weights.mean(axis=0, keepdims=True), np.logical_and.reduce(gone, keepdims=True)
         dropped = gone if gone.any() else None
@@ -419,7 +421,7 @@ class Generation:
         self.window = self.window[-kept:]
         self.dropped += dropped
         if self.record is not None:
-            self.record.move(dropped)
+            self.record.move(kept)
         self._starts.append((self.position + 2, self.dropped))  # the next token was predicted before
         return dropped
 

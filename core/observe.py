@@ -48,55 +48,72 @@ class Stopwatch:
 
 
 class AttentionRecord:
-    """Queries and keys of every position in the window.
+    """Queries and keys of the newest positions: of the window, and of those before it that its rows may have seen.
 
     Keeping the weights themselves would cost layers × heads × S numbers a token (590 kB for GPT-2); a query and a key
     are a few kilobytes, and the weights of the rows that a reader looks at follow from them when asked for.
+
+    Attributes:
+        first: the oldest position on record, in the cache's count of positions; rows and keys count from it.
     """
 
     def __init__(self, config: ModelConfig, dtype: Any = np.float32) -> None:
         self._window = config.sliding_window
-        self._queries = np.zeros((config.num_layers, config.num_heads, config.context_length, config.head_dim), dtype)
-        self._keys = np.zeros((config.num_layers, config.num_kv_heads, config.context_length, config.head_dim), dtype)
-
-        self._missed_by = np.empty(self._keys.shape[:3], np.int64)  # first query row that did not see a key any more
+        self._context = config.context_length
+        room = 2 * self._context  # the second half stays untouched, and takes no memory, until a window moves
+        self._queries = np.zeros((config.num_layers, config.num_heads, room, config.head_dim), dtype)
+        self._keys = np.zeros((config.num_layers, config.num_kv_heads, room, config.head_dim), dtype)
+        # First query row that did not see a key any more.
+        self._missed_by = np.full(self._keys.shape[:3], _NEVER, np.int64)
+        self._dropped_from = False  # whether any key was missed
         self.restart(None)
 
     def restart(self, cache: KVCache | None) -> None:
         """The text is run from the beginning of the window, into ``cache`` if there is one."""
-        self.first = 0  # place in the cache's count of positions of the window's first one
+        self.first = 0
+        self._count = 0  # positions on record
         self._cache = cache
-        self._missed_by[...] = _NEVER
-        self._sinks = self._keys[:, :, :0]  # keys of sinks that are not in the window any more, (layers, G, sinks, D)
+        if self._dropped_from:  # not every time: without a cache the text is run from the beginning at every token
+            self._missed_by[...] = _NEVER
+            self._dropped_from = False
+        self._sinks = self._keys[:, :, :0]  # keys of sinks that are not on record any more, (layers, G, sinks, D)
 
     def drop(self, positions: IntArray, queries: IntArray) -> None:
         """A cache policy dropped positions, (layers, G, n); the first query to miss each is in ``queries``, (n,)."""
-        in_window = (positions >= self.first).all(axis=(0, 1))
-        columns, rows = positions[:, :, in_window] - self.first, queries[in_window] - self.first
+        on_record = (positions >= self.first).all(axis=(0, 1))
+        columns, rows = positions[:, :, on_record] - self.first, queries[on_record] - self.first
         np.put_along_axis(self._missed_by, columns, rows[None, None], axis=2)
+        self._dropped_from = True
 
-    def move(self, count: int) -> None:
-        """The first ``count`` positions leave the window, though the cache may go on without a break."""
+    def move(self, window: int) -> None:
+        """The window has only so many positions from now on, though the cache may go on without a break.
+
+        What stood a whole context before it is forgotten: no row of the window has seen that, sinks apart.
+        """
+        leaving, kept = self._count - self._context - window, self._context + window
+        if leaving <= 0:
+            return
         if self._cache is not None and self._cache.sinks > self.first:
-            leaving = self._keys[:, :, : min(self._cache.sinks - self.first, count)]
-            self._sinks = np.concatenate([self._sinks, leaving], axis=2)
+            sinks = self._keys[:, :, : min(self._cache.sinks - self.first, leaving)]
+            self._sinks = np.concatenate([self._sinks, sinks], axis=2)
         for array in (self._queries, self._keys, self._missed_by):
-            array[:, :, :-count] = array[:, :, count:]
-        self._missed_by[:, :, :-count] -= count
-        self._missed_by[:, :, -count:] = _NEVER
-        self.first += count
+            array[:, :, :kept] = array[:, :, leaving : leaving + kept]
+        self._missed_by[:, :, :kept] -= leaving
+        self._missed_by[:, :, kept:] = _NEVER
+        self.first += leaving
+        self._count = kept
 
     def write(self, layer: int, start: int, query: Array, key: Array) -> None:
         """Record positions from ``start`` on. query: (H, T, D), key: (G, T, D), both rotated."""
         start -= self.first
-        end = start + query.shape[1]
+        self._count = end = start + query.shape[1]
         self._queries[layer, :, start:end] = query
         self._keys[layer, :, start:end] = key
 
     def weights(self, layer: int, first: int, last: int) -> Array:
         """Attention weights of query rows ``first`` up to ``last`` over keys 0 up to ``last``. (H, rows, last).
 
-        A row sums to 1, or to less where sinks that are not in the window any more have the rest.
+        A row sums to 1, or to less where sinks that are not on record any more have the rest.
         """
         if self.any_dropped(layer, last):
             return self._kept_weights(layer, first, last)[1]
@@ -128,25 +145,25 @@ class AttentionRecord:
 
     @property
     def sinks(self) -> int:
-        """Sinks that are not in the window any more."""
+        """Sinks that are not on record any more."""
         return self._sinks.shape[2]
 
     def keys(self, layer: int, last: int) -> Array:
-        """Keys of those sinks, and of the first ``last`` positions of the window. (G, sinks + last, D)."""
+        """Keys of those sinks, and of the first ``last`` positions on record. (G, sinks + last, D)."""
         return np.concatenate([self._sinks[layer], self._keys[layer, :, :last]], axis=1)
 
     def columns(self, positions: IntArray) -> IntArray:
-        """Where positions of the cache stand among them: sinks first, then the window. Same shape."""
+        """Where positions of the cache stand among them: sinks first, then the record. Same shape."""
         return np.where(positions < self.first, positions, positions - self.first + self.sinks)
 
     def sink_weights(self, layer: int, first: int, last: int) -> Array:
-        """What rows give to sinks that are not in the window any more. (H, rows, sinks), no sinks if there are none."""
+        """What rows give to sinks that are not on record any more. (H, rows, sinks), no sinks if there are none."""
         if not self._sinks.size:
             return np.empty((self._queries.shape[1], last - first, 0), np.float32)
         return self._kept_weights(layer, first, last)[0]
 
     def _kept_weights(self, layer: int, first: int, last: int) -> tuple[Array, Array]:
-        """Weights of what the cache held when each row came: of sinks before the window, and of the window."""
+        """Weights of what the cache held when each row came: of sinks before the record, and of the record."""
         queries, keys, cache = self._queries[layer, :, first:last], self._keys[layer, :, :last], self._cache
         assert cache is not None
         rows = np.arange(first, last)

@@ -20,7 +20,8 @@ def cache_contents(generation: Generation, wanted: ShowCache) -> CacheContents:
     """One number for every layer asked for, key/value head and position in the cache.
 
     ``value`` and ``key`` are Euclidean norms. ``read`` is the newest query's attention, the mean over the query heads
-    that share a key/value head, so that a head's numbers sum to 1. ``why`` are the numbers of
+    that share a key/value head, so that a head's numbers sum to 1, or to less where a prompt was cut down once its
+    queries had looked at all of it. ``why`` are the numbers of
     :class:`kvtui.core.cache.Why`. Nothing that is in the cache changes until it is dropped: if nothing was, its first n
     positions are what it held when there were n. Of what was dropped since, keys are still on record, values are not.
 
@@ -54,9 +55,9 @@ def _kept_then(generation: Generation, wanted: ShowCache, layer: int, length: in
     record = generation.record
     if record is None or wanted.shade not in ("key", "read"):
         raise KvtuiError("values dropped since are gone: keys are on record, and what was read of them")
-    row = length - record.first - 1
-    if row < 0:
+    if generation.cache_start + length <= generation.dropped:
         raise KvtuiError("that was before the window: what the cache held then is gone")
+    row = length - record.first - 1
     dropped = record.dropped(layer, row, row + 1)[:, 0]  # (H, S)
     kept = ~dropped[:: len(dropped) // generation.model.config.num_kv_heads]  # (G, S)
     places = np.nonzero(kept)[1].reshape(len(kept), -1) + record.first
@@ -87,6 +88,6 @@ def _read(generation: Generation, layer: int, places: IntArray, length: int) -> 
         return np.zeros(places.shape)
     newest = length - record.first
     rows = record.weights(layer, newest - 1, newest)[:, 0]  # (H, S)
-    sinks = record.sink_weights(layer, newest - 1, newest)[:, 0]  # (H, sinks before the window)
+    sinks = record.sink_weights(layer, newest - 1, newest)[:, 0]  # (H, sinks before the record)
     mean = np.concatenate([sinks, rows], axis=1).reshape(len(places), -1, sinks.shape[1] + newest).mean(axis=1)
     return np.take_along_axis(mean, record.columns(places), axis=1)

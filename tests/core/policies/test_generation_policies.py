@@ -202,6 +202,38 @@ def test_past_the_context(policy):
         cache_contents(generation, ShowCache("value", length=10))
 
 
+@pytest.mark.parametrize("policy", ["window:8", "window:40", "sink:2+40", "sink:1+47", "window:48"])
+@pytest.mark.parametrize("count", [20, 25, 30, 49, 60, 100])
+def test_what_is_held_from_before_the_window_has_its_weight(policy, count, monkeypatch):
+    """The window drops half of itself at a time, a rolling cache a position: of a large one much is older than it."""
+    generation = observed(policy, count)
+    cache, columns = generation.cache, {}
+    original = type(cache).mix
+
+    def mix(self, layer, weights, out):
+        columns[layer] = weights / weights.sum(axis=-1, keepdims=True)  # (G, H/G, S), by places in the cache
+        return original(self, layer, weights, out)
+
+    monkeypatch.setattr(type(cache), "mix", mix)
+    list(generation.write())
+    shown = cache_contents(generation, ShowCache("read"))
+    for layer in range(2):
+        positions = cache.kept(layer)[0]
+        sinks = cache.sinks
+        places = np.where(positions < sinks, positions, sinks + (positions - sinks) % cache.recent)
+        weights = columns[layer][:, :, places]  # in the order of the text
+        np.testing.assert_array_equal(shown.kept[layer, 0], positions)
+        np.testing.assert_allclose(shown.shades[layer], weights.mean(axis=1), atol=1e-6)
+        event = generation.attention(ShowAttention(layer))
+        start = event.position - generation.cache_start  # of the window, in the cache's count
+        row = np.zeros((4, len(generation.window)))
+        in_window = positions >= start
+        row[:, positions[in_window] - start] = weights[:, :, in_window].reshape(4, -1)
+        np.testing.assert_allclose(event.weights[:, 0], row, atol=1e-6)
+    every = generation.attention(ShowAttention(0, first_row=0)).weights
+    assert (every.sum(axis=-1) <= 1 + 1e-6).all()
+
+
 def test_turns_past_the_context_are_worked_out_once_for_all_lanes(monkeypatch):
     """Two lanes with sinks ask for three stretches of positions in turn: none may push out the others."""
     made = []
