@@ -19,7 +19,7 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.library import LibraryModel
 from kvtui.core.policies import parse_policy
 from kvtui.tui.actions import ACTIONS, ALWAYS, PAST, TOUR
-from kvtui.tui.drawing.labels import size_words
+from kvtui.tui.drawing.words import size_words
 from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged, TokenPicked
 from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.prompt import PromptPane
@@ -36,7 +36,9 @@ from kvtui.tui.screens.models import ModelsScreen
 from kvtui.tui.screens.overlay import Overlay
 from kvtui.tui.screens.palette import Palette
 from kvtui.tui.screens.policy import CHOICES, PolicyScreen, meaning
-from kvtui.tui.session.session import Session, Update, faster, slower
+from kvtui.tui.session.figures import faster, slower
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.start.loading import loading_bar
 from kvtui.tui.start.terminal import LEAST_HEIGHT, LEAST_WIDTH

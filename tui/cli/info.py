@@ -11,7 +11,7 @@ from kvtui.core.config import parameter_count
 from kvtui.core.library import weight_bytes
 from kvtui.tui.cli.options import model_option
 from kvtui.tui.cli.streams import one_line, write, write_json
-from kvtui.tui.drawing.labels import size_words
+from kvtui.tui.drawing.words import size_words
 from kvtui.tui.start.loading import load_model
 
 

@@ -10,7 +10,8 @@ import click
 from kvtui.core.library import LibraryModel, find_models, hub_folder
 from kvtui.tui.cli.options import models_dir_option
 from kvtui.tui.cli.streams import note, write, write_json
-from kvtui.tui.drawing.labels import count_words, printable, size_words
+from kvtui.tui.drawing.labels import printable
+from kvtui.tui.drawing.words import count_words, size_words
 
 _LONGEST_NAME = 40
 

@@ -14,7 +14,7 @@ from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.drawing.grid import window
 from kvtui.tui.drawing.labels import label
 from kvtui.tui.drawing.lines import Line, bar
-from kvtui.tui.session.session import Figures
+from kvtui.tui.session.figures import Figures
 
 Head = tuple[int, int]
 

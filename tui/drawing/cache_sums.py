@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from kvtui.core.config import ModelConfig
 from kvtui.core.measure.cache_size import KNOWN_MODELS, SERVED_ITEMSIZE, KnownModel, cache_bytes
-from kvtui.tui.drawing.labels import size_words
 from kvtui.tui.drawing.lines import Line
+from kvtui.tui.drawing.words import size_words
 
 _NOTED = 47  # cells from which on there is room for what a context is beyond of
 

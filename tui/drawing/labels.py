@@ -86,19 +86,3 @@ def is_wide(text: str) -> bool:
 def printable(text: str) -> str:
     """The text with everything that could move the cursor made visible; wide characters stay as they are."""
     return "".join(character if character.isprintable() else symbol(character) for character in text)
-
-
-def size_words(count: float) -> str:
-    """Bytes, short: ``4.7 MB``. Decimal units: 1 MB is a million bytes. At most eight cells."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= 0.99995 * size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} B"
-
-
-def count_words(count: int) -> str:
-    """A number of parameters, short: ``2.7 M``."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= 0.99995 * size:
-            return f"{count / size:.1f} {unit}"
-    return str(count)

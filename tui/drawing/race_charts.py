@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kvtui.core.config import ModelConfig
-from kvtui.tui.panes.chart import Axis, Curve, Drawing, Point
+from kvtui.tui.drawing.chart import Axis, Curve, Drawing, Point
 from kvtui.tui.session.race import LaneRecord, RaceRecord
 
 _STYLES = ("chart--first", "chart--second", "chart--third")

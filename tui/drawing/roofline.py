@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvtui.core.events import Limits
-from kvtui.tui.panes.chart import Axis, Curve, Drawing, Point
+from kvtui.tui.drawing.chart import Axis, Curve, Drawing, Point
 from kvtui.tui.session.part_times import Rate
 
 LETTERS = {"qkv": "q", "attention": "a", "mlp": "m", "output": "o"}  # parts with counted operations

@@ -9,9 +9,9 @@ from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
-from kvtui.tui.drawing.labels import size_words
+from kvtui.tui.drawing.words import size_words
 from kvtui.tui.process.wire import Ready
-from kvtui.tui.session.session import Figures
+from kvtui.tui.session.figures import Figures
 
 _LEAST_BAR = 10
 

@@ -12,48 +12,10 @@ from rich.text import Text
 from textual_plotext import PlotextPlot
 
 from kvtui.tui.drawing.bars import round_up
+from kvtui.tui.drawing.chart import Axis, Curve, Drawing, Point
 
 LEAST_SECONDS = 0.25  # between two drawings: one takes up to 15 ms, which a key has to wait for
 _MOST_POINTS = 160  # of a curve; more are thinned
-
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Points in order, joined or not.
-
-    Attributes:
-        points: (x, y) each.
-        style: component class of the chart that colours it: ``chart--first`` and so on.
-        marker: ``braille``, or a character to draw every point with.
-        joined: whether lines lead from point to point.
-        label: written at the last point, so that curves are told apart without colour.
-    """
-
-    points: Sequence[Point]
-    style: str = "chart--first"
-    marker: str = "braille"
-    joined: bool = True
-    label: str = ""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One axis. ``low`` and ``high`` None: as the points ask for, from 0 on or, if logarithmic, in whole decades."""
-
-    low: float | None = None
-    high: float | None = None
-    logarithmic: bool = False
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """What a chart shows."""
-
-    curves: tuple[Curve, ...] = ()
-    x: Axis = Axis()
-    y: Axis = Axis()
 
 
 class Chart(PlotextPlot):

@@ -10,8 +10,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from kvtui.core.events import Limits
+from kvtui.tui.drawing.words import three_digits
 from kvtui.tui.session.part_times import NAMES, Rate
-from kvtui.tui.session.race import count
 
 _PART = 10  # cells of the parts' names
 _COLUMNS = ("ms", "FLOP", "bytes", "GFLOP/s", "GB/s")
@@ -83,8 +83,8 @@ class CostsPane(Widget):
         cost = rate.cost
         texts = (
             f"{1e3 * rate.seconds:.3f}" if rate.seconds < 0.01 else f"{1e3 * rate.seconds:.1f}",
-            count(cost.operations) if cost.operations else "0",
-            count(cost.bytes_read),
+            three_digits(cost.operations) if cost.operations else "0",
+            three_digits(cost.bytes_read),
             _rate(rate.flops),
             _rate(rate.bandwidth),
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from time import monotonic
 
+from kvtui.tui.drawing.runs import run_lines
 from kvtui.tui.panes.lines import LinesPane
-from kvtui.tui.session.runs import run_lines
 from kvtui.tui.session.session import Session
 
 SECONDS = 0.5

@@ -12,7 +12,8 @@ from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
-from kvtui.tui.session.race import LaneRecord, RaceRecord, count, duration
+from kvtui.tui.drawing.words import duration, three_digits
+from kvtui.tui.session.race import LaneRecord, RaceRecord
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _STYLES = ("score--first", "score--second", "score--third")
@@ -147,4 +148,4 @@ def _lane_words(lane: LaneRecord, wide: bool) -> str:
     """Total, time per token, and what was counted, each of fixed width."""
     newest = f"{lane.tokens[-1].token.seconds * 1e3:8.2f}" if lane.tokens else f"{'–':>8}"
     words = f"  {duration(lane.seconds):>11} {newest} ms now"
-    return f"{words}  {count(lane.multiply_adds):>6} multiply-adds" if wide else words
+    return f"{words}  {three_digits(lane.multiply_adds):>6} multiply-adds" if wide else words

@@ -10,9 +10,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from kvtui.tui.drawing.anatomy import off_words
-from kvtui.tui.drawing.labels import count_words
+from kvtui.tui.drawing.words import count_words
 from kvtui.tui.process.wire import Ready
-from kvtui.tui.session.session import Figures, pace_words
+from kvtui.tui.session.figures import Figures, pace_words
 
 # Two lines a letter: large enough for the last row of a room.
 _LETTERS = {

@@ -15,7 +15,8 @@ from textual.widgets.option_list import Option
 from kvtui.tui.drawing.labels import label
 from kvtui.tui.screens.overlay import Overlay
 from kvtui.tui.session.branches import compare
-from kvtui.tui.session.session import Session, Update
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
 
 _BEFORE = 40  # characters of the common text that are shown
 

@@ -18,7 +18,8 @@ from kvtui.core.events import Candidate, Inspection, Token
 from kvtui.tui.drawing.labels import label, piece
 from kvtui.tui.panes.prompt import NEWLINE
 from kvtui.tui.screens.overlay import Overlay
-from kvtui.tui.session.session import Session, Update
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
 
 _BAR, _LABEL, _BEFORE = 20, 12, 48  # cells
 

@@ -17,7 +17,8 @@ from textual.widgets.option_list import Option
 from kvtui.core.errors import KvtuiError
 from kvtui.core.library import LibraryModel, find_models, hub_folder
 from kvtui.core.model import BUNDLED
-from kvtui.tui.drawing.labels import count_words, printable, size_words
+from kvtui.tui.drawing.labels import printable
+from kvtui.tui.drawing.words import count_words, size_words
 
 _NAME_CELLS = 28
 

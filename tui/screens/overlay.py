@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from textual.screen import ModalScreen
 
 from kvtui.core.commands import Question
-from kvtui.tui.session.session import Session, Update
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
 
 
 class Overlay(ModalScreen[None]):

@@ -1,4 +1,4 @@
-"""A race as far as it has been told: times and counts of every lane, and the words that sum it up. No terminal."""
+"""A race as far as it has been told: times and counts of every lane. No terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from kvtui.core.events import RaceEnd, RaceEstimate, RaceEvent, RacePrefill, Rac
 from kvtui.core.measure.growth import Prediction, fit_operations
 from kvtui.core.measure.operations import multiply_adds
 from kvtui.core.measure.race import LANES, Lane
-from kvtui.tui.drawing.labels import size_words
 
 LEAST_FIT = 8  # tokens before a prediction is made of them
 
@@ -140,92 +139,3 @@ class RaceRecord:
         if not steps or not self.lanes[0].totals[steps - 1]:
             return None
         return self.lanes[lane].totals[steps - 1] / self.lanes[0].totals[steps - 1]
-
-
-def duration(seconds: float) -> str:
-    """A time in words, three digits: ``0.142 s``, ``12.3 s``, ``3 min 05 s``."""
-    if seconds < 99.95:
-        return f"{seconds:.{3 if seconds < 1 else 2 if seconds < 9.995 else 1}f} s"
-    minutes, left = divmod(round(seconds), 60)
-    return f"{minutes} min {left:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def count(number: float) -> str:
-    """A large count, three digits: ``1.21 G``."""
-    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= 0.9995 * size:  # what would be rounded to 1000 is 1 of the next unit
-            return f"{number / size:.3g} {unit}"
-    return f"{number:.0f}"
-
-
-def estimate_words(estimate: RaceEstimate) -> str:
-    """What a race would take, for the reader who has to say whether to start it."""
-    lanes = " and ".join(
-        f"{duration(seconds)} {label}" for label, seconds in zip(estimate.labels, estimate.seconds, strict=True)
-    )
-    words = (
-        f"This race of {estimate.tokens:,} tokens would take about {duration(sum(estimate.seconds))}: {lanes}. "
-        "That is an estimate from a few timed passes and counted operations."
-    )
-    if estimate.moves:
-        words += f" It is longer than the context: the window moves {_often(estimate.moves)}, in both lanes alike."
-    return words
-
-
-def verdict(race: RaceRecord) -> str:
-    """A paragraph that sums up a race, in numbers; empty before there are two lanes with a token."""
-    speed_up, steps = race.speed_up(), race.steps
-    if speed_up is None:
-        return ""
-    first, second = race.lanes[0], race.lanes[1]
-    tokens = f"{steps:,} token" + ("s" if steps != 1 else "")
-    if race.follows:
-        return _policy_verdict(race, first, second)
-    agreed = f"All {steps:,} tokens agree" if second.agreed == steps else f"{second.agreed:,} of {tokens} agree"
-    work = second.multiply_adds / first.multiply_adds
-    dearer = work / speed_up
-    words = [
-        f"{tokens} took {duration(first.totals[steps - 1])} {first.label} and {duration(second.totals[steps - 1])} "
-        f"{second.label}: {times(speed_up)} as fast.",
-        f"{agreed}; the logits differ by at most {second.max_logit_difference:.1e}.",
-        f"Counted, {first.label} took {count(first.multiply_adds)} multiply-adds and {second.label} "
-        f"{count(second.multiply_adds)}, {times(work)} as many.",
-    ]
-    if first.cache and not second.cache and dearer > 1.5:
-        words.append(
-            f"A multiply-add took {times(dearer)} as long {first.label}: one position has to read every weight, "
-            "many positions share that."
-        )
-    if race.moves:
-        words.append(f"The window moved {_often(race.moves)}, in both lanes alike.")
-    return " ".join(words)
-
-
-def _often(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
-
-
-def _policy_verdict(race: RaceRecord, first: LaneRecord, second: LaneRecord) -> str:
-    """What one policy costs against another, on the text of the first lane."""
-    steps = race.steps
-    divergences = [entry.kl for entry in second.tokens if entry.kl is not None]
-    before, after = (lane.tokens[steps - 1].token for lane in (first, second))
-    words = [
-        f"On the text that {first.label} wrote, {second.label} would have chosen the same token {second.agreed:,} of "
-        f"{steps:,} times."
-    ]
-    if divergences:
-        words.append(
-            f"KL of its next-token distribution: mean {sum(divergences) / len(divergences):.2g} nats, "
-            f"at most {max(divergences):.2g}."
-        )
-    words.append(
-        f"In the end its cache took {size_words(after.cache_bytes)} against {size_words(before.cache_bytes)}, "
-        f"and the tokens {duration(second.totals[steps - 1])} against {duration(first.totals[steps - 1])}."
-    )
-    return " ".join(words)
-
-
-def times(ratio: float) -> str:
-    """``44.3 times``."""
-    return f"{ratio:.1f} times" if ratio < 99.95 else f"{ratio:,.0f} times"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from dataclasses import dataclass, replace
 
 from kvtui.core import commands as ask
 from kvtui.core.events import (
@@ -25,127 +23,15 @@ from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.process.link import Link
 from kvtui.tui.process.wire import Batch, Ended, Loading, Notice, Ready, Refused, Report, RunSettings, Start, StartRace
 from kvtui.tui.session.branches import Continuation
+from kvtui.tui.session.figures import Figures, Phase, Verification
 from kvtui.tui.session.race import RaceRecord
 from kvtui.tui.session.runs import RunRecord, record
 from kvtui.tui.session.timeline import Mark, Timeline
 from kvtui.tui.session.timings import TimingHistory
+from kvtui.tui.session.update import Update
 from kvtui.tui.settings import DashboardSettings
 
-Phase = Literal["idle", "writing", "paused", "ended", "dead", "loading"]
-Severity = Literal["information", "warning", "error"]
-
 RUNS_KEPT = 200
-LARGEST_ERROR = 1e-3  # of a logit; rounding alone stays far below
-PACES: tuple[float | None, ...] = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, None)
-
-
-def slower(pace: float | None) -> float | None:
-    """The next pace down the scale, in tokens a second; None is unlimited."""
-    below = [step for step in PACES if step is not None and (pace is None or step < pace)]
-    return below[-1] if below else pace
-
-
-def faster(pace: float | None) -> float | None:
-    """The next pace up the scale."""
-    if pace is None:
-        return None
-    return next((step for step in PACES if step is None or step > pace), None)
-
-
-def pace_words(pace: float | None) -> str:
-    """A pace as the screen shows it."""
-    return "unlimited" if pace is None else f"{pace:g} tok/s"
-
-
-@dataclass(frozen=True)
-class Verification:
-    """How the logits compare with those of a run without the cache.
-
-    Attributes:
-        on: whether every token is compared.
-        checked: tokens that were.
-        worst: greatest absolute difference of a logit.
-        disagreements: tokens for which the two find another token likeliest.
-    """
-
-    on: bool = False
-    checked: int = 0
-    worst: float = 0.0
-    disagreements: int = 0
-
-    def after(self, token: Token) -> Verification:
-        """With one more token."""
-        error = token.max_logit_error
-        if error is None:
-            return self
-        wrong = token.argmax_agrees is False
-        return Verification(self.on, self.checked + 1, max(self.worst, error), self.disagreements + wrong)
-
-    @property
-    def failed(self) -> bool:
-        """Whether a cache that keeps everything cannot be right."""
-        return self.worst > LARGEST_ERROR or self.disagreements > 0
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What the status line and the cache bar show. Sizes in bytes, lengths in positions."""
-
-    phase: Phase = "idle"
-    cache: bool = True
-    seed: int = 0
-    pace: float | None = 25.0
-    written: int = 0
-    context: int = 0
-    cached_positions: int = 0
-    cache_bytes: int = 0
-    evictions: int = 0
-    loaded: float = 0.0  # share of the model that is being loaded
-    policy: str = "full"
-    verification: Verification = Verification()
-    heads_off: tuple[tuple[int, int], ...] = ()  # (layer, head) pairs that the text goes on without
-
-    @property
-    def cache_wrong(self) -> bool:
-        """Whether verification has failed; a policy that drops or rounds is bound to differ."""
-        return self.policy == "full" and self.verification.failed
-
-
-A = TypeVar("A", bound=Answer)
-
-
-@dataclass
-class Update:
-    """What has happened since the last look.
-
-    Attributes:
-        fresh: forget what was shown of the text: ``prefill`` and ``tokens`` are all that is kept of the one to show.
-        prefill: the prompt was run.
-        tokens: new ones, in order; many at once where the pace is high or the view was hidden.
-        answers: to questions.
-        ready: another model is loaded, or the same one by another process.
-        notices: for the reader; the app shows them.
-    """
-
-    fresh: bool = False
-    prefill: Prefill | None = None
-    tokens: Sequence[Token] = ()
-    answers: list[Answer] = field(default_factory=list)
-    ready: Ready | None = None
-    notices: list[tuple[str, Severity]] = field(default_factory=list)
-
-    @property
-    def news(self) -> bool:
-        """Whether there is more or another text than before."""
-        return bool(self.fresh or self.prefill or self.tokens)
-
-    def answer(self, kind: type[A]) -> A | None:
-        """The newest answer of a kind."""
-        return next((answer for answer in reversed(self.answers) if isinstance(answer, kind)), None)
-
-    def note(self, message: str, severity: Severity = "information") -> None:
-        """Something for the reader."""
-        self.notices.append((message, severity))
 
 
 @dataclass(frozen=True)
@@ -528,38 +414,11 @@ class Session:
             case Branch():
                 self._turn_to(event, update)
             case Prefill():
-                if self.timeline.prefill is not None:  # a stream may hold several texts
-                    self._begin_text(event.prompt, self.figures.seed)
-                self.timeline.prefill = event
-                self.figures = replace(
-                    self.figures,
-                    phase="paused" if self.figures.phase == "paused" else "writing",
-                    written=0,
-                    evictions=0,
-                    context=event.tokens,
-                    cached_positions=event.cached_positions or (event.tokens if event.cache else 0),
-                    cache_bytes=event.cache_bytes,
-                )
-                if event.dropped:
-                    update.note(
-                        f"the prompt is longer than the context: its last {event.tokens:,} tokens are used, "
-                        f"{event.dropped:,} dropped",
-                        "warning",
-                    )
+                self._prefilled(event, update)
             case Evict(reason="context"):
                 self.figures = replace(self.figures, evictions=self.figures.evictions + 1)
             case State():
-                self._unanswered = max(0, self._unanswered - 1)
-                if not self._unanswered:
-                    phase: Phase = "paused" if event.paused else "writing"
-                    self.figures = replace(
-                        self.figures,
-                        cache=self.figures.cache if self.racing else event.cache,
-                        phase=phase,
-                        pace=event.pace,
-                        heads_off=event.heads_off,
-                        policy=self.figures.policy if self.racing else event.policy,
-                    )
+                self._obeyed(event)
             case Unanswered(ask.SetPolicy(), reason):
                 update.note(reason, "error")
             case End(reason):
@@ -567,16 +426,55 @@ class Session:
                 if reason == "stop":
                     update.note("The model has ended the text. r writes it again, R with the next seed, p asks anew.")
             case _ if isinstance(event, RaceEvent):
-                self.race.take(event)
-                self.figures = replace(self.figures, written=self.race.steps)
-                if isinstance(event, RaceEstimate | RaceEnd):
-                    self.racing = False
-                    self._set_phase("ended")
+                self._raced(event)
             case Unanswered(question, reason) if isinstance(question, ask.Fork | ask.Revisit):
                 self._unanswered = max(0, self._unanswered - (not self.running))  # no State comes after the end
                 update.note(reason, "warning")
             case _ if isinstance(event, Answer):
                 update.answers.append(event)
+
+    def _prefilled(self, event: Prefill, update: Update) -> None:
+        """The prompt was run."""
+        if self.timeline.prefill is not None:  # a stream may hold several texts
+            self._begin_text(event.prompt, self.figures.seed)
+        self.timeline.prefill = event
+        self.figures = replace(
+            self.figures,
+            phase="paused" if self.figures.phase == "paused" else "writing",
+            written=0,
+            evictions=0,
+            context=event.tokens,
+            cached_positions=event.cached_positions or (event.tokens if event.cache else 0),
+            cache_bytes=event.cache_bytes,
+        )
+        if event.dropped:
+            update.note(
+                f"the prompt is longer than the context: its last {event.tokens:,} tokens are used, "
+                f"{event.dropped:,} dropped",
+                "warning",
+            )
+
+    def _obeyed(self, event: State) -> None:
+        """A command has been carried out: once all have, the figures are what the process says."""
+        self._unanswered = max(0, self._unanswered - 1)
+        if not self._unanswered:
+            phase: Phase = "paused" if event.paused else "writing"
+            self.figures = replace(
+                self.figures,
+                cache=self.figures.cache if self.racing else event.cache,
+                phase=phase,
+                pace=event.pace,
+                heads_off=event.heads_off,
+                policy=self.figures.policy if self.racing else event.policy,
+            )
+
+    def _raced(self, event: RaceEvent) -> None:
+        """The race has told something."""
+        self.race.take(event)
+        self.figures = replace(self.figures, written=self.race.steps)
+        if isinstance(event, RaceEstimate | RaceEnd):
+            self.racing = False
+            self._set_phase("ended")
 
     def _turn_to(self, branch: Branch, update: Update) -> None:
         """Another continuation is being written from now on."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from kvtui.core.commands import Inspect, ShowAttention, ShowCache
 from kvtui.core.events import Limits
-from kvtui.tui.drawing.labels import label, size_words
+from kvtui.tui.drawing.labels import label
+from kvtui.tui.drawing.words import size_words
 from kvtui.tui.tour.scene import Scene
 
 Words = Callable[[Scene], str]

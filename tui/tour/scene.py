@@ -10,7 +10,8 @@ from typing import TypeVar
 from kvtui.core.commands import Question
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Answer, Token
-from kvtui.tui.session.session import Figures, Session
+from kvtui.tui.session.figures import Figures
+from kvtui.tui.session.session import Session
 
 Q = TypeVar("Q", bound=Question)
 

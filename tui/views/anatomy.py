@@ -19,7 +19,8 @@ from kvtui.tui.drawing.anatomy import Head
 from kvtui.tui.messages import HeadChosen, QuestionChanged
 from kvtui.tui.panes.heads import HeadsPane
 from kvtui.tui.panes.lines import Draw, LinesPane
-from kvtui.tui.session.session import Session, Update
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
 from kvtui.tui.views.view import View
 
 CONTINUATION = 120  # tokens to go on with and without heads, once the text waits

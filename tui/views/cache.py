@@ -15,11 +15,13 @@ from kvtui.core.events import CacheContents, Token, Unanswered
 from kvtui.tui.actions import Action
 from kvtui.tui.drawing.bars import round_up
 from kvtui.tui.drawing.cache_sums import Sizes, sizes_lines
+from kvtui.tui.drawing.chart import Axis, Curve, Drawing
 from kvtui.tui.panes.cache_map import CacheMapPane
-from kvtui.tui.panes.chart import Axis, Chart, Curve, Drawing
+from kvtui.tui.panes.chart import Chart
 from kvtui.tui.panes.known_models import KnownModelsPane
 from kvtui.tui.panes.lines import LinesPane
-from kvtui.tui.session.session import Session, Update
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
 from kvtui.tui.views.view import View
 
 GONE = "filled anew since: what was in it then is gone"

@@ -12,13 +12,16 @@ from textual.widgets import Static
 
 from kvtui.core.measure.race import LANES, Lane
 from kvtui.tui.actions import Action
+from kvtui.tui.drawing.chart import Drawing
 from kvtui.tui.drawing.race_charts import times_drawing, totals_drawing
-from kvtui.tui.panes.chart import Chart, Drawing
+from kvtui.tui.drawing.race_words import estimate_words, verdict
+from kvtui.tui.panes.chart import Chart
 from kvtui.tui.panes.lane import LanePane
 from kvtui.tui.panes.score import ScorePane
 from kvtui.tui.screens.policy import OFF, PolicyScreen
-from kvtui.tui.session.race import RaceRecord, estimate_words, verdict
-from kvtui.tui.session.session import Session, Update
+from kvtui.tui.session.race import RaceRecord
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
 from kvtui.tui.views.view import View
 
 LENGTHS: tuple[int | None, ...] = (None, 64, 128, 256, 512, 1024)  # tokens; None: as far as the context has room

@@ -17,7 +17,8 @@ from kvtui.tui.panes.costs import CostsPane, Rates, Ways
 from kvtui.tui.panes.parts import PartsPane
 from kvtui.tui.panes.runs import RunsPane
 from kvtui.tui.session.part_times import Measured, PartTimes, conclusion, of_token, rates
-from kvtui.tui.session.session import Session, Update
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
 from kvtui.tui.views.view import View
 
 UNKNOWN = "m measures what this machine can do at most: how fast it reads, and how fast it computes."

@@ -9,8 +9,9 @@ from textual.containers import Vertical
 
 from kvtui.core.commands import Question
 from kvtui.tui.actions import Action
-from kvtui.tui.session.session import Session, Update
+from kvtui.tui.session.session import Session
 from kvtui.tui.session.timeline import Mark
+from kvtui.tui.session.update import Update
 
 
 class View(Vertical):
@@ -39,7 +40,7 @@ class View(Vertical):
         """Hand on what is new, twelve times a second while visible, and once at once when it becomes visible.
 
         What happened while the view was hidden comes with the first call; see
-        :class:`~kvtui.tui.session.session.Update`.
+        :class:`~kvtui.tui.session.update.Update`.
         """
 
     def follow(self) -> None:

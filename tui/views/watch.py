@@ -16,7 +16,8 @@ from kvtui.tui.panes.attention import AttentionPane
 from kvtui.tui.panes.cache import CachePane
 from kvtui.tui.panes.output import OutputPane
 from kvtui.tui.panes.timing import TimingPane
-from kvtui.tui.session.session import Session, Update
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
 from kvtui.tui.views.view import View
 
 LEFT_THE_WINDOW = (

@@ -13,7 +13,7 @@ from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.drawing import anatomy as view
 from kvtui.tui.drawing.labels import label
 from kvtui.tui.drawing.lines import Line, bar
-from kvtui.tui.session.session import Figures
+from kvtui.tui.session.figures import Figures
 
 
 def candidate(rank: int, text: str, probability: float, **other) -> Candidate:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from textual.app import App, ComposeResult
 
+from kvtui.tui.drawing.chart import Axis, Curve, Drawing
 from kvtui.tui.panes import chart as module
-from kvtui.tui.panes.chart import Axis, Chart, Curve, Drawing
+from kvtui.tui.panes.chart import Chart
 
 LINE = Curve([(n, n / 10) for n in range(1, 501)], label="uncached")
 

@@ -10,7 +10,9 @@ from kvtui.core import Model, load
 from kvtui.core.events import RaceEnd, RaceEstimate
 from kvtui.core.measure.race import Race
 from kvtui.tui.drawing.race_charts import times_drawing, totals_drawing
-from kvtui.tui.session.race import RaceRecord, count, duration, estimate_words, verdict
+from kvtui.tui.drawing.race_words import estimate_words, verdict
+from kvtui.tui.drawing.words import duration, three_digits
+from kvtui.tui.session.race import RaceRecord
 
 
 def record(*batches: list) -> RaceRecord:
@@ -60,7 +62,7 @@ def test_the_verdict_has_the_numbers() -> None:
     assert "20 tokens took 0.010 s cached and 0.066 s uncached: 6.6 times as fast." in words
     assert "All 20 tokens agree; the logits differ by at most 2.0e-06." in words
     cached, uncached = (lane.multiply_adds for lane in race.lanes)
-    assert f"cached took {count(cached)} multiply-adds and uncached {count(uncached)}" in words
+    assert f"cached took {three_digits(cached)} multiply-adds and uncached {three_digits(uncached)}" in words
     assert f"{uncached / cached:.1f} times as many" in words
 
 
@@ -91,7 +93,13 @@ def test_words() -> None:
         "3 min 05 s",
         "2 h 01 min",
     ]
-    assert [count(number) for number in (5, 1234, 5.6e6, 1.21e9, 3e12)] == ["5", "1.23 k", "5.6 M", "1.21 G", "3 T"]
+    assert [three_digits(number) for number in (5, 1234, 5.6e6, 1.21e9, 3e12)] == [
+        "5",
+        "1.23 k",
+        "5.6 M",
+        "1.21 G",
+        "3 T",
+    ]
     words = estimate_words(RaceEstimate(500, ("cached", "uncached"), (2.0, 240.0), 0))
     assert "This race of 500 tokens would take about 4 min 02 s: 2.00 s cached and 4 min 00 s uncached." in words
     assert "context" not in words

@@ -9,8 +9,9 @@ from fake_link import token
 
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.drawing.bars import Scale, line
+from kvtui.tui.drawing.runs import run_lines
 from kvtui.tui.panes.runs import RunsPane
-from kvtui.tui.session.runs import RunRecord, record, run_lines, sampling_words, saving
+from kvtui.tui.session.runs import RunRecord, record, sampling_words, saving
 from kvtui.tui.session.timings import Kind, TimingHistory
 
 

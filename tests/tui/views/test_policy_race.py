@@ -11,9 +11,10 @@ from textual.widgets import Input
 from kvtui.core import load
 from kvtui.core.events import RaceToken
 from kvtui.core.measure.race import LANES, Lane, Race
+from kvtui.tui.drawing.race_words import verdict
 from kvtui.tui.panes.score import kl_bar
 from kvtui.tui.screens.policy import OFF
-from kvtui.tui.session.race import RaceRecord, verdict
+from kvtui.tui.session.race import RaceRecord
 from kvtui.tui.views.race import RaceView, lanes_of
 
 

@@ -1,0 +1,45 @@
+"""What a chart shows: curves, points and axes. Nothing of Textual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points in order, joined or not.
+
+    Attributes:
+        points: (x, y) each.
+        style: component class of the chart that colours it: ``chart--first`` and so on.
+        marker: ``braille``, or a character to draw every point with.
+        joined: whether lines lead from point to point.
+        label: written at the last point, so that curves are told apart without colour.
+    """
+
+    points: Sequence[Point]
+    style: str = "chart--first"
+    marker: str = "braille"
+    joined: bool = True
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis. ``low`` and ``high`` None: as the points ask for, from 0 on or, if logarithmic, in whole decades."""
+
+    low: float | None = None
+    high: float | None = None
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a chart shows."""
+
+    curves: tuple[Curve, ...] = ()
+    x: Axis = Axis()
+    y: Axis = Axis()

@@ -1,0 +1,80 @@
+"""What a race would take, and what it has come to, in sentences."""
+
+from __future__ import annotations
+
+from kvtui.core.events import RaceEstimate
+from kvtui.tui.drawing.words import duration, size_words, three_digits
+from kvtui.tui.session.race import LaneRecord, RaceRecord
+
+
+def estimate_words(estimate: RaceEstimate) -> str:
+    """What a race would take, for the reader who has to say whether to start it."""
+    lanes = " and ".join(
+        f"{duration(seconds)} {label}" for label, seconds in zip(estimate.labels, estimate.seconds, strict=True)
+    )
+    words = (
+        f"This race of {estimate.tokens:,} tokens would take about {duration(sum(estimate.seconds))}: {lanes}. "
+        "That is an estimate from a few timed passes and counted operations."
+    )
+    if estimate.moves:
+        words += f" It is longer than the context: the window moves {_often(estimate.moves)}, in both lanes alike."
+    return words
+
+
+def verdict(race: RaceRecord) -> str:
+    """A paragraph that sums up a race, in numbers; empty before there are two lanes with a token."""
+    speed_up, steps = race.speed_up(), race.steps
+    if speed_up is None:
+        return ""
+    first, second = race.lanes[0], race.lanes[1]
+    tokens = f"{steps:,} token" + ("s" if steps != 1 else "")
+    if race.follows:
+        return _policy_verdict(race, first, second)
+    agreed = f"All {steps:,} tokens agree" if second.agreed == steps else f"{second.agreed:,} of {tokens} agree"
+    work = second.multiply_adds / first.multiply_adds
+    dearer = work / speed_up
+    words = [
+        f"{tokens} took {duration(first.totals[steps - 1])} {first.label} and {duration(second.totals[steps - 1])} "
+        f"{second.label}: {times(speed_up)} as fast.",
+        f"{agreed}; the logits differ by at most {second.max_logit_difference:.1e}.",
+        f"Counted, {first.label} took {three_digits(first.multiply_adds)} multiply-adds and {second.label} "
+        f"{three_digits(second.multiply_adds)}, {times(work)} as many.",
+    ]
+    if first.cache and not second.cache and dearer > 1.5:
+        words.append(
+            f"A multiply-add took {times(dearer)} as long {first.label}: one position has to read every weight, "
+            "many positions share that."
+        )
+    if race.moves:
+        words.append(f"The window moved {_often(race.moves)}, in both lanes alike.")
+    return " ".join(words)
+
+
+def _often(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _policy_verdict(race: RaceRecord, first: LaneRecord, second: LaneRecord) -> str:
+    """What one policy costs against another, on the text of the first lane."""
+    steps = race.steps
+    divergences = [entry.kl for entry in second.tokens if entry.kl is not None]
+    before, after = (lane.tokens[steps - 1].token for lane in (first, second))
+    words = [
+        f"On the text that {first.label} wrote, {second.label} would have chosen the same token {second.agreed:,} of "
+        f"{steps:,} times."
+    ]
+    if divergences:
+        words.append(
+            f"KL of its next-token distribution: mean {sum(divergences) / len(divergences):.2g} nats, "
+            f"at most {max(divergences):.2g}."
+        )
+    words.append(
+        f"In the end its cache took {size_words(after.cache_bytes)} against {size_words(before.cache_bytes)}, "
+        f"and the tokens {duration(second.totals[steps - 1])} against {duration(first.totals[steps - 1])}."
+    )
+    return " ".join(words)
+
+
+def times(ratio: float) -> str:
+    """``44.3 times``."""
+    return f"{ratio:.1f} times" if ratio < 99.95 else f"{ratio:,.0f} times"

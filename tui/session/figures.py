@@ -1,0 +1,85 @@
+"""The figures of a text that is being written: its phase, pace, cache and verification. Nothing of Textual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kvtui.core.events import Token
+
+Phase = Literal["idle", "writing", "paused", "ended", "dead", "loading"]
+
+LARGEST_ERROR = 1e-3  # of a logit; rounding alone stays far below
+PACES: tuple[float | None, ...] = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, None)
+
+
+def slower(pace: float | None) -> float | None:
+    """The next pace down the scale, in tokens a second; None is unlimited."""
+    below = [step for step in PACES if step is not None and (pace is None or step < pace)]
+    return below[-1] if below else pace
+
+
+def faster(pace: float | None) -> float | None:
+    """The next pace up the scale."""
+    if pace is None:
+        return None
+    return next((step for step in PACES if step is None or step > pace), None)
+
+
+def pace_words(pace: float | None) -> str:
+    """A pace as the screen shows it."""
+    return "unlimited" if pace is None else f"{pace:g} tok/s"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How the logits compare with those of a run without the cache.
+
+    Attributes:
+        on: whether every token is compared.
+        checked: tokens that were.
+        worst: greatest absolute difference of a logit.
+        disagreements: tokens for which the two find another token likeliest.
+    """
+
+    on: bool = False
+    checked: int = 0
+    worst: float = 0.0
+    disagreements: int = 0
+
+    def after(self, token: Token) -> Verification:
+        """With one more token."""
+        error = token.max_logit_error
+        if error is None:
+            return self
+        wrong = token.argmax_agrees is False
+        return Verification(self.on, self.checked + 1, max(self.worst, error), self.disagreements + wrong)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a cache that keeps everything cannot be right."""
+        return self.worst > LARGEST_ERROR or self.disagreements > 0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the status line and the cache bar show. Sizes in bytes, lengths in positions."""
+
+    phase: Phase = "idle"
+    cache: bool = True
+    seed: int = 0
+    pace: float | None = 25.0
+    written: int = 0
+    context: int = 0
+    cached_positions: int = 0
+    cache_bytes: int = 0
+    evictions: int = 0
+    loaded: float = 0.0  # share of the model that is being loaded
+    policy: str = "full"
+    verification: Verification = Verification()
+    heads_off: tuple[tuple[int, int], ...] = ()  # (layer, head) pairs that the text goes on without
+
+    @property
+    def cache_wrong(self) -> bool:
+        """Whether verification has failed; a policy that drops or rounds is bound to differ."""
+        return self.policy == "full" and self.verification.failed
