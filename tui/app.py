@@ -25,12 +25,12 @@ from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.prompt import PromptPane
 from kvtui.tui.panes.status import StatusPane
 from kvtui.tui.panes.tabs import TabsPane, cursor_words
-from kvtui.tui.process.link import Link, WorkerLink
+from kvtui.tui.process.link import Link
 from kvtui.tui.process.questions import Questions
 from kvtui.tui.process.stream_link import CACHE_IS_NOT_OURS, TEXT_IS_NOT_OURS
 from kvtui.tui.process.wire import Ready
 from kvtui.tui.screens.branches import BranchesScreen
-from kvtui.tui.screens.fork import ForkScreen
+from kvtui.tui.screens.fork import fork_screen
 from kvtui.tui.screens.help import HelpScreen
 from kvtui.tui.screens.models import ModelsScreen
 from kvtui.tui.screens.overlay import Overlay
@@ -38,19 +38,15 @@ from kvtui.tui.screens.palette import Palette
 from kvtui.tui.screens.policy import CHOICES, PolicyScreen, meaning
 from kvtui.tui.session.figures import faster, slower
 from kvtui.tui.session.session import Session
-from kvtui.tui.session.update import Update
 from kvtui.tui.settings import DashboardSettings
-from kvtui.tui.start.loading import loading_bar
 from kvtui.tui.start.terminal import LEAST_HEIGHT, LEAST_WIDTH
 from kvtui.tui.tour.card import TourCard
-from kvtui.tui.tour.chapters import CHAPTERS
-from kvtui.tui.tour.scene import scene
+from kvtui.tui.tour.guide import Guide
 from kvtui.tui.views.stream import StreamView
 from kvtui.tui.views.table import VIEWS
 from kvtui.tui.views.view import View
 
 TICK_SECONDS = 1 / 12
-NOTHING_WRITTEN = "There is nothing to fork now: write a text first."
 NOTICE_SECONDS = 8.0
 CRAMPED_HEIGHT = 24  # below it the tour leaves out panes that it does not speak of
 INTERRUPTED = 130
@@ -110,6 +106,7 @@ class KvtuiApp(App[None]):
 
     def on_mount(self) -> None:
         """Start at once if there is a prompt, else wait for one."""
+        self._guide = Guide(self._main, self.session, self._show_view)
         self.prompt.stream = self.session.ready.stream
         self._tick()
         self.set_interval(TICK_SECONDS, self._tick)
@@ -177,6 +174,9 @@ class KvtuiApp(App[None]):
         if self._main.focused is not self.prompt.input:
             view.focus_first()
 
+    def _show_view(self, title: str) -> None:
+        self.action_view([view.TITLE for view in VIEWS].index(title))
+
     def action_in_view(self, key: str) -> None:
         """A key that is the visible view's own."""
         for action in self.view.ACTIONS:
@@ -203,7 +203,7 @@ class KvtuiApp(App[None]):
         self._show_figures()
         self.questions.take(update.answers)
         self._ask(update.news)
-        self._show_tour(update)
+        self._guide.show(update, view)
 
     def _show_figures(self) -> None:
         session = self.session
@@ -395,73 +395,32 @@ class KvtuiApp(App[None]):
         elif self.tour.display:
             self.action_tour_leave()
         else:
-            self.tour.open()
-            self._enter_chapter()
+            self._guide.open()
+            self._tick()
 
     def action_tour_on(self) -> None:
         """The next chapter; after the last one, the end."""
-        if self.tour.at_end:
-            self.action_tour_leave()
-        else:
-            self.tour.turn(1)
-            self._enter_chapter()
+        self._guide.turn(1)
+        self._tick()
 
     def action_tour_back(self) -> None:
         """The chapter before."""
-        self.tour.turn(-1)
-        self._enter_chapter()
+        self._guide.turn(-1)
+        self._tick()
 
     def action_tour_leave(self) -> None:
         """The dashboard stays as it is."""
-        self.tour.leave()
-        self._unspeak()
-        self._main.remove_class("-touring")
+        self._guide.leave()
         self._show_figures()
-
-    def _unspeak(self) -> None:
-        """Away with the outline."""
-        self._main.query(".-spoken-of").remove_class("-spoken-of")
-        self._main.remove_class(*(f"-speaks-of-{chapter.pane[1:]}" for chapter in CHAPTERS))
-
-    def _enter_chapter(self) -> None:
-        """Show the view, outline the pane, and let the text be written or wait."""
-        chapter = self.tour.chapter
-        self._unspeak()
-        self._main.add_class("-touring", f"-speaks-of-{chapter.pane[1:]}")
-        self.action_view([view.TITLE for view in VIEWS].index(chapter.view))
-        self._main.query(chapter.pane).add_class("-spoken-of")
-        self.session.look_at(None)
-        phase = self.session.figures.phase
-        if chapter.writing and phase == "paused":
-            self.session.resume()
-        elif not chapter.writing and phase == "writing":
-            self.session.pause()
-        self._tick()
-
-    def _show_tour(self, update: Update) -> None:
-        if self.tour.display:
-            questions = self.view.questions(self.session)
-            self.tour.show(scene(self.session, self.view.TITLE, questions, update.answers))
 
     # Other texts, and whether the cache is right
 
     def action_fork(self) -> None:
         """Something else in the place of the token that is looked at."""
-        session, tokens = self.session, self.session.timeline.tokens
-        if not tokens or session.ready.stream or session.racing:
-            self.notify(TEXT_IS_NOT_OURS if session.ready.stream else NOTHING_WRITTEN, severity="warning")
-            return
-        token = session.looking or tokens[-1]
-        if token.position <= session.window_start:
-            first = session.timeline.at(session.window_start + 1)
-            place = f"the first that can be replaced is {first.step + 1:,}" if first else "none is left of it"
-            self.notify(f"Token {token.step + 1:,} has left the model's window: {place}.", severity="warning")
-            return
-        prefill = session.timeline.prefill
-        before = (prefill.prompt if prefill else "") + "".join(
-            earlier.text for earlier in tokens if earlier.position < token.position
-        )
-        self.push_screen(ForkScreen(token, before, session))
+        try:
+            self.push_screen(fork_screen(self.session))
+        except KvtuiError as error:
+            self.notify(str(error), severity="warning", markup=False)
 
     def action_branches(self) -> None:
         """All continuations."""
@@ -542,33 +501,3 @@ class KvtuiApp(App[None]):
         """What the palette does with a view's own action: show the view first."""
         self.action_view(number)
         self.action_in_view(key)
-
-
-def run_dashboard(settings: DashboardSettings) -> int:
-    """Open the dashboard; the exit status. :func:`~kvtui.tui.start.terminal.require_terminal` has found the terminal
-    good.
-
-    Raises:
-        KvtuiError: the model cannot be loaded; before the terminal is touched.
-        KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
-    """
-    link = WorkerLink(settings.model)
-    try:
-        link.start()
-        with loading_bar() as on_progress:
-            ready = link.wait_ready(on_progress=on_progress)
-        return run_app(KvtuiApp(link, ready, settings))
-    finally:
-        link.close()
-
-
-def run_app(app: KvtuiApp) -> int:
-    """Give an app the terminal; its exit status.
-
-    Raises:
-        KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
-    """
-    app.run()
-    if app.return_code == INTERRUPTED:
-        raise KeyboardInterrupt
-    return app.return_code or 0

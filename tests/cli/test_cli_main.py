@@ -194,6 +194,6 @@ def test_the_tour_can_be_asked_for(
 ) -> None:
     opened: list[DashboardSettings] = []
     monkeypatch.setattr("kvtui.tui.cli.main.require_terminal", lambda: None)
-    monkeypatch.setattr("kvtui.tui.app.run_dashboard", lambda settings: opened.append(settings) or 0)
+    monkeypatch.setattr("kvtui.tui.start.dashboard.run_dashboard", lambda settings: opened.append(settings) or 0)
     assert kvtui(*options).status == 0
     assert [settings.tour for settings in opened] == [tour]

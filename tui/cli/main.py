@@ -144,8 +144,8 @@ def dashboard(
     sampling = sampling_settings(greedy, temperature, top_k, top_p)
     check_policy(policy, no_cache)
     require_terminal()  # before the app is imported, which takes its time
-    from kvtui.tui.app import run_dashboard
     from kvtui.tui.settings import DashboardSettings
+    from kvtui.tui.start.dashboard import run_dashboard
 
     status = run_dashboard(
         DashboardSettings(

@@ -14,14 +14,38 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from kvtui.core.commands import Inspect, Question
+from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Candidate, Inspection, Token
 from kvtui.tui.drawing.labels import label, piece
 from kvtui.tui.panes.prompt import NEWLINE
+from kvtui.tui.process.stream_link import TEXT_IS_NOT_OURS
 from kvtui.tui.screens.overlay import Overlay
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
 
+NOTHING_WRITTEN = "There is nothing to fork now: write a text first."
 _BAR, _LABEL, _BEFORE = 20, 12, 48  # cells
+
+
+def fork_screen(session: Session) -> ForkScreen:
+    """The screen for the token that is looked at, or for the newest.
+
+    Raises:
+        KvtuiError: nothing can stand in its place.
+    """
+    tokens = session.timeline.tokens
+    if not tokens or session.ready.stream or session.racing:
+        raise KvtuiError(TEXT_IS_NOT_OURS if session.ready.stream else NOTHING_WRITTEN)
+    token = session.looking or tokens[-1]
+    if token.position <= session.window_start:
+        first = session.timeline.at(session.window_start + 1)
+        place = f"the first that can be replaced is {first.step + 1:,}" if first else "none is left of it"
+        raise KvtuiError(f"Token {token.step + 1:,} has left the model's window: {place}.")
+    prefill = session.timeline.prefill
+    before = (prefill.prompt if prefill else "") + "".join(
+        earlier.text for earlier in tokens if earlier.position < token.position
+    )
+    return ForkScreen(token, before, session)
 
 
 class ForkScreen(Overlay):

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kvtui.core.errors import KvtuiError
-from kvtui.tui.app import KvtuiApp, run_app
+from kvtui.tui.app import KvtuiApp
 from kvtui.tui.drawing.labels import printable
 from kvtui.tui.process.stream_link import StreamLink
 from kvtui.tui.settings import DashboardSettings
+from kvtui.tui.start.dashboard import run_app
 from kvtui.tui.start.terminal import require_terminal
 
 _TERMINAL = "/dev/tty"

@@ -1,0 +1,38 @@
+"""The dashboard on a model of this machine: the generator process is started before the terminal is taken."""
+
+from __future__ import annotations
+
+from kvtui.tui.app import INTERRUPTED, KvtuiApp
+from kvtui.tui.process.link import WorkerLink
+from kvtui.tui.settings import DashboardSettings
+from kvtui.tui.start.loading import loading_bar
+
+
+def run_dashboard(settings: DashboardSettings) -> int:
+    """Open the dashboard; the exit status. :func:`~kvtui.tui.start.terminal.require_terminal` has found the terminal
+    good.
+
+    Raises:
+        KvtuiError: the model cannot be loaded; before the terminal is touched.
+        KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
+    """
+    link = WorkerLink(settings.model)
+    try:
+        link.start()
+        with loading_bar() as on_progress:
+            ready = link.wait_ready(on_progress=on_progress)
+        return run_app(KvtuiApp(link, ready, settings))
+    finally:
+        link.close()
+
+
+def run_app(app: KvtuiApp) -> int:
+    """Give an app the terminal; its exit status.
+
+    Raises:
+        KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
+    """
+    app.run()
+    if app.return_code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return app.return_code or 0

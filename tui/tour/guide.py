@@ -1,0 +1,77 @@
+"""What the tour does with the dashboard: it shows a chapter's view, outlines the pane, and lets the text be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual.screen import Screen
+
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
+from kvtui.tui.tour.card import TourCard
+from kvtui.tui.tour.chapters import CHAPTERS
+from kvtui.tui.tour.scene import scene
+from kvtui.tui.views.view import View
+
+
+class Guide:
+    """Leads through the chapters.
+
+    Args:
+        screen: of the panes and of the card.
+        session: its text is resumed and paused as a chapter asks for.
+        show_view: shows the view of a title.
+    """
+
+    def __init__(self, screen: Screen[object], session: Session, show_view: Callable[[str], None]) -> None:
+        self._screen = screen
+        self._session = session
+        self._show_view = show_view
+
+    @property
+    def card(self) -> TourCard:
+        """Stands below the view while the tour lasts."""
+        return self._screen.query_one(TourCard)
+
+    def open(self) -> None:
+        """Where the reader left it, or at the first chapter."""
+        self.card.open()
+        self._enter()
+
+    def turn(self, chapters: int) -> None:
+        """So many chapters on, or back if negative; the end after the last one."""
+        if chapters > 0 and self.card.at_end:
+            self.leave()
+        else:
+            self.card.turn(chapters)
+            self._enter()
+
+    def leave(self) -> None:
+        """The dashboard stays as it is."""
+        self.card.leave()
+        self._unspeak()
+        self._screen.remove_class("-touring")
+
+    def show(self, update: Update, view: View) -> None:
+        """Let the card quote the session, and notice what has been tried."""
+        if self.card.display:
+            questions = view.questions(self._session)
+            self.card.show(scene(self._session, view.TITLE, questions, update.answers))
+
+    def _enter(self) -> None:
+        chapter = self.card.chapter
+        self._unspeak()
+        self._screen.add_class("-touring", f"-speaks-of-{chapter.pane[1:]}")
+        self._show_view(chapter.view)
+        self._screen.query(chapter.pane).add_class("-spoken-of")
+        self._session.look_at(None)
+        phase = self._session.figures.phase
+        if chapter.writing and phase == "paused":
+            self._session.resume()
+        elif not chapter.writing and phase == "writing":
+            self._session.pause()
+
+    def _unspeak(self) -> None:
+        """Away with the outline."""
+        self._screen.query(".-spoken-of").remove_class("-spoken-of")
+        self._screen.remove_class(*(f"-speaks-of-{chapter.pane[1:]}" for chapter in CHAPTERS))
