@@ -297,7 +297,7 @@ class KvtuiApp(App[None]):
             return
         if self.session.load(chosen.model, chosen.name):
             self.notify(f"Loading {chosen.name} ({size_words(chosen.file_bytes)}) …", markup=False)
-            self._show_figures()
+            self._tick()
         else:
             self.notify(f"Wait: {self.session.loading} is still being loaded.", severity="warning", markup=False)
 
@@ -311,7 +311,7 @@ class KvtuiApp(App[None]):
         if self.session.racing:
             self.notify("A race runs both ways: the switch is for the next text.")
         self.session.toggle_cache()
-        self._show_figures()
+        self._tick()
 
     def action_pause(self) -> None:
         """Pause, resume, or begin again after the end."""
@@ -322,13 +322,13 @@ class KvtuiApp(App[None]):
             self.session.resume()
         else:
             self.action_restart()
-        self._show_figures()
+        self._tick()
 
     def action_step(self) -> None:
         """One token."""
         if self.session.running:
             self.session.step()
-            self._show_figures()
+            self._tick()
 
     def action_slower(self) -> None:
         """The pace before."""
@@ -345,7 +345,7 @@ class KvtuiApp(App[None]):
     def _set_pace(self, pace: float | None) -> None:
         self._limited_pace = pace or self.session.figures.pace or self._limited_pace
         self.session.set_pace(pace)
-        self._show_figures()
+        self._tick()
 
     # What is looked at
 
@@ -435,7 +435,7 @@ class KvtuiApp(App[None]):
             self.notify(CACHE_IS_NOT_OURS, severity="warning")
             return
         self.session.toggle_verify()
-        self._show_figures()
+        self._tick()
 
     # The rest
 
@@ -463,7 +463,7 @@ class KvtuiApp(App[None]):
             self.session.set_policy(policy)
             if not self.session.figures.cache:
                 self.notify("The cache is off: press t to turn it on under this policy.", severity="warning")
-            self._show_figures()
+            self._tick()
 
     def action_help(self) -> None:
         """Over everything."""

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 from fake_link import READY, FakeLink
 from textual.pilot import Pilot
 
 from kvtui.tui.app import KvtuiApp
+from kvtui.tui.questions import LEAST_SECONDS, Questions
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.views.watch import WatchView
+
+
+async def settle(pilot: Pilot[None]) -> None:
+    """Let all be said, answered and drawn: no test may depend on how soon the next tick comes."""
+    assert isinstance(pilot.app, KvtuiApp)
+    for _ in range(3):  # what is asked at the first tick is answered by the second, and drawn
+        await pilot.pause()
+        pilot.app._tick()
+    await pilot.pause()
 
 
 class Bench:
@@ -25,16 +36,28 @@ class Bench:
         return self.app.query_one(WatchView)
 
     async def until(self, condition: Callable[[], Any]) -> None:
-        """Wait for something to come true; the test's time limit is the number of turns."""
-        for _ in range(200):
+        """Wait for something to come true; the number of turns is the time limit."""
+        for _ in range(500):
             if condition():
                 return
             await self.pilot.pause(0.02)
+            await self.settle()
         raise AssertionError("what the test waits for did not come true")
+
+    async def settle(self) -> None:
+        await settle(self.pilot)
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
-        await self.pilot.pause()
+        await self.settle()
+
+    async def click(self, widget: Any = None, offset: Any = (0, 0)) -> None:
+        await self.pilot.click(widget, offset=offset)
+        await self.settle()
+
+    async def resize(self, width: int, height: int) -> None:
+        await self.pilot.resize_terminal(width, height)
+        await self.settle()
 
     def screen_text(self) -> str:
         """All that is on the screen."""
@@ -53,6 +76,8 @@ async def bench(
     link = FakeLink()
     app = KvtuiApp(link, READY, DashboardSettings(prompt=prompt, **settings))
     app.animation_level = "none"  # a scroll that is still under way is no place to look at
+    turns = count()
+    app.questions = Questions(app.session.put_question, clock=lambda: next(turns) * LEAST_SECONDS * 1.01)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         yield Bench(app, link, pilot)

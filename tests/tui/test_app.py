@@ -187,9 +187,9 @@ async def test_every_pane_has_room(size: tuple[int, int]) -> None:
 
 async def test_a_terminal_too_small_says_what_is_needed() -> None:
     async with bench() as it:
-        await it.pilot.resize_terminal(50, 10)
+        await it.resize(50, 10)
         await it.until(lambda: "64 × 20 cells; here are 50 × 10" in it.screen_text())
-        await it.pilot.resize_terminal(80, 24)
+        await it.resize(80, 24)
         await it.until(lambda: not it.app.query_one("#too-small", Static).display)
 
 
@@ -241,7 +241,7 @@ async def test_the_palette_has_every_action_and_keys_can_be_clicked() -> None:
         assert all(any(title.startswith(action.title) for title in titles) for action in ACTIONS)
         for name in [action.name for action in ACTIONS] + [name for _, name, _ in ALWAYS]:
             assert hasattr(it.app, f"action_{name}")
-        await it.pilot.click(KeysPane, offset=(3, 0))
+        await it.click(KeysPane, offset=(3, 0))
         assert it.link.commands(SetCache) == [SetCache(False)]
 
 
@@ -254,7 +254,7 @@ async def test_a_screen_that_is_closed_twice_is_closed_once(key: str) -> None:
         for _ in range(2):  # as two presses of Escape do that were both on their way before the first was answered
             above.dismiss(None)
         await it.until(lambda: len(it.app.screen_stack) == 1)
-        await it.pilot.pause()
+        await it.settle()
         assert it.app.is_running
 
 

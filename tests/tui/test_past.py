@@ -68,13 +68,13 @@ async def test_a_click_on_the_text_looks_at_that_token() -> None:
         await written(it, "ab\ncdef")
         output = it.watch.output
         x, y = output.content_region.offset
-        await it.pilot.click(offset=Offset(x + 2, y + 1))
+        await it.click(offset=Offset(x + 2, y + 1))
         assert it.app.session.looking.text == "e"
-        await it.pilot.click(offset=Offset(x + 7, y))
+        await it.click(offset=Offset(x + 7, y))
         assert it.app.session.looking.text == "b"
-        await it.pilot.click(offset=Offset(x + 2, y))  # the prompt
+        await it.click(offset=Offset(x + 2, y))  # the prompt
         assert it.app.session.looking.text == "a"
-        await it.pilot.click(offset=Offset(x + 20, y + 1))  # beside the text
+        await it.click(offset=Offset(x + 20, y + 1))  # beside the text
         assert it.app.session.looking.text == "a"
         await it.press("left", "right", "right", "right")
         assert it.app.session.looking.text == "c"

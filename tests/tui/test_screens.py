@@ -236,7 +236,7 @@ async def settled(it: Bench) -> str:
     now, before_that = it.screen_text(), False
     for _ in range(100):
         was, now_answered = now, answered(it)
-        await it.pilot.pause(0.1)
+        await it.settle()
         now = it.screen_text()
         if was == now and before_that and now_answered:
             return "".join(f"{line.rstrip()}\n" for line in now.splitlines())

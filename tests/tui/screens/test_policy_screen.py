@@ -76,7 +76,7 @@ async def test_the_same_policy_changes_nothing() -> None:
 async def test_a_click_applies() -> None:
     async with bench() as it:
         await it.press("P")
-        await it.pilot.click("#policy-list", offset=(4, 1))
+        await it.click("#policy-list", offset=(4, 1))
         await it.until(lambda: it.link.commands(SetPolicy) == [SetPolicy("window:128")])
 
 
@@ -130,6 +130,6 @@ async def test_a_policy_from_the_palette() -> None:
         commands["Cache policy sink:4+124"].callback()
         assert it.link.commands(SetPolicy) == [SetPolicy("sink:4+124")]
         it.app._set_policy("sink:40+4")
-        await it.pilot.pause()
+        await it.settle()
         assert "40 sinks fill the model's context of 32" in it.notices()
         assert len(it.link.commands(SetPolicy)) == 1

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench import settle
 from textual.pilot import Pilot
 
 from kvtui.tui.actions import ACTIONS
@@ -75,10 +76,11 @@ class Watching:
         return "\n".join(notice.message for notice in self.app._notifications)
 
     async def until(self, pilot: Pilot[None], words: str) -> None:
-        for _ in range(200):
+        for _ in range(500):
             if words in self.text() + self.notices():
                 return
             await pilot.pause(0.02)
+            await settle(pilot)
         raise AssertionError(f"{words!r} is not on the screen:\n{self.text()}")
 
 
@@ -96,7 +98,7 @@ async def test_a_stream_is_shown_and_what_it_cannot_answer_is_said(size: tuple[i
         assert watching.app.session.figures.cache
         await pilot.press("t")
         await watching.until(pilot, "switch it there")
-        await pilot.pause(0.2)
+        await settle(pilot)
         assert watching.app.session.figures.cache
 
 
@@ -110,7 +112,7 @@ async def test_views_and_keys_that_ask_the_model_say_that_it_is_elsewhere(size: 
         assert not {"Cache", "Layer", "Head", "Prompt"} & set(keys.split())
         for number, view in enumerate(VIEWS):
             await pilot.press(str(number + 1))
-            await pilot.pause()
+            await settle(pilot)
             if view.ASKS:
                 assert f"{view.TITLE}: " in watching.text()
                 assert "runs in another program" in watching.text()
@@ -166,7 +168,7 @@ async def test_space_holds_the_screen_and_a_full_stop_shows_one_token() -> None:
     async with watching.app.run_test(size=(120, 36)) as pilot:
         await pilot.press("space")
         await watching.until(pilot, "paused")
-        await pilot.pause(0.2)
+        await settle(pilot)
         before = watching.app.session.figures.written
         assert before < 50
         await pilot.press("full_stop")

@@ -85,10 +85,10 @@ async def test_any_token_of_the_text_is_explained() -> None:
 
 async def test_a_click_chooses_a_head() -> None:
     async with anatomy() as (it, view):
-        await it.pilot.click("#heads", offset=(2 + 4 + 6 + 2, 3))  # border, padding, gutter, one cell; second layer
-        await it.pilot.pause()
+        await it.click("#heads", offset=(2 + 4 + 6 + 2, 3))  # border, padding, gutter, one cell; second layer
+        await it.settle()
         assert view.chosen == (1, 1)
-        await it.pilot.click("#heads", offset=(2, 1))
+        await it.click("#heads", offset=(2, 1))
         assert view.chosen == (1, 1)
 
 

@@ -124,7 +124,7 @@ async def test_a_context_is_picked_with_keys_and_clicks() -> None:
         await it.press(*["left_curly_bracket"] * 20)
         assert "[1k]" in it.screen_text()
         pane = view.query_one(KnownModelsPane)
-        await it.pilot.click(pane, offset=(2 + len("context  1k  2k  4"), 1))
+        await it.click(pane, offset=(2 + len("context  1k  2k  4"), 1))
         await it.until(lambda: "[4k]" in it.screen_text())
 
 

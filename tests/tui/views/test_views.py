@@ -24,7 +24,7 @@ async def test_number_keys_show_the_views_and_the_tabs_say_which() -> None:
 async def test_a_tab_can_be_clicked() -> None:
     async with bench() as it:
         text = it.app.query_one(TabsPane).render().plain  # type: ignore[union-attr]
-        await it.pilot.click(TabsPane, offset=(text.index("Time") + 1, 0))
+        await it.click(TabsPane, offset=(text.index("Time") + 1, 0))
         await it.until(lambda: it.app.view.TITLE == "Time")
 
 
@@ -105,6 +105,6 @@ async def test_the_palette_shows_the_view_of_an_action_first() -> None:
         commands = {command.title: command for command in it.app.get_system_commands(it.app.screen)}
         assert all(any(title.startswith(f"View {view.TITLE}") for title in commands) for view in VIEWS)
         commands["Next layer  (] in Watch)"].callback()
-        await it.pilot.pause()
+        await it.settle()
         assert it.app.view is it.watch
         assert it.watch.attention.layer_index == 1
