@@ -28,8 +28,16 @@ async def settle(pilot: Pilot[None]) -> None:
 class Bench:
     """An app under test with its fake link."""
 
-    def __init__(self, app: KvtuiApp, link: FakeLink, pilot: Pilot[None]) -> None:
-        self.app, self.link, self.pilot = app, link, pilot
+    pilot: Pilot[None]
+
+    def __init__(self, app: KvtuiApp, link: FakeLink) -> None:
+        self.app, self.link = app, link
+        self._notices: list[str] = []
+        app.notify = self._notify  # type: ignore[method-assign]  # those on the screen go after some seconds
+
+    def _notify(self, message: str, **how: Any) -> None:
+        self._notices.append(message)
+        KvtuiApp.notify(self.app, message, **how)
 
     @property
     def watch(self) -> WatchView:
@@ -66,7 +74,8 @@ class Bench:
         )
 
     def notices(self) -> str:
-        return "\n".join(notice.message for notice in self.app._notifications)
+        """All that the app has told the reader."""
+        return "\n".join(self._notices)
 
 
 @asynccontextmanager
@@ -78,6 +87,7 @@ async def bench(
     app.animation_level = "none"  # a scroll that is still under way is no place to look at
     turns = count()
     app.questions = Questions(app.session.put_question, clock=lambda: next(turns) * LEAST_SECONDS * 1.01)
-    async with app.run_test(size=size) as pilot:
-        await pilot.pause()
-        yield Bench(app, link, pilot)
+    it = Bench(app, link)
+    async with app.run_test(size=size) as it.pilot:
+        await it.settle()
+        yield it
