@@ -11,7 +11,7 @@ from fake_link import READY, FakeLink
 from textual.pilot import Pilot
 
 from kvtui.tui.app import KvtuiApp
-from kvtui.tui.questions import LEAST_SECONDS, Questions
+from kvtui.tui.process.questions import LEAST_SECONDS, Questions
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.views.watch import WatchView
 
