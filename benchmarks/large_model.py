@@ -21,6 +21,7 @@ from dashboard import Setup, compare
 from safetensors.numpy import save_file
 
 from kvtui.core import Generation, load
+from kvtui.core.answers.attention import attention
 from kvtui.core.commands import ShowAttention
 from kvtui.core.config import parameter_count
 from kvtui.core.measure.benchmark import machine
@@ -101,7 +102,7 @@ def answer_bytes(folder: Path, prompt: str) -> None:
     generation = Generation(model, prompt, max_new_tokens=0, observe=True)
     list(generation.run())
     for name, heads, mean in (("one head", (0,), False), ("all heads", None, False), ("their mean", None, True)):
-        answer = generation.attention(ShowAttention(0, heads, -ROWS, mean=mean))
+        answer = attention(generation, ShowAttention(0, heads, -ROWS, mean=mean))
         print(f"{name}: {len(pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)):,} bytes")
 
 

@@ -137,78 +137,7 @@ class Generation:
         rate = self._made / self.seconds if self.seconds else 0.0
         yield events.End(reason, self.written, self.seconds, rate)
 
-    def attention(self, wanted: ask.ShowAttention) -> events.Attention:
-        """Attention weights of rows of the window; answers after the end of the run as well.
-
-        Raises:
-            KvtuiError: not observing, or no such layer, head or rows.
-        """
-        config = self.model.config
-        if self.record is None:
-            raise KvtuiError("attention is only recorded with observe=True")
-        if not 0 <= wanted.layer < config.num_layers:
-            raise KvtuiError(f"there is no layer {wanted.layer}: the model has 0 to {config.num_layers - 1}")
-        heads = tuple(range(config.num_heads)) if wanted.heads is None else wanted.heads
-        if not heads or not all(0 <= head < config.num_heads for head in heads):
-            raise KvtuiError(f"there are no heads {heads}: the model has 0 to {config.num_heads - 1}")
-        newest = len(self.window) if wanted.position is None else wanted.position - self.dropped + 1
-        if not 0 < newest <= len(self.window):
-            raise KvtuiError(f"token {wanted.position} has left the window, which begins at token {self.dropped}")
-        first, last, _ = slice(wanted.first_row, wanted.last_row).indices(newest)
-        if first >= last:
-            raise KvtuiError(
-                f"rows {wanted.first_row} to {wanted.last_row} are not in the window of {len(self.window)}"
-            )
-        before = self.dropped - self.cache_start - self.record.first  # positions on record that have left the window
-        rows = first + before, last + before
-        weights = self.record.weights(wanted.layer, *rows)[list(heads), :, before:]
-        keys = tuple(map(self.model.tokenizer.piece, self.window[:last]))
-        gone = self.record.dropped(wanted.layer, *rows)[list(heads), :, before:]
-        if wanted.mean:
-            weights, gone = weights.mean(axis=0, keepdims=True), np.logical_and.reduce(gone, keepdims=True)
-        dropped = gone if gone.any() else None
-        return events.Attention(wanted.layer, heads, first, weights, keys, self.dropped, dropped, wanted.mean)
-
-    def context_of(self, position: int) -> list[int]:
-        """The ids that the model saw when it predicted the token at a position of the whole text.
-
-        Raises:
-            KvtuiError: there is no such token, or nothing stood before it.
-        """
-        start = next(start for first, start in reversed(self._starts) if first <= position or not first)
-        if not start < position < len(self._ids):
-            raise KvtuiError(f"no prediction was made of token {position}: there are those of {start + 1} and after")
-        return self._ids[start:position]
-
-    def inspect(self, wanted: ask.Inspect) -> events.Inspection:
-        """How a token came about; answers after the end of the run as well.
-
-        Raises:
-            KvtuiError: no prediction was made of that token, or there is no such head.
-        """
-        position = self.position if wanted.position is None else wanted.position
-        context = self.context_of(position)
-        if self._inspector is None:
-            self._inspector = Inspector(self._whole)
-        return self._inspector.inspect(
-            context,
-            self._ids[position],
-            self._sampler.settings,
-            wanted.heads_off,
-            wanted.continuation,
-            position=position,
-            written=position >= self._prompt_tokens,
-        )
-
-    def set_heads(self, off: Collection[Head]) -> None:
-        """Write on without some heads. The next token was predicted already; those after it are predicted without them.
-
-        Raises:
-            KvtuiError: there is no such head.
-        """
-        self.model = self._whole.without_heads(off) if off else self._whole
-        self.heads_off = tuple(sorted(set(off)))
-        self.cache.reset()  # its keys and values were computed with other heads
+    # Tokens, and the window that they are predicted from
 
     def prefill(self) -> events.Prefill:
         """Run the prompt."""
@@ -303,6 +232,52 @@ class Generation:
         self.seconds += seconds
         return event
 
+    def _compare(self) -> dict[str, Any]:
+        """The newest prediction against one without the cache, as fields of a token."""
+        expected = self.model.forward(self.window, last=True)[0]
+        error = float(np.abs(expected - self.logits).max())
+        return {"max_logit_error": error, "argmax_agrees": bool(expected.argmax() == self.logits.argmax())}
+
+    def warm_up(self, until: float = math.inf) -> None:
+        """Repeat the newest cached step, not timed, as if there had been no wait since.
+
+        A step of a small model finds its weights in the processor's caches. After a wait, or after another pass through
+        the model, they are not there, and the step was measured at more than twice the time that it takes in a row.
+        Nothing happens without a warm cache that keeps everything, or if the model does not fit, or after ``until``, a
+        time of ``perf_counter``.
+        """
+        cache, length = self.cache, self.cache.length
+        fits = parameter_count(self.model.config) * self.model.dtype.itemsize <= _PROCESSOR_CACHE
+        if fits and self.cache_on and type(cache) is KVCache and 0 < length == len(self.window) < cache.capacity:
+            sampler = Sampler(self._sampler.settings, 0)
+            for _ in range(_WARM_UPS):
+                if time.perf_counter() > until:
+                    break
+                sampler.sample(self.logits)
+                self.model.decode(self.window[-1], cache)
+                cache.truncate(length)
+
+    def _evict(self) -> events.Evict:
+        """Drop the oldest half of the window. The next step runs the rest again, at its new positions."""
+        dropped = self._move_window()
+        self.cache.reset()
+        return events.Evict(dropped, len(self.window), self.dropped)
+
+    def _move_window(self) -> int:
+        """Drop the oldest half of the window, but nothing of the cache; how many that are."""
+        kept = max(1, self.model.config.context_length // 2)
+        dropped = len(self.window) - kept
+        if not dropped:
+            raise KvtuiError("a context of one position leaves no room to write")
+        self.window = self.window[-kept:]
+        self.dropped += dropped
+        if self.record is not None:
+            self.record.move(kept)
+        self._starts.append((self.position + 2, self.dropped))  # the next token was predicted before
+        return dropped
+
+    # Branches
+
     def fork(self, wanted: ask.Fork) -> Iterator[events.Branch | events.Evict | events.Token]:
         """Begin another branch: the same text up to a token, then the given tokens in its place.
 
@@ -381,49 +356,7 @@ class Generation:
             return 0
         return count
 
-    def _compare(self) -> dict[str, Any]:
-        """The newest prediction against one without the cache, as fields of a token."""
-        expected = self.model.forward(self.window, last=True)[0]
-        error = float(np.abs(expected - self.logits).max())
-        return {"max_logit_error": error, "argmax_agrees": bool(expected.argmax() == self.logits.argmax())}
-
-    def warm_up(self, until: float = math.inf) -> None:
-        """Repeat the newest cached step, not timed, as if there had been no wait since.
-
-        A step of a small model finds its weights in the processor's caches. After a wait, or after another pass through
-        the model, they are not there, and the step was measured at more than twice the time that it takes in a row.
-        Nothing happens without a warm cache that keeps everything, or if the model does not fit, or after ``until``, a
-        time of ``perf_counter``.
-        """
-        cache, length = self.cache, self.cache.length
-        fits = parameter_count(self.model.config) * self.model.dtype.itemsize <= _PROCESSOR_CACHE
-        if fits and self.cache_on and type(cache) is KVCache and 0 < length == len(self.window) < cache.capacity:
-            sampler = Sampler(self._sampler.settings, 0)
-            for _ in range(_WARM_UPS):
-                if time.perf_counter() > until:
-                    break
-                sampler.sample(self.logits)
-                self.model.decode(self.window[-1], cache)
-                cache.truncate(length)
-
-    def _evict(self) -> events.Evict:
-        """Drop the oldest half of the window. The next step runs the rest again, at its new positions."""
-        dropped = self._move_window()
-        self.cache.reset()
-        return events.Evict(dropped, len(self.window), self.dropped)
-
-    def _move_window(self) -> int:
-        """Drop the oldest half of the window, but nothing of the cache; how many that are."""
-        kept = max(1, self.model.config.context_length // 2)
-        dropped = len(self.window) - kept
-        if not dropped:
-            raise KvtuiError("a context of one position leaves no room to write")
-        self.window = self.window[-kept:]
-        self.dropped += dropped
-        if self.record is not None:
-            self.record.move(kept)
-        self._starts.append((self.position + 2, self.dropped))  # the next token was predicted before
-        return dropped
+    # Commands
 
     def obey(self) -> Iterator[events.Event]:
         """Obey commands until the next token is due."""
@@ -490,6 +423,49 @@ class Generation:
         parsed = parse_policy(policy)
         self.cache = self.model.new_cache(parsed)
         self.policy = parsed
+
+    def set_heads(self, off: Collection[Head]) -> None:
+        """Write on without some heads. The next token was predicted already; those after it are predicted without them.
+
+        Raises:
+            KvtuiError: there is no such head.
+        """
+        self.model = self._whole.without_heads(off) if off else self._whole
+        self.heads_off = tuple(sorted(set(off)))
+        self.cache.reset()  # its keys and values were computed with other heads
+
+    # Questions
+
+    def context_of(self, position: int) -> list[int]:
+        """The ids that the model saw when it predicted the token at a position of the whole text.
+
+        Raises:
+            KvtuiError: there is no such token, or nothing stood before it.
+        """
+        start = next(start for first, start in reversed(self._starts) if first <= position or not first)
+        if not start < position < len(self._ids):
+            raise KvtuiError(f"no prediction was made of token {position}: there are those of {start + 1} and after")
+        return self._ids[start:position]
+
+    def inspect(self, wanted: ask.Inspect) -> events.Inspection:
+        """How a token came about; answers after the end of the run as well.
+
+        Raises:
+            KvtuiError: no prediction was made of that token, or there is no such head.
+        """
+        position = self.position if wanted.position is None else wanted.position
+        context = self.context_of(position)
+        if self._inspector is None:
+            self._inspector = Inspector(self._whole)
+        return self._inspector.inspect(
+            context,
+            self._ids[position],
+            self._sampler.settings,
+            wanted.heads_off,
+            wanted.continuation,
+            position=position,
+            written=position >= self._prompt_tokens,
+        )
 
 
 def _check_pace(pace: float | None) -> float | None:

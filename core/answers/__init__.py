@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvtui.core import commands as ask
 from kvtui.core import events
+from kvtui.core.answers.attention import attention
 from kvtui.core.answers.cache_contents import cache_contents
 from kvtui.core.errors import KvtuiError
 from kvtui.core.measure.limits import measure_limits, measure_parts
@@ -25,7 +26,7 @@ def _measure_limits(generation: Generation, question: ask.MeasureLimits) -> even
 
 # A function reads the generation (model, window, cache, record) and changes nothing in it.
 ANSWERS: dict[type, Callable[[Generation, Any], events.Answer]] = {
-    ask.ShowAttention: lambda generation, question: generation.attention(question),
+    ask.ShowAttention: attention,
     ask.ShowCache: cache_contents,
     ask.Inspect: lambda generation, question: generation.inspect(question),
     ask.MeasureParts: _measure_parts,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvtui.core.answers.attention import attention
 from kvtui.core.commands import ShowAttention
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Prefill
@@ -74,7 +75,7 @@ def attention_maps(
     for event in generation.run():
         if isinstance(event, Prefill):
             prompt_end = event.dropped + event.tokens
-    answers = [generation.attention(ShowAttention(layer, first_row=0)) for layer in range(config.num_layers)]
+    answers = [attention(generation, ShowAttention(layer, first_row=0)) for layer in range(config.num_layers)]
     weights = np.stack([answer.weights for answer in answers])
     return AttentionMaps(weights, answers[0].keys, max(0, prompt_end - answers[0].position), model.name)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kvtui.core import Generation, KvtuiError, Model, load
+from kvtui.core.answers.attention import attention
 from kvtui.core.commands import Fork, Revisit, SetCache, ShowAttention
 from kvtui.core.events import Branch, Evict, State, Token, Unanswered
 from kvtui.core.tokenizer import spell
@@ -110,7 +111,9 @@ def test_what_the_text_looked_like_is_known_after_a_fork_too(model):
     for token in forked.ids()[5:]:
         list(fresh.write(token))
     wanted = ShowAttention(1, None, 0)
-    np.testing.assert_allclose(forked.generation.attention(wanted).weights, fresh.attention(wanted).weights, atol=1e-5)
+    np.testing.assert_allclose(
+        attention(forked.generation, wanted).weights, attention(fresh, wanted).weights, atol=1e-5
+    )
 
 
 def test_after_the_end_one_can_go_on_elsewhere(model):
@@ -178,9 +181,9 @@ def test_attention_at_a_token_of_the_past_is_what_it_was(model):
     short, long = (Generation(model, PROMPT, max_new_tokens=n, seed=5, observe=True) for n in (6, 12))
     list(short.run())
     list(long.run())
-    then, now = short.attention(ShowAttention(0, None, -3)), long.attention(ShowAttention(0, None, -3, position=10))
+    then, now = attention(short, ShowAttention(0, None, -3)), attention(long, ShowAttention(0, None, -3, position=10))
     assert (now.first_row, now.keys) == (then.first_row, then.keys)
     np.testing.assert_allclose(now.weights, then.weights, atol=1e-6)
     for position in (12 + 5, -1):
         with pytest.raises(KvtuiError, match="window"):
-            long.attention(ShowAttention(0, position=position))
+            attention(long, ShowAttention(0, position=position))

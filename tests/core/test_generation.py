@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kvtui.core import CharTokenizer, Generation, KvtuiError, Model, ModelConfig, SamplingSettings, generate, load
+from kvtui.core.answers.attention import attention
 from kvtui.core.commands import Pause, Resume, SetCache, SetPace, SetVerify, ShowAttention, Step, Stop
 from kvtui.core.config import parameter_shapes
 from kvtui.core.events import Attention, End, Evict, Prefill, State, Token, to_json
@@ -274,8 +275,8 @@ def test_attention_on_request_with_the_cache_on_and_off(model):
 def test_the_mean_of_heads_stands_for_one(model):
     generation = Generation(model, "hello", max_new_tokens=3, observe=True)
     list(generation.run())
-    every = generation.attention(ShowAttention(1, None, -4))
-    mean = generation.attention(ShowAttention(1, None, -4, mean=True))
+    every = attention(generation, ShowAttention(1, None, -4))
+    mean = attention(generation, ShowAttention(1, None, -4, mean=True))
     assert (mean.heads, mean.mean, mean.weights.shape) == ((0, 1), True, (1, 4, 8))
     np.testing.assert_allclose(mean.weights[0], every.weights.mean(axis=0), atol=1e-7)
     assert not every.mean
@@ -284,7 +285,7 @@ def test_the_mean_of_heads_stands_for_one(model):
 def test_attention_after_the_end(model):
     generation = Generation(model, "hello", max_new_tokens=3, observe=True)
     list(generation.run())
-    assert generation.attention(ShowAttention(0)).first_row == 7
+    assert attention(generation, ShowAttention(0)).first_row == 7
 
 
 @pytest.mark.parametrize(
@@ -301,12 +302,12 @@ def test_attention_that_does_not_exist(model, wanted, words):
     generation = Generation(model, "hello", max_new_tokens=0, observe=True)
     list(generation.run())
     with pytest.raises(KvtuiError, match=words):
-        generation.attention(wanted)
+        attention(generation, wanted)
 
 
 def test_attention_needs_observing(model):
     with pytest.raises(KvtuiError, match="observe"):
-        Generation(model, "hello").attention(ShowAttention(0))
+        attention(Generation(model, "hello"), ShowAttention(0))
 
 
 def test_a_prompt_longer_than_the_context_keeps_its_end(model):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kvtui.core import Generation, KvtuiError, Model, load
+from kvtui.core.answers.attention import attention
 from kvtui.core.answers.cache_contents import cache_contents
 from kvtui.core.commands import SetCache, ShowAttention, ShowCache
 from kvtui.core.config import ModelConfig, parameter_shapes
@@ -54,7 +55,7 @@ def test_what_was_read_is_the_attention_of_the_newest_query(grouped: Model) -> N
     event = cache_contents(generation, ShowCache("read", 0, 2))
     assert event.shades.shape == (2, 2, 9)
     for layer in range(2):
-        weights = generation.attention(ShowAttention(layer)).weights[:, -1]  # (H, S)
+        weights = attention(generation, ShowAttention(layer)).weights[:, -1]  # (H, S)
         np.testing.assert_allclose(event.shades[layer, 0], (weights[0] + weights[1]) / 2, rtol=1e-5)
         np.testing.assert_allclose(event.shades[layer, 1], (weights[2] + weights[3]) / 2, rtol=1e-5)
     np.testing.assert_allclose(event.shades.sum(axis=-1), 1, rtol=1e-5)

@@ -7,6 +7,7 @@ import pytest
 from slow import build
 
 from kvtui.core import Generation, KvtuiError, Model, generate, layers
+from kvtui.core.answers.attention import attention
 from kvtui.core.answers.cache_contents import cache_contents
 from kvtui.core.commands import Fork, SetCache, SetPolicy, ShowAttention, ShowCache
 from kvtui.core.events import Branch, End, Evict, State, Token, Unanswered, to_json
@@ -156,7 +157,7 @@ def test_the_newest_row_is_what_the_step_saw(policy, count, monkeypatch):
     for _ in generation.write():
         pass
     for layer in range(2):
-        event = generation.attention(ShowAttention(layer))
+        event = attention(generation, ShowAttention(layer))
         row = event.weights[:, 0]
         expected = np.sort(columns[layer].reshape(4, -1), axis=-1)
         if policy == "int8":  # the record knows the numbers before they were rounded
@@ -175,9 +176,9 @@ def test_the_newest_row_is_what_the_step_saw(policy, count, monkeypatch):
 @pytest.mark.parametrize("policy", ["window:8", "sink:2+6", "heavy:4+4"])
 def test_earlier_rows_show_what_was_held_then(policy):
     """A row of the past, against the newest row when it was the newest."""
-    now = observed(policy, 20).attention(ShowAttention(1, first_row=0))
+    now = attention(observed(policy, 20), ShowAttention(1, first_row=0))
     for count in (5, 12):
-        then = observed(policy, count).attention(ShowAttention(1))
+        then = attention(observed(policy, count), ShowAttention(1))
         row = 24 + count - 1
         np.testing.assert_allclose(now.weights[:, row, : row + 1], then.weights[:, 0], atol=1e-6)
         np.testing.assert_array_equal(now.dropped[:, row, : row + 1], then.dropped[:, 0])
@@ -186,7 +187,7 @@ def test_earlier_rows_show_what_was_held_then(policy):
 @pytest.mark.parametrize("policy", ["window:8", "sink:2+6", "sink:30+10"])
 def test_past_the_context(policy):
     generation = observed(policy, 70)
-    event = generation.attention(ShowAttention(1, first_row=-3))
+    event = attention(generation, ShowAttention(1, first_row=-3))
     assert event.position == generation.dropped > 24
     sums = event.weights.sum(axis=-1)
     assert (sums <= 1 + 1e-6).all()
@@ -224,13 +225,13 @@ def test_what_is_held_from_before_the_window_has_its_weight(policy, count, monke
         weights = columns[layer][:, :, places]  # in the order of the text
         np.testing.assert_array_equal(shown.kept[layer, 0], positions)
         np.testing.assert_allclose(shown.shades[layer], weights.mean(axis=1), atol=1e-6)
-        event = generation.attention(ShowAttention(layer))
+        event = attention(generation, ShowAttention(layer))
         start = event.position - generation.cache_start  # of the window, in the cache's count
         row = np.zeros((4, len(generation.window)))
         in_window = positions >= start
         row[:, positions[in_window] - start] = weights[:, :, in_window].reshape(4, -1)
         np.testing.assert_allclose(event.weights[:, 0], row, atol=1e-6)
-    every = generation.attention(ShowAttention(0, first_row=0)).weights
+    every = attention(generation, ShowAttention(0, first_row=0)).weights
     assert (every.sum(axis=-1) <= 1 + 1e-6).all()
 
 
