@@ -81,10 +81,16 @@ def _possible(policy: CachePolicy, config: ModelConfig) -> bool:
     return True
 
 
-def own_text(model: Model, tokens: int, seed: int) -> IntArray:
-    """What the model writes by itself with the full cache. (tokens,)."""
-    written = generate(model, "", max_new_tokens=tokens, seed=seed)
-    return np.array([event.id for event in written if isinstance(event, Token)])
+def own_text(
+    model: Model, tokens: int, seed: int, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> IntArray:
+    """What the model writes by itself with the full cache. (tokens,), fewer if it ends the text."""
+    ids: list[int] = []
+    for event in generate(model, "", max_new_tokens=tokens, seed=seed):
+        if isinstance(event, Token):
+            ids.append(event.id)
+            on_progress(len(ids), tokens)
+    return np.array(ids)
 
 
 @dataclass

@@ -75,6 +75,12 @@ def test_report_as_json(kvtui: Kvtui) -> None:
     assert window["compression"] == pytest.approx(63 / 8)
 
 
+def test_small_divergences_are_not_told_as_none(kvtui: Kvtui) -> None:
+    full, int8 = kvtui("policies", "--tokens", "128", "--policy", "int8").out.splitlines()[2:4]
+    assert full.split()[1:5] == ["0.00000", "0.00000", "0.000", "0.000"]
+    assert all(0 < float(figure) < 1e-3 for figure in int8.split()[1:5])
+
+
 def test_report_as_csv_and_table(kvtui: Kvtui, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("What light is it? " * 9)
     args = ("policies", str(tmp_path / "text.txt"), "--policy", "int8")
@@ -132,6 +138,13 @@ def test_figures_of_a_report_are_those_of_the_logits() -> None:
     assert report.top1_agreement == pytest.approx(np.mean(agreed))
     assert report.loss == pytest.approx(np.mean(losses))
     assert full.loss != report.loss
+
+
+def test_writing_the_text_tells_how_far_it_is() -> None:
+    told: list[tuple[int, int]] = []
+    ids = own_text(load(), 20, 3, lambda done, total: told.append((done, total)))
+    assert told == [(count, 20) for count in range(1, 21)]
+    assert len(ids) == 20
 
 
 def test_default_policies_are_those_the_model_can_have() -> None:

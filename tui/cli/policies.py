@@ -69,8 +69,12 @@ def policies(
     wanted = list(dict.fromkeys(chosen)) or default_policies(decoder.config)
     for policy in wanted:
         policy.check(decoder.config)
-    ids = own_text(decoder, tokens, seed) if text is None else np.array(decoder.tokenizer.encode(text))[-tokens:]
-    with counting_bar("tokens") as on_progress, np.errstate(over="ignore", invalid="ignore"):
+    if text is None:
+        with counting_bar("tokens written") as on_progress:
+            ids = own_text(decoder, tokens, seed, on_progress)
+    else:
+        ids = np.array(decoder.tokenizer.encode(text))[-tokens:]
+    with counting_bar("tokens compared") as on_progress, np.errstate(over="ignore", invalid="ignore"):
         reports = compare_policies(decoder, ids, wanted, on_progress)
     if as_json:
         for report in reports:
@@ -97,6 +101,11 @@ def _as_csv(reports: list[PolicyReport]) -> str:
     return out.getvalue()
 
 
+def _nats(divergence: float, digits: int) -> str:
+    """So many digits after the point; what would look like nothing with these as ``2e-06``."""
+    return f"{divergence:.{digits}f}" if not 0 < divergence < 0.5 * 10**-digits else f"{divergence:.0e}"
+
+
 def _print(reports: list[PolicyReport], about: str) -> None:
     from rich import box
     from rich.console import Console
@@ -110,10 +119,10 @@ def _print(reports: list[PolicyReport], about: str) -> None:
     for report in reports:
         table.add_row(
             report.policy,
-            f"{report.kl_mean:.5f}",
-            f"{report.kl_median:.5f}",
-            f"{report.kl_p99:.3f}",
-            f"{report.kl_max:.3f}",
+            _nats(report.kl_mean, 5),
+            _nats(report.kl_median, 5),
+            _nats(report.kl_p99, 3),
+            _nats(report.kl_max, 3),
             f"{report.top1_agreement:.1%}",
             f"{report.loss:.4f}",
             f"{report.cache_bytes:,}",

@@ -67,23 +67,22 @@ class CachePane(Widget):
 
     def _words(self, ready: Ready, room: int) -> str:
         """The longest text that fits."""
-        figures, per_position = self._figures, ready.cache_bytes_per_position
-        capacity = ready.config.context_length
+        figures, capacity = self._figures, ready.config.context_length
         digits = len(str(capacity))
-        if ready.stream and figures.cached_positions:
-            per_position = round(figures.cache_bytes / figures.cached_positions)
+        full = each = ready.cache_bytes_per_position
+        if figures.cached_positions and (ready.stream or figures.policy != "full"):
+            each = round(figures.cache_bytes / figures.cached_positions)
         if figures.cache and not ready.parameters:
             choices = [
                 f"{figures.cached_positions:7,} positions",
                 f" · {size_words(figures.cache_bytes):>8}",
-                f" · {size_words(per_position)} per token",
+                f" · {size_words(each)} per token",
             ]
         elif figures.cache:
-            total = size_words(capacity * per_position)
             choices = [
                 f"{figures.cached_positions:{digits}} of {capacity} positions",
-                f" · {size_words(figures.cache_bytes):>8} of {total}",
-                f" · {size_words(per_position)} per token",
+                f" · {size_words(figures.cache_bytes):>8} of {size_words(capacity * (each if ready.stream else full))}",
+                f" · {size_words(each)} per token",
                 self._moved(),
             ]
         else:

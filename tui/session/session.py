@@ -177,6 +177,7 @@ class Session:
             self.figures = replace(self.figures, cache=not self.figures.cache)
             return
         self._tell(ask.SetCache(not self.figures.cache), cache=not self.figures.cache)
+        self._count()
 
     def pause(self) -> None:
         """Wait before the next token."""
@@ -493,11 +494,13 @@ class Session:
     def _count(self) -> None:
         """Take the figures of the newest token."""
         if self.timeline.tokens:
-            last = self.timeline.tokens[-1]
+            last, context = self.timeline.tokens[-1], self.timeline.tokens[-1].context
+            if last.cache and not self.figures.cache:  # under a policy it saw fewer than are run without the cache
+                context = last.position + 1 - self.window_start
             self.figures = replace(
                 self.figures,
                 written=last.step + 1,
-                context=last.context,
+                context=context,
                 cached_positions=last.cached_positions,
                 cache_bytes=last.cache_bytes,
             )

@@ -67,6 +67,26 @@ async def test_what_cannot_be_is_told_and_stays(spec: str, reason: str) -> None:
         assert not isinstance(it.app.screen, PolicyScreen)
 
 
+async def test_the_cache_bar_tells_what_a_position_takes_under_the_policy() -> None:
+    async with bench() as it:
+        it.link.write([token(0)])
+        await it.until(lambda: it.app.session.figures.written == 1)
+        assert "of 12.3 kB · 384 B per token" in it.screen_text()
+        await it.press("P", *"heavy", "colon", "4", "plus", "4", "enter")
+        it.link.write([replace(token(1), cached_positions=8, cache_bytes=8 * 400)])
+        await it.until(lambda: it.app.session.figures.written == 2)
+        assert "of 12.3 kB · 400 B per token" in it.screen_text()
+
+
+async def test_off_tells_how_many_positions_are_run_not_how_many_were_kept() -> None:
+    async with bench() as it:
+        await it.press("P", *"window", "colon", "4", "enter")
+        it.link.write([replace(token(step), context=4, cached_positions=4) for step in range(10)])
+        await it.until(lambda: it.app.session.figures.written == 10)
+        await it.press("t")
+        assert "off: nothing is kept · all 16 positions are run for each token" in it.screen_text()
+
+
 async def test_the_same_policy_changes_nothing() -> None:
     async with bench() as it:
         await it.press("P", "enter")
