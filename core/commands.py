@@ -1,4 +1,7 @@
-"""What a reader may ask of the generation loop between two tokens."""
+"""What a reader may ask of the generation loop between two tokens.
+
+What cannot be carried out changes nothing, and :class:`~kvtui.core.events.Unanswered` says why.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,7 @@ class SetCache:
 class SetPolicy:
     """Change what the cache keeps (:func:`kvtui.core.policies.parse_policy`).
 
-    The next token runs the window once more under it. One that this model cannot have changes nothing, and
-    :class:`~kvtui.core.events.Unanswered` says why.
+    The next token runs the window once more under it.
     """
 
     policy: str
@@ -39,7 +41,7 @@ class Resume:
 
 @dataclass(frozen=True)
 class Step:
-    """Write one token and pause."""
+    """Write one token and pause; several in a row write as many."""
 
 
 @dataclass(frozen=True)

@@ -122,26 +122,29 @@ class Generation:
 
     def _write_on(self) -> Iterator[events.Event]:
         self._due = time.perf_counter()
-        self.cancelled = False
-        reason: events.EndReason = "length"
-        while reason == "length" and (self._max_new_tokens is None or self.written < self._max_new_tokens):
+        self.cancelled, self._steps_allowed = False, 0
+        while (reason := self.end_reason) is None:
             yield from self.obey()
-            if self.cancelled:
-                reason = "cancelled"
-                break
-            if self.pace is not None or self.paused:
-                self.warm_up(math.inf if self.pace is None else time.perf_counter() + 0.5 / self.pace)
-            yield from self.write()
-            if self.window[-1] in self.model.tokenizer.stop_ids:
-                reason = "stop"
+            if self.end_reason is None:  # a command may have ended the text
+                if self.pace is not None or self.paused:
+                    self.warm_up(math.inf if self.pace is None else time.perf_counter() + 0.5 / self.pace)
+                yield from self.write()
         rate = self._made / self.seconds if self.seconds else 0.0
         yield events.End(reason, self.written, self.seconds, rate)
+
+    @property
+    def end_reason(self) -> events.EndReason | None:
+        """Why no token is to be written after those that there are; None if one is."""
+        if self.cancelled:
+            return "cancelled"
+        if self.written and self.window[-1] in self.model.tokenizer.stop_ids:
+            return "stop"
+        return "length" if self._max_new_tokens is not None and self.written >= self._max_new_tokens else None
 
     # Tokens, and the window that they are predicted from
 
     def prefill(self) -> events.Prefill:
         """Run the prompt."""
-        self.computed = len(self.window)
         started = perf_counter_ns()
         if self._stopwatch:
             self._stopwatch.start()
@@ -194,6 +197,7 @@ class Generation:
             Logits after the newest token, (V,).
         """
         missing = self._missing()
+        self.computed = len(missing)
         if self.cache_on and len(missing) == 1 and self.cache.length:
             return self.model.decode(missing[0], self.cache, record=self.record, stopwatch=self._stopwatch)
         cache = self.cache if self.cache_on else None
@@ -208,7 +212,6 @@ class Generation:
             self._stopwatch.mark("sampling")
         self.window.append(token)
         self._ids.append(token)
-        self.computed = len(self._missing())
         logits = self._run_window()
         seconds = (perf_counter_ns() - started) / 1e9
         self.logits = logits.copy()  # they may lie in a buffer of the model's, which its next step overwrites
@@ -335,7 +338,6 @@ class Generation:
             self._text.add(token)
         self._branches[number], self._branch = None, number
         reused = self._keep_cached(min(common_length(old, self.window), len(self.window) - 1))
-        self.computed = len(self.window) - reused
         started = perf_counter_ns()
         self.logits = self._run_window().copy()
         seconds = (perf_counter_ns() - started) / 1e9
@@ -359,14 +361,14 @@ class Generation:
     # Commands
 
     def obey(self) -> Iterator[events.Event]:
-        """Obey commands until the next token is due."""
+        """Obey commands until the next token is due, or there is none to come."""
         if self.pace is not None:
             self._due = max(self._due + 1.0 / self.pace, time.perf_counter())
         if self._commands is None:
             if self.pace is not None:
                 time.sleep(max(0.0, self._due - time.perf_counter()))
             return
-        while not self.cancelled:
+        while self.end_reason is None:
             waiting = self.paused and not self._steps_allowed
             timeout = None if waiting else max(0.0, self._due - time.perf_counter()) if self.pace is not None else 0.0
             command = self._commands.poll(timeout)
@@ -374,28 +376,37 @@ class Generation:
                 yield from self._carry_out(command)
             elif not waiting:
                 break
-        self._steps_allowed = 0
+        self._steps_allowed = max(0, self._steps_allowed - 1)
 
     def _carry_out(self, command: ask.Command) -> Iterator[events.Event]:
+        """Answer a question; obey anything else, or say why not, and tell how it stands then."""
         if isinstance(command, ask.Question):
             yield answer(self, command)
             return
+        try:
+            yield from self._change(command)
+        except KvtuiError as error:
+            yield events.Unanswered(command, str(error))
+        if not self.cancelled:
+            yield events.State(self.cache_on, self.paused, self.pace, self.heads_off, self._verify, self.policy.spec)
+
+    def _change(self, command: ask.Command) -> Iterator[events.Event]:
         match command:
             case ask.SetCache(on):
                 if not on:
                     self.cache.reset()
                 self.cache_on = on
             case ask.SetPolicy(policy):
-                try:
-                    self._set_policy(policy)
-                except KvtuiError as error:
-                    yield events.Unanswered(command, str(error))
+                parsed = parse_policy(policy)
+                self.cache = self.model.new_cache(parsed)
+                self.policy = parsed
             case ask.Pause():
-                self.paused = True
+                self.paused, self._steps_allowed = True, 0
             case ask.Resume():
-                self.paused = False
+                self.paused, self._steps_allowed = False, 0
             case ask.Step():
-                self.paused, self._steps_allowed = True, 1
+                self.paused = True
+                self._steps_allowed += 1
             case ask.SetPace(pace):
                 self.pace = _check_pace(pace)
                 self._due = time.perf_counter()
@@ -403,26 +414,12 @@ class Generation:
                 self.set_heads(off)
             case ask.SetVerify(on):
                 self._verify = on
-            case ask.Fork() | ask.Revisit():
-                yield from self._change_branch(command)
+            case ask.Fork():
+                yield from self.fork(command)
+            case ask.Revisit():
+                yield self.revisit(command)
             case ask.Stop():
                 self.cancelled = True
-                return
-        yield events.State(self.cache_on, self.paused, self.pace, self.heads_off, self._verify, self.policy.spec)
-
-    def _change_branch(self, command: ask.Fork | ask.Revisit) -> Iterator[events.Event]:
-        try:
-            if isinstance(command, ask.Fork):
-                yield from self.fork(command)
-            else:
-                yield self.revisit(command)
-        except KvtuiError as error:
-            yield events.Unanswered(command, str(error))
-
-    def _set_policy(self, policy: str) -> None:
-        parsed = parse_policy(policy)
-        self.cache = self.model.new_cache(parsed)
-        self.policy = parsed
 
     def set_heads(self, off: Collection[Head]) -> None:
         """Write on without some heads. The next token was predicted already; those after it are predicted without them.

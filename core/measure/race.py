@@ -106,16 +106,11 @@ class Race:
         for runner in self._runners:
             yield runner.prefill(self._max_new_tokens)
         leader = self.generations[0]
-        reason: events.EndReason = "length"
-        while reason == "length" and (self._max_new_tokens is None or leader.written < self._max_new_tokens):
+        while (reason := leader.end_reason) is None:
             yield from leader.obey()
-            if leader.cancelled:
-                reason = "cancelled"
-                break
-            for runner in self._runners:
-                yield runner.step()
-            if leader.window[-1] in leader.model.tokenizer.stop_ids:
-                reason = "stop"
+            if leader.end_reason is None:
+                for runner in self._runners:
+                    yield runner.step()
         yield self._end(reason, leader.written)
 
     def _end(self, reason: events.EndReason, tokens: int) -> events.RaceEnd:

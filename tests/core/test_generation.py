@@ -10,9 +10,22 @@ import pytest
 
 from kvtui.core import CharTokenizer, Generation, KvtuiError, Model, ModelConfig, SamplingSettings, generate, load
 from kvtui.core.answers.attention import attention
-from kvtui.core.commands import Pause, Resume, SetCache, SetPace, SetVerify, ShowAttention, Step, Stop
+from kvtui.core.commands import (
+    Fork,
+    Pause,
+    Resume,
+    Revisit,
+    SetCache,
+    SetHeads,
+    SetPace,
+    SetPolicy,
+    SetVerify,
+    ShowAttention,
+    Step,
+    Stop,
+)
 from kvtui.core.config import parameter_shapes
-from kvtui.core.events import Attention, End, Evict, Prefill, State, Token, to_json
+from kvtui.core.events import Attention, End, Evict, Prefill, State, Token, Unanswered, to_json
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +229,21 @@ def test_pause_step_resume(model):
     assert text(events) == text(run(model, {}, 6))
 
 
+def test_every_step_writes_a_token_however_fast_they_come(model):
+    events = run(model, {2: [Pause(), Step(), Step(), Step()], 5: [Stop()]}, None)
+    assert events[-1] == End("cancelled", 5, events[-1].seconds, events[-1].tokens_per_second)
+    assert text(run(model, {2: [Step(), Step(), Pause(), Resume()]}, 6)) == text(run(model, {}, 6))
+
+
+@pytest.mark.parametrize("wrong", [SetPace(0.0), SetHeads(((9, 0),)), SetPolicy("nonsense"), Fork(99), Revisit(1)])
+def test_what_cannot_be_obeyed_is_refused_and_the_text_goes_on(model, wrong):
+    events = run(model, {2: [wrong]}, 6)
+    refused = next(event for event in events if isinstance(event, Unanswered))
+    assert refused.question == wrong
+    assert events[events.index(refused) + 1] == State(True, False, None)
+    assert text(events) == text(run(model, {}, 6))
+
+
 def test_stop_ends_a_paused_run(model):
     events = run(model, {2: [Stop()]}, None, paused=False)
     assert (events[-1].reason, events[-1].tokens) == ("cancelled", 2)
@@ -364,3 +392,24 @@ def test_the_text_ends_with_an_end_of_text_token(model):
     assert 3 in without
     *_, last, end = generate(ending, "ab", max_new_tokens=200, seed=2)
     assert (last.id, end.reason, end.tokens) == (3, "stop", without.index(3) + 1)
+
+
+def test_a_fork_to_the_end_of_text_ends_it_and_so_it_stays_when_returned_to(model):
+    ending = Model(model.config, Ending(model.tokenizer.vocabulary), model.parameters)
+    generation = Generation(ending, "ab", max_new_tokens=4, seed=4)
+    list(generation.run())
+    assert generation.end_reason == "length"
+    *_, end = generation.resume(Fork(4, tokens=(3,)))
+    assert (end.reason, end.tokens, generation.window[-1]) == ("stop", 3, 3)
+    *_, end = generation.resume(Revisit(0))
+    assert (end.reason, end.tokens) == ("length", 4)
+    *_, end = generation.resume(Revisit(1))
+    assert (end.reason, end.tokens, generation.window[-1]) == ("stop", 3, 3)
+    assert end.seconds == pytest.approx(generation.seconds)
+
+
+def test_a_fork_past_the_length_writes_no_more_than_it_was_given(model):
+    generation = Generation(model, "ab", max_new_tokens=4, seed=1)
+    list(generation.run())
+    *_, end = generation.resume(Fork(5, tokens=(1, 2, 4)))
+    assert (end.tokens, generation.window[-3:]) == (6, [1, 2, 4])

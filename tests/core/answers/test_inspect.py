@@ -141,8 +141,9 @@ def test_an_inspection_is_of_the_whole_model_while_heads_are_off(model):
     assert best.probability == pytest.approx(math.exp(logits.max()) / np.exp(logits).sum(), abs=1e-6)
 
 
-def test_a_head_that_there_is_not_ends_the_run_with_a_reason(model):
+def test_a_head_that_there_is_not_changes_nothing(model):
     generation = Generation(model, "hello", seed=3)
     with pytest.raises(KvtuiError, match="no head 7"):
         generation.set_heads([(0, 7)])
     assert generation.model is model
+    assert generation.heads_off == ()
