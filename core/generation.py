@@ -384,13 +384,18 @@ class Generation:
             yield answer(self, command)
             return
         try:
-            yield from self._change(command)
+            yield from self.change(command)
         except KvtuiError as error:
             yield events.Unanswered(command, str(error))
         if not self.cancelled:
             yield events.State(self.cache_on, self.paused, self.pace, self.heads_off, self._verify, self.policy.spec)
 
-    def _change(self, command: ask.Command) -> Iterator[events.Event]:
+    def change(self, command: ask.Command) -> Iterator[events.Event]:
+        """Obey a command that is no question, now; nothing is done before the first event is asked for.
+
+        Raises:
+            KvtuiError: it cannot be obeyed.
+        """
         match command:
             case ask.SetCache(on):
                 if not on:

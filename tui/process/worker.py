@@ -7,6 +7,7 @@ output, in the frames of :mod:`kvtui.tui.process.wire`. The dashboard starts it 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -154,7 +155,7 @@ class Worker:
         self._generation: Generation | None = None
 
     def run(self) -> None:
-        """Serve. Between texts only questions are answered; other commands concern a text that is being written."""
+        """Serve. After the end of a text its questions are answered still, and it may be gone on with elsewhere."""
         self._outbox.send(describe(self._model))
         request: Request | None = None
         while True:
@@ -172,6 +173,9 @@ class Worker:
             elif isinstance(request, ask.Fork | ask.Revisit) and self._generation is not None:
                 self._inbox.interruption = None
                 following = self._follow(self._outbox.run, self._generation.resume(request))
+            elif request is not None and self._generation is not None:
+                with contextlib.suppress(KvtuiError):
+                    list(self._generation.change(request))  # for when it is gone on with; nobody waits for a State now
             request = following
 
     def _write(self, start: Start) -> Request | None:

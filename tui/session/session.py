@@ -265,8 +265,10 @@ class Session:
         self._link.load(loading.model)
 
     def _tell(self, command: ask.Command, **changes: object) -> None:
+        """Show changes at once. The process is told after the end too, as the text may be gone on with from a fork."""
         if self.running:
             self._unanswered += 1
+        if self.running or (self._alive and not self.ready.stream):
             self._link.send(command)
         self.figures = replace(self.figures, **changes)  # type: ignore[arg-type]
 
@@ -423,6 +425,7 @@ class Session:
             case Unanswered(ask.SetPolicy(), reason):
                 update.note(reason, "error")
             case End(reason):
+                self._unanswered = 0  # what came too late gets no answer
                 self._set_phase("ended")
                 if reason == "stop":
                     update.note("The model has ended the text. r writes it again, R with the next seed, p asks anew.")

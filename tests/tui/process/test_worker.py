@@ -26,6 +26,7 @@ from kvtui.core.commands import (
     Revisit,
     SetCache,
     SetPace,
+    SetPolicy,
     ShowAttention,
     Step,
     Stop,
@@ -37,6 +38,7 @@ from kvtui.core.events import (
     Breakdown,
     End,
     Event,
+    Evict,
     Limits,
     Prefill,
     RaceEnd,
@@ -198,6 +200,17 @@ def test_it_forks_while_it_writes_and_after_the_end(worker: Conversation) -> Non
     assert (branch.number, token.step) == (0, 6)
     worker.inbox.put([Stop()])
     worker.events(1, lambda event: isinstance(event, End))
+
+
+def test_what_is_switched_after_the_end_holds_for_a_fork(worker: Conversation) -> None:
+    worker.inbox.put([Start(1, "romeo", FAST), Pause(), *[Step()] * 4])
+    worker.events(1, is_token(3))
+    worker.inbox.put([Stop()])
+    worker.events(1, lambda event: isinstance(event, End))
+    worker.inbox.put([SetCache(False), SetPolicy("nonsense"), Fork(7, text="zz"), Stop()])
+    events = worker.events(1, lambda event: isinstance(event, End))
+    assert {type(event) for event in events} <= {Branch, Evict, Token, State, End}
+    assert {event.cache for event in events if isinstance(event, Token | State)} == {False}
 
 
 def test_commands_are_obeyed_while_it_is_paused(worker: Conversation) -> None:
