@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
 
 from kvtui.core.checkpoint import save_checkpoint
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.tokenizer import CharTokenizer
+
+# The same inputs in every run, and no limit of time: a test that fails here fails everywhere.
+settings.register_profile("kvtui", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kvtui")
 
 VOCABULARY = "\n !',-.:;?" + string.ascii_letters
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvtui.core.checkpoint import load_checkpoint, save_checkpoint, write_safetensors
@@ -17,7 +17,7 @@ from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.tokenizer import CharTokenizer
 
-relaxed = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=80)
 
 CONFIG = ModelConfig(
     vocab_size=4, context_length=8, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=2, embed_dim=4, mlp_dim=8

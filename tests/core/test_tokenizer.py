@@ -1,7 +1,7 @@
 """Characters to ids and back, exactly, and clear words about characters that the model never saw."""
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kvtui.core.errors import KvtuiError
@@ -14,7 +14,7 @@ from kvtui.core.tokenizer import (
     describe_start,
 )
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=60)
 
 # Any characters but those that a vocabulary refuses.
 TEXT = st.text(st.one_of(st.characters(exclude_categories=["Cc", "Cs"]), st.sampled_from("\t\n\r")), min_size=1)

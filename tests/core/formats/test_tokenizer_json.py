@@ -11,7 +11,7 @@ from kvtui.core.tokenizer import TextStream
 
 tokenizers = pytest.importorskip("tokenizers", reason="needs the package tokenizers: pip install 'kvtui[hf]'")
 
-relaxed = settings(deadline=None, max_examples=80)
+relaxed = settings(max_examples=80)
 SAMPLE = ["Once upon a time there was a café.", "日本語のテキスト 😀 😀", "  two  spaces\n\ttab", "naïve façade 日本"]
 FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 

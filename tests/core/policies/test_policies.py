@@ -42,7 +42,7 @@ RULES = st.one_of(
 POSITIONS = st.sampled_from(["rotary", "learned"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     RULES, st.integers(1, 47), st.integers(0, 30), st.sampled_from([1, 2, 4]), st.sampled_from(["rotary", "learned"])
 )
@@ -59,7 +59,7 @@ WIDE = {kv_heads: build(kv_heads=kv_heads, context=160, layers=2) for kv_heads i
 WIDE_LEARNED = build("learned", 2, context=160)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.sampled_from([4, 8]), st.integers(0, 5), st.integers(33, 70), st.integers(1, 110), st.integers(0, 40))
 def test_quantised_windows_equal_the_slow_ones(bits, sinks, recent, prompt, more):
     spec = f"int{bits}," + (f"sink:{sinks}+{recent}" if sinks else f"window:{recent}")
