@@ -17,6 +17,8 @@ class Action:
         help: a sentence.
         brief: what the key line calls it, empty if it is not in there.
         asks: whether it asks something of the model, which another program's stream of events cannot answer.
+        rank: the lower, the further left it stands in the key line, and the longer it stays when that gets narrow. The
+            visible view's own have 1; what they can do without, more.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Action:
     help: str
     brief: str = ""
     asks: bool = False
+    rank: int = 1
 
     @property
     def first_key(self) -> str:
@@ -33,7 +36,7 @@ class Action:
         return self.keys.split(",")[0]
 
 
-# In the order of importance: a narrow key line shows the first ones. The visible view's own stand between the two.
+# In the order of the help screen.
 RUNNING: tuple[Action, ...] = (
     Action(
         "toggle_cache",
@@ -43,19 +46,48 @@ RUNNING: tuple[Action, ...] = (
         "Switch the cache off or on. The text stays the same, its price changes. While typing a prompt: ctrl+t or F2.",
         "Cache",
         asks=True,
+        rank=0,
     ),
-    Action("pause", "space", "Space", "Pause or resume", "Stop the clock and look, or go on.", "Pause"),
-    Action("step", "full_stop", ".", "Step", "Write one token, then pause.", "Step"),
-    Action("slower", "minus", "-", "Slower", "The next lower pace.", "-"),
-    Action("faster", "plus,equals_sign", "+", "Faster", "The next higher pace, at last unlimited.", "Pace"),
-    Action("unlimited", "u", "u", "Unlimited pace", "As fast as the model goes; again: back to the pace before."),
+    Action(
+        "pause",
+        "space",
+        "Space",
+        "Pause or resume",
+        "Stop the clock and look, or go on; after the end, write the text again.",
+        "Pause",
+        rank=0,
+    ),
+    Action("step", "full_stop", ".", "Step", "Write one token, then pause.", "Step", rank=2),
+    Action("slower", "minus", "-", "Slower", "The next lower pace.", "-", rank=2),
+    Action("faster", "plus,equals_sign", "+", "Faster", "The next higher pace, at last unlimited.", "Pace", rank=2),
+    Action(
+        "unlimited",
+        "u",
+        "u",
+        "Unlimited pace",
+        "As fast as the model goes; again: back to the pace before.",
+        "Unlimited",
+        rank=6,
+    ),
 )
 # Not while typing, nor behind another screen; everywhere else no pane takes these keys away.
 PAST: tuple[Action, ...] = (
-    Action("earlier", "left", "←", "Earlier token", "Look at the token before: all panes show its moment.", "-"),
-    Action("later", "right", "→", "Later token", "Look at the token after; after the newest, follow again.", "Token"),
-    Action("first_token", "home", "Home", "First token", "Look at the first token that is kept.", "-"),
-    Action("live", "end", "End", "Follow again", "Back to the newest token, and to the end of the text.", "Follow"),
+    Action(
+        "earlier", "left", "←", "Earlier token", "Look at the token before: all panes show its moment.", "-", rank=4
+    ),
+    Action(
+        "later",
+        "right",
+        "→",
+        "Later token",
+        "Look at the token after; after the newest, follow again.",
+        "Token",
+        rank=4,
+    ),
+    Action("first_token", "home", "Home", "First token", "Look at the first token that is kept.", "-", rank=4),
+    Action(
+        "live", "end", "End", "Follow again", "Back to the newest token, and to the end of the text.", "Follow", rank=4
+    ),
 )
 LAB: tuple[Action, ...] = (
     Action(
@@ -67,6 +99,7 @@ LAB: tuple[Action, ...] = (
         "candidate of the model, or what you type. The cache is truncated, not rebuilt.",
         "Fork",
         asks=True,
+        rank=4,
     ),
     Action(
         "branches",
@@ -76,6 +109,7 @@ LAB: tuple[Action, ...] = (
         "What forks have made: compare two texts, go back to one.",
         "Branches",
         asks=True,
+        rank=4,
     ),
     Action(
         "verify",
@@ -85,17 +119,51 @@ LAB: tuple[Action, ...] = (
         "Run every token without the cache as well and compare the logits. The measured times do not hold that.",
         "Verify",
         asks=True,
+        rank=4,
     ),
 )
 DASHBOARD: tuple[Action, ...] = (
-    Action("restart", "r", "r", "Restart", "Write the same prompt again with the same seed: the same text.", "Restart"),
     Action(
-        "restart_next", "R", "R", "Restart with the next seed", "Write the same prompt again: another text.", asks=True
+        "restart",
+        "r",
+        "r",
+        "Restart",
+        "Write the same prompt again with the same seed: the same text.",
+        "Restart",
+        rank=5,
     ),
-    Action("stop", "s", "s", "Stop", "End this text.", asks=True),
-    Action("prompt", "p", "p", "Prompt", "Write another prompt.", "Prompt", asks=True),
-    Action("models", "M", "M", "Model", "Choose another model; the same prompt is written with it.", asks=True),
-    Action("tour", "6", "6", "Tour", "A guided tour in short chapters. While typing a prompt: F6.", "Tour", asks=True),
+    Action(
+        "restart_next",
+        "R",
+        "R",
+        "Restart with the next seed",
+        "Write the same prompt again: another text.",
+        "Next seed",
+        asks=True,
+        rank=6,
+    ),
+    Action("stop", "s", "s", "Stop", "End this text, or a race.", "Stop", asks=True, rank=6),
+    Action("prompt", "p", "p", "Prompt", "Write another prompt.", "Prompt", asks=True, rank=5),
+    Action(
+        "models",
+        "M",
+        "M",
+        "Model",
+        "Choose another model; the same prompt is written with it.",
+        "Model",
+        asks=True,
+        rank=6,
+    ),
+    Action(
+        "tour",
+        "6",
+        "6",
+        "Tour",
+        "A guided tour in short chapters. While typing a prompt: F6.",
+        "Tour",
+        asks=True,
+        rank=5,
+    ),
     Action(
         "policy",
         "P",
@@ -104,10 +172,19 @@ DASHBOARD: tuple[Action, ...] = (
         "What the cache keeps: everything, a window, sinks, heavy hitters, fewer bits. The text goes on.",
         "Policy",
         asks=True,
+        rank=5,
     ),
-    Action("theme", "d", "d", "Dark or light", "Switch the theme; the palette has more of them."),
-    Action("help", "question_mark,f1", "?", "Help", "Keys, and what each pane shows.", "Help"),
-    Action("quit", "q", "q", "Quit", "End the dashboard and the generator process. Also ctrl+q, and ctrl+c.", "Quit"),
+    Action("theme", "d", "d", "Dark or light", "Switch the theme; the palette has more of them.", "Theme", rank=6),
+    Action("help", "question_mark,f1", "?", "Help", "Keys, and what each pane shows.", "Help", rank=7),
+    Action(
+        "quit",
+        "q",
+        "q",
+        "Quit",
+        "End the dashboard and the generator process. Also ctrl+q, and ctrl+c.",
+        "Quit",
+        rank=7,
+    ),
 )
 ACTIONS: tuple[Action, ...] = (*RUNNING, *PAST, *LAB, *DASHBOARD)
 

@@ -209,7 +209,7 @@ class KvtuiApp(App[None]):
         session = self.session
         self._main.query_one(StatusPane).show(session.ready, session.figures)
         keys = self._main.query_one(KeysPane)
-        keys.paused = session.figures.phase == "paused"
+        keys.phase = session.figures.phase
         keys.stream = session.ready.stream
         keys.touring = self.tour.display
         keys.typing = self._main.focused is self.prompt.input

@@ -235,6 +235,18 @@ async def test_help_opens_and_closes() -> None:
         assert not isinstance(it.app.screen, HelpScreen)
 
 
+async def test_help_is_scrolled_with_keys() -> None:
+    async with bench(size=(80, 24)) as it:
+        await it.press("question_mark")
+        text = it.app.screen.query_one("#help")
+        await it.press("pagedown")
+        await it.until(lambda: text.scroll_y > 10)
+        await it.press("end")
+        await it.until(lambda: text.scroll_y == text.max_scroll_y)
+        await it.press("home")
+        await it.until(lambda: text.scroll_y == 0)
+
+
 async def test_the_palette_has_every_action_and_keys_can_be_clicked() -> None:
     async with bench() as it:
         titles = [command.title for command in it.app.get_system_commands(it.app.screen)]

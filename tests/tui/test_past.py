@@ -41,6 +41,16 @@ async def test_arrow_keys_look_back_and_return_to_the_live_end() -> None:
         assert it.app.session.cursor is None
 
 
+async def test_the_meaning_of_the_colours_stays_while_looking_back() -> None:
+    async with bench() as it:
+        await written(it, "abcdef")
+        await it.press("left")
+        assert "looking back: End follows again" in it.screen_text()
+        await it.press("c", "c")
+        assert "probability ≥50%" in it.screen_text()
+        assert "◀ token 5 of 6" in it.screen_text()
+
+
 async def test_the_text_goes_on_while_the_reader_looks_at_the_past() -> None:
     async with bench() as it:
         await written(it, "abcdef")

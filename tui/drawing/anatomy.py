@@ -125,7 +125,7 @@ def lens_lines(inspection: Inspection, layer: int, width: int, height: int) -> l
     written = label(inspection.text, _LABEL)
     last = max(_SHARE, len(written))
     room = max(width - 10 - 2 - names - 1 - _SHARE - 2 - last, 0)
-    head = f"{'':10}{'likeliest':{2 + names + 1 + _SHARE + 2 + room}}{written:>{last}}"
+    head = f"{'':10}{'likeliest':{names + 1 + _SHARE + 2 + room}}{f'▶ {written}':>{last + 2}}"
     lines: list[Line] = [[(head, "lines--label")]]
     first, end = around(layer + 1, len(rows), height - 1)
     for place in range(first, end):
@@ -231,23 +231,24 @@ def level(entropy: float, context: int) -> str:
 
 def entropy_scale(inspection: Inspection) -> str:
     """The ends of the scale."""
-    return f"nats: 0 one key, {math.log(inspection.context):.2f} all {inspection.context}"
+    return f"0: one key · {math.log(inspection.context):.2f}: all {inspection.context} alike"
 
 
 def _head_words(inspection: Inspection, chosen: Head, off: bool, width: int) -> str:
     """The entropy of the chosen head as a number of keys, which is exp(entropy): as many, looked at alike, have it."""
+    name, keys = head_name(chosen), math.exp(float(inspection.entropy[chosen]))
+    words, key = f"{name} looks at about {keys:.0f} of {inspection.context} keys", "x: off"
     if off:
-        return f"{head_name(chosen)} is off · x: on · it looked at"
-    keys = math.exp(float(inspection.entropy[chosen]))
-    words = f"{head_name(chosen)} looks at about {keys:.0f} of {inspection.context} keys"
-    return next((text for text in (f"{words} · x: off", words) if len(text) <= width), words)
+        words, key = words.replace("looks", "(off) looked"), "x: on"
+    brief = f"{name} is off · x: on" if off else words
+    return next((text for text in (f"{words} · {key}", words) if len(text) <= width), brief)
 
 
 # Without heads
 
 NOTHING_OFF = (
     "All heads are on. x switches the chosen head off, and what the model would then expect will stand here. "
-    "[ ] choose a layer, < > a head."
+    "[ and ] choose a layer, < and > a head."
 )
 
 

@@ -187,7 +187,7 @@ def draw(view: View) -> Drawing:
     _draw_tabs(view, drawing)
     event = view.event
     if event is None:
-        drawing.lines += [[(text, "attention--hint")] for text in view.words]
+        drawing.lines += [[(text, "attention--hint")] for part in view.words for text in wrap(part, max(view.width, 8))]
         return drawing
     grids = _grids(view, event)
     if not grids:

@@ -227,7 +227,8 @@ def legend(view: MapView) -> str:
     rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
     if view.shade == "why":
         codes = np.unique(view.contents.shades).tolist() if view.contents is not None and fits(view) else []
-        signs = " · ".join(f"{whole} {word}" for code, (whole, _, word) in REASONS.items() if code in codes)
+        kept = ", ".join(f"{whole} {word}" for code, (whole, _, word) in REASONS.items() if code in codes)
+        signs = f"{FREE} free{' · kept: ' if kept else ''}{kept}"
         signs += f" · {DROPPED} dropped" if view.dropped else ""
         signs += " · small: in part" if view.dropped and view.per_cell > 1 else ""
     else:

@@ -107,7 +107,7 @@ def model_lines(positions: int, name: str, sizes: Sizes, width: int) -> list[Lin
     )
     columns = width >= 74
     shape = f" {'layers':>6} {'KV heads':>9} {'head_dim':>9}" if columns else ""
-    lines: list[Line] = [[(f"{'':16}{shape} {'a token':>9} {f'{positions:,}':>9}", "lines--label")]]
+    lines: list[Line] = [[(f"{'':16}{shape} {'a token':>9} {f'at {context_words(positions)}':>9}", "lines--label")]]
     for model, itemsize in (*((model, SERVED_ITEMSIZE) for model in KNOWN_MODELS), (running, sizes.itemsize)):
         line = _model_line(model, itemsize, positions, columns)
         beyond = f" > its {context_words(model.context)}" if width >= _NOTED else " >"

@@ -23,7 +23,7 @@ def totals_drawing(race: RaceRecord) -> Drawing:
 
 
 def times_drawing(race: RaceRecord, config: ModelConfig, logarithmic: bool) -> Drawing:
-    """Milliseconds a token against context: measured in braille, and in dots what the counted operations predict.
+    """Milliseconds a token against context: measured in dots, and in dashes what the counted operations predict.
 
     The prediction goes on to where the race will end, at most to the end of the context.
     """
@@ -37,7 +37,7 @@ def times_drawing(race: RaceRecord, config: ModelConfig, logarithmic: bool) -> D
         if prediction is not None:
             contexts = np.linspace(lane.prompt_tokens + 1, last, _PREDICTED_POINTS).astype(int)
             points = [(float(context), 1e3 * prediction.seconds(int(context))) for context in contexts]
-            predicted.append(Curve(points, style, marker="·", joined=False))
+            predicted.append(Curve(points, style, marker="-", joined=False))
     return Drawing((*predicted, *measured), x=Axis(0.0, float(last)), y=Axis(logarithmic=logarithmic))
 
 

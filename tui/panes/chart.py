@@ -22,6 +22,11 @@ class Chart(PlotextPlot):
     """Draws what it was last shown, at most four times a second: :meth:`show` may be called at any rate.
 
     Whoever calls it does so only while the chart is visible; then a hidden one costs nothing.
+
+    Args:
+        title: in the border: what is drawn, and against what.
+        subtitle: in the border below: what the signs mean.
+        hint: what to say before there is anything to draw.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -31,9 +36,19 @@ class Chart(PlotextPlot):
         "chart--axis",
     }
 
-    def __init__(self, title: str = "", *, id: str | None = None, classes: str | None = None) -> None:
+    def __init__(
+        self,
+        title: str = "",
+        subtitle: str = "",
+        hint: str = "",
+        *,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
         super().__init__(id=id, classes=classes)
         self.border_title = title
+        self.border_subtitle = subtitle
+        self._hint = hint
         self._wanted = self._shown = Drawing()
         self._drawn_at = -math.inf
         self._built: tuple[object, Text] | None = None
@@ -67,6 +82,8 @@ class Chart(PlotextPlot):
         width, height = self.size
         if width < 12 or height < 4:
             return Text("")
+        if self._hint and not self._shown.curves:
+            return Text(self._hint, style=self.get_component_rich_style("chart--axis"))
         drawing, plot = self._shown, self.plt
         plot.clear_figure()
         plot.plotsize(width, height)

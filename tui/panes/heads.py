@@ -29,7 +29,7 @@ class HeadsPane(LinesPane):
 
         def lines(width: int, height: int) -> list[Line]:
             grid = head_lines(inspection, chosen, off, width, height)
-            if attention is None or not _belongs(attention, inspection, chosen):
+            if attention is None or not belongs(attention, inspection, chosen):
                 return grid
             return grid + looked_lines(attention, width, height - len(grid))
 
@@ -45,7 +45,7 @@ class HeadsPane(LinesPane):
             self.post_message(HeadChosen(head))
 
 
-def _belongs(attention: Attention, inspection: Inspection, chosen: Head) -> bool:
+def belongs(attention: Attention, inspection: Inspection, chosen: Head) -> bool:
     """Whether these are the chosen head's weights, of the position before the inspected token."""
     same_head = (attention.layer, *attention.heads) == chosen
     return same_head and attention.position + attention.first_row + 1 == inspection.position

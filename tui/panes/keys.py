@@ -10,7 +10,8 @@ from textual.app import RenderResult
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from kvtui.tui.actions import DASHBOARD, LAB, PAST, RUNNING, Action
+from kvtui.tui.actions import ACTIONS, LAB, PAST, Action
+from kvtui.tui.session.figures import Phase
 
 Entry = tuple[tuple[tuple[str, str], ...], str]  # keys with their actions, and a word for them
 
@@ -18,6 +19,7 @@ TYPING: tuple[Entry, ...] = (
     ((("Enter", "submit_prompt"),), "Write"),
     ((("Esc", "leave_prompt"),), "Leave the prompt"),
     ((("ctrl+t", "toggle_cache"),), "Cache"),
+    ((("F6", "tour"),), "Tour"),
     ((("ctrl+q", "quit"),), "Quit"),
 )
 TOURING: tuple[Entry, ...] = (
@@ -26,21 +28,20 @@ TOURING: tuple[Entry, ...] = (
     ((("Esc", "tour_leave"),), "Leave the tour"),
 )
 _NOT_LEFT_OUT = ("Help", "Quit")  # others go first when it gets narrow
+_PAUSE = {"paused": "Resume", "ended": "Again"}  # what Space does, by phase
 
 
 def entries(
-    paused: bool, of_view: Sequence[Action] = (), stream: bool = False, looking_back: bool = False
+    phase: Phase, of_view: Sequence[Action] = (), stream: bool = False, looking_back: bool = False
 ) -> list[Entry]:
     """The key line outside the prompt. Actions whose word is ``-`` share the entry of the next one.
 
     Of a ``stream``, another program's events, only those that ask nothing of the model. Those of the past come first
-    when ``looking_back``.
+    when ``looking_back``, the others by their rank.
     """
-    past = [(action, action.name) for action in (*PAST, *LAB)]
-    calls = [(action, action.name) for action in RUNNING]
+    calls = [(action, action.name) for action in ACTIONS]
     calls += [(action, f"in_view('{action.first_key}')") for action in of_view]
-    calls = [*past, *calls] if looking_back else [*calls, *past]
-    calls += [(action, action.name) for action in DASHBOARD]
+    calls.sort(key=lambda call: -1 if looking_back and call[0] in (*PAST, *LAB) else call[0].rank)
     result: list[Entry] = []
     shared: list[tuple[str, str]] = []
     for action, call in calls:
@@ -49,7 +50,7 @@ def entries(
         if action.brief:
             shared.append((action.shown, call))
         if action.brief and action.brief != "-":
-            word = "Resume" if action.brief == "Pause" and paused else action.brief
+            word = _PAUSE.get(phase, action.brief) if action.name == "pause" else action.brief
             result.append((tuple(shared), word))
             shared = []
     return result
@@ -61,13 +62,23 @@ def width_of(entry: Entry) -> int:
     return len(" ".join(key for key, _ in keys)) + 1 + len(word) + 2
 
 
-def fitting(choices: list[Entry], width: int) -> list[Entry]:
-    """The entries that fit, in order; help and quit stay."""
+def fitting(choices: list[Entry], width: int, lines: int = 1) -> list[list[Entry]]:
+    """The entries that fit into so many lines, in order; help and quit stay."""
     kept = list(choices)
-    while sum(map(width_of, kept)) > width + 1 and len(kept) > len(_NOT_LEFT_OUT):
+    while len(rows := _wrapped(kept, width)) > lines and len(kept) > len(_NOT_LEFT_OUT):
         last = max(place for place, (_, word) in enumerate(kept) if word not in _NOT_LEFT_OUT)
         del kept[last]
-    return kept
+    return rows
+
+
+def _wrapped(kept: list[Entry], width: int) -> list[list[Entry]]:
+    """Entries in lines; the two spaces after the last of a line may be cut."""
+    rows: list[list[Entry]] = [[]]
+    for entry in kept:
+        if sum(map(width_of, [*rows[-1], entry])) > width + 1:
+            rows.append([])
+        rows[-1].append(entry)
+    return rows
 
 
 class KeysPane(Widget):
@@ -77,7 +88,7 @@ class KeysPane(Widget):
 
     touring: reactive[bool] = reactive(False)
     typing: reactive[bool] = reactive(False)
-    paused: reactive[bool] = reactive(False)
+    phase: reactive[Phase] = reactive[Phase]("idle")
     stream: reactive[bool] = reactive(False)
     looking_back: reactive[bool] = reactive(False)
     of_view: reactive[tuple[Action, ...]] = reactive[tuple[Action, ...]](())
@@ -88,16 +99,18 @@ class KeysPane(Widget):
 
     def render(self) -> RenderResult:
         """The entries that fit."""
-        choices = list(TYPING) if self.typing else entries(self.paused, self.of_view, self.stream, self.looking_back)
+        choices = list(TYPING) if self.typing else entries(self.phase, self.of_view, self.stream, self.looking_back)
         if self.touring and not self.typing:  # Space is the tour's
-            choices = [*TOURING, *(entry for entry in choices if entry[1] not in ("Pause", "Resume", "Tour"))]
+            choices = [*TOURING, *(entry for entry in choices if entry[0][0][1] not in ("pause", "tour"))]
         key_style = self.get_component_rich_style("keys--key", partial=True)
         word_style = self.get_component_rich_style("keys--word", partial=True)
-        text = Text(" ", no_wrap=True, end="")
-        for keys, word in fitting(choices, self.size.width - 1):
-            for key, action in keys:
-                text.append(key, key_style + Style(meta={"@click": f"app.{action}"}))
-                text.append(" ")
-            text.append(word, word_style + Style(meta={"@click": f"app.{keys[-1][1]}"}))
-            text.append("  ")
+        text = Text(no_wrap=True, end="")
+        for number, row in enumerate(fitting(choices, self.size.width - 1, max(self.size.height, 1))):
+            text.append("\n " if number else " ")
+            for keys, word in row:
+                for key, action in keys:
+                    text.append(key, key_style + Style(meta={"@click": f"app.{action}"}))
+                    text.append(" ")
+                text.append(word, word_style + Style(meta={"@click": f"app.{keys[-1][1]}"}))
+                text.append("  ")
         return text

@@ -31,7 +31,7 @@ class KnownModelsPane(Widget):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.border_title = "The same for well-known models · 2 bytes a number"
+        self.border_title = "The formula for well-known models · 2 bytes a number"
         self._here: tuple[str, Sizes] | None = None
 
     def here(self, name: str, sizes: Sizes) -> None:

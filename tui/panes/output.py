@@ -31,10 +31,10 @@ _LEGENDS: dict[Colouring, tuple[str, tuple[str, ...]]] = {
 # The colours of the levels in the legend, as the style sheet has them in the text.
 _COLOURS = (
     "$foreground",
-    "$text-success on $success-muted",
-    "$text-primary on $primary-muted",
-    "b $text-warning on $warning-muted",
-    "b u $text-error on $error-muted",
+    "$foreground on $success-muted",
+    "i $foreground on $primary-muted",
+    "b $foreground on $warning-muted",
+    "b u $foreground on $error-muted",
 )
 
 EMPTY = (
@@ -219,8 +219,8 @@ class OutputPane(ScrollView, can_focus=True):
     def _describe(self) -> None:
         title, names = _LEGENDS[self.colouring]
         subtitle = title + " ".join(f"[{colours}]{name}[/]" for colours, name in zip(_COLOURS, names, strict=False))
-        if self._looking is not None:
-            subtitle = "looking back: End follows again"
+        if self._looking is not None:  # the colours stay, and so does what they mean
+            subtitle = subtitle or "looking back: End follows again"
         elif not self._following:
             subtitle = "scrolled up: End follows again"
         if subtitle != self.border_subtitle:

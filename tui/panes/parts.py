@@ -21,7 +21,7 @@ MISSING = {
 }
 EMPTY = (
     "The time of a token will stand here, in its parts, with the cache and without.",
-    "Write a prompt and press Enter; then m measures one token both ways, and what this machine can do at most.",
+    "Write a prompt and press Enter; then m measures one token both ways.",
 )
 
 Piece = tuple[str, str]

@@ -30,7 +30,7 @@ class PromptInput(Input):
     def __init__(self, value: str) -> None:
         super().__init__(
             value=value.replace("\r\n", "\n").replace("\n", NEWLINE),
-            placeholder="a name in capitals and a colon is a good beginning, as in ROMEO:",
+            placeholder="for example ROMEO:",
             compact=True,
             select_on_focus=False,
         )

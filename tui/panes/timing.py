@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from textwrap import wrap
 from typing import ClassVar
 
 import numpy as np
@@ -139,7 +140,7 @@ class TimingPane(Widget, can_focus=True):
         if not len(self.history):
             if self._subtitle:  # to set it asks for another drawing, which would never end
                 self.border_subtitle = self._subtitle = ""
-            return [self._line([(text, "timing--hint")], width) for text in EMPTY]
+            return [self._line([(text, "timing--hint")], width) for part in EMPTY for text in wrap(part, max(width, 8))]
         figures = self._figure_lines(width, height)
         rows = height - len(figures) - 1
         graph = self._graph_lines(width, rows) if rows > 0 else []
@@ -190,7 +191,7 @@ class TimingPane(Widget, can_focus=True):
         if self.previous is not None:
             names += "  ─ the text before" if self.size.width >= _WIDE else "  ─ before"
         per = self.tokens_per_column
-        share = "column = 1 token" if per == 1 else f"column = {per:2} tokens"
+        share = "column: 1 token" if per == 1 else f"column: median of {per:2}"
         subtitle = f"{names} · {scale} · {share} · max {figure(float(columns.milliseconds.max()))}"
         if self._subtitle != subtitle:
             self.border_subtitle = self._subtitle = subtitle

@@ -67,7 +67,7 @@ class BranchesScreen(Overlay):
             words = "This branch is being written. Choose another one to compare it with."
         else:
             words = f"The first {comparison.shared:,} tokens are the same: …{before}"
-        self.query_one("#branches-shared", Static).update(Text(words, no_wrap=True, overflow="ellipsis"))
+        self.query_one("#branches-shared", Static).update(Text(words))
         for box, text in zip(texts, (comparison.first, comparison.second), strict=True):
             box.query_one(Static).update(Text(text if number != session.branch else ""))
 

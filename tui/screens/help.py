@@ -64,6 +64,7 @@ def panes_text(view: type[View]) -> Text:
 class HelpScreen(ModalScreen[None]):
     """Help, over the dashboard, which goes on."""
 
+    AUTO_FOCUS = "#help"  # for the keys that scroll
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark,f1,q,enter", "dismiss", "Close", show=False),
     ]

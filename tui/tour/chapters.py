@@ -68,6 +68,11 @@ def other_shade(began: Scene, now: Scene) -> bool:
     return bool(before and after and before.shade != after.shade)
 
 
+def on_again(began: Scene, now: Scene) -> bool:
+    """The cache works, and lately did not."""
+    return now.uncached is not None and now.token is not None and now.token.cache and now.token.computed == 1
+
+
 def answered(kind: type) -> Callable[[Scene, Scene], bool]:
     """The worker has answered a question of this kind."""
     return lambda began, now: any(isinstance(answer, kind) for answer in now.answers)
@@ -113,7 +118,7 @@ def heads_text(scene: Scene) -> str:
 def candidates_text(scene: Scene) -> str:
     """Chapter 5."""
     token = scene.token
-    last = f" The last one, {label(token.text)}, had {100 * math.exp(token.logprob):.1f} %." if token else ""
+    last = f" The last one, {label(token.text)}, had {100 * math.exp(token.logprob):.1f}%." if token else ""
     return (
         f"The model ends with a probability for every token, and one is drawn by lot.{last} The temperature sharpens "
         "or flattens the lottery, top-k and top-p cut off its tail: both columns show it."
@@ -184,8 +189,8 @@ def policies_text(scene: Scene) -> str:
     """The last chapter."""
     return (
         "A cache can keep less: a window of the newest positions, the first ones too (sink), those looked at most "
-        f"(heavy), or fewer bits of each. It is {scene.figures.policy} now; what is dropped turns into ×, and the "
-        "text into another."
+        f"(heavy), or fewer bits of each. The policy is now {scene.figures.policy!r}; what another one drops turns "
+        "into ×, and the text into another."
     )
 
 
@@ -246,7 +251,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         "Time per token",
         cached_text,
         "Press t until it says CACHE ON: one long bar, then short ones.",
-        lambda began, now: now.token is not None and now.token.cache and now.token.computed == 1,
+        on_again,
     ),
     Chapter(
         "What the cache weighs",

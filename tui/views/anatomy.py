@@ -17,7 +17,7 @@ from kvtui.tui.actions import Action
 from kvtui.tui.drawing import anatomy as draw
 from kvtui.tui.drawing.anatomy import Head
 from kvtui.tui.messages import HeadChosen, QuestionChanged
-from kvtui.tui.panes.heads import HeadsPane
+from kvtui.tui.panes.heads import HeadsPane, belongs
 from kvtui.tui.panes.lines import Draw, LinesPane
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
@@ -31,7 +31,12 @@ EMPTY = {
     "heads": "How widely each head looks will stand here.",
     "without": draw.NOTHING_OFF,
 }
-TITLES = {"candidates": "Candidates", "lens": "Logit lens", "heads": "Heads", "without": "Without heads"}
+TITLES = {
+    "candidates": "Candidates",
+    "lens": "Logit lens",
+    "heads": "Heads · entropy in nats",
+    "without": "Without heads",
+}
 
 
 class AnatomyView(View):
@@ -45,14 +50,14 @@ class AnatomyView(View):
         Action("next_layer", "right_square_bracket", "]", "Next layer", "The head of the layer after.", "Layer"),
         Action("previous_head", "less_than_sign", "<", "Previous head", "Choose the head before.", "-"),
         Action("next_head", "greater_than_sign", ">", "Next head", "Choose the head after.", "Head"),
-        Action("all_heads", "X", "X", "All heads on", "Switch on every head that is off."),
+        Action("all_heads", "X", "X", "All heads on", "Switch on every head that is off.", "All on", rank=6),
         Action(
             "write_without",
             "w",
             "w",
-            "Write on without these heads",
+            "The text without these heads",
             "The text goes on without the heads that are off, and is not the model's own any more; again: with all.",
-            "Write without",
+            "Text without",
         ),
     )
     PARAGRAPHS = (
@@ -69,7 +74,7 @@ class AnatomyView(View):
         (
             "Heads",
             "Entropy of each head's attention in nats: 0 looks at one key, the most at all of them alike. x switches "
-            "the chosen head off, which zeroes what it adds, here only; w lets the text itself go on so.",
+            "the chosen head off, which zeroes what it adds, here only; w lets the text itself go on without it.",
         ),
         (
             "Without heads",
@@ -84,6 +89,7 @@ class AnatomyView(View):
         self.off: frozenset[Head] = frozenset()
         self._shape = (1, 1)
         self._inspection: Inspection | None = None
+        self._before: Inspection | None = None  # the one before, whose weights come when this one is there already
         self._attention: Attention | None = None
         self._reason = ""  # why there is no inspection
         self._session: Session | None = None
@@ -110,15 +116,15 @@ class AnatomyView(View):
         stale = update.fresh or told != self._told
         self._told = told
         if update.fresh:
-            self._inspection, self._attention, self._reason = None, None, ""
+            self._inspection, self._before, self._attention, self._reason = None, None, None, ""
         for answer in update.answers:
             stale = True
             if isinstance(answer, Inspection):
-                self._inspection, self._reason = answer, ""
+                self._before, self._inspection, self._reason = self._inspection, answer, ""
             elif isinstance(answer, Attention):
                 self._attention = answer
             elif isinstance(answer, Unanswered) and isinstance(answer.question, Inspect):
-                self._inspection, self._reason = None, answer.reason
+                self._inspection, self._before, self._reason = None, None, answer.reason
         if stale:
             self._draw()
 
@@ -191,6 +197,12 @@ class AnatomyView(View):
 
     # Drawing
 
+    @property
+    def _weighed(self) -> Inspection | None:
+        """The newest inspection to which the attention belongs: while tokens come fast, that is the one before."""
+        attention, both = self._attention, (self._inspection, self._before)
+        return next((one for one in both if one and attention and belongs(attention, one, self.chosen)), None)
+
     def _draw(self) -> None:
         """Every pane."""
         session, inspection = self._session, self._inspection
@@ -215,13 +227,13 @@ class AnatomyView(View):
         )
         panes["lens"].show(partial(draw.lens_lines, inspection, chosen[0]))
         panes["lens"].border_subtitle = Content(draw.settled(inspection))
-        self.query_one(HeadsPane).show_heads(inspection, chosen, off, self._attention)
-        panes["heads"].border_title = f"Heads · {draw.head_name(chosen)} chosen"
-        panes["heads"].border_subtitle = draw.entropy_scale(inspection)
+        weighed = self._weighed or inspection
+        self.query_one(HeadsPane).show_heads(weighed, chosen, off, self._attention)
+        panes["heads"].border_subtitle = draw.entropy_scale(weighed)
         panes["without"].show(partial(draw.without_lines, inspection, waits))
         if off:
             panes["without"].border_title = f"Without {draw.off_words(off)}"
-            written = "w: write with all" if session.figures.heads_off else "w: write on so"
+            written = "w: text with all" if session.figures.heads_off else "w: text without"
             panes["without"].border_subtitle = f"{written} · X: all on"
 
 

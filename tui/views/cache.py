@@ -42,7 +42,7 @@ class CacheView(View):
         Action("previous_layer", "left_square_bracket", "[", "Previous layer", "Scroll the map up to it.", "-"),
         Action("next_layer", "right_square_bracket", "]", "Next layer", "Scroll the map down to it.", "Layer"),
         Action("zoom", "z", "z", "Zoom of the map", "All positions in the width, or one in a cell.", "Zoom"),
-        Action("ramp", "g", "g", "Characters of the map", "Shades or bars."),
+        Action("ramp", "g", "g", "Characters of the map", "Shades or bars.", "Marks", rank=6),
         Action(
             "below",
             "m",
@@ -51,9 +51,17 @@ class CacheView(View):
             "Sizes and growth, growth alone, well-known models, or nothing.",
             "More",
         ),
-        Action("shorter", "left_curly_bracket", "{", "Shorter context", "For the caches of well-known models.", "-"),
         Action(
-            "longer", "right_curly_bracket", "}", "Longer context", "For the caches of well-known models.", "Context"
+            "shorter", "left_curly_bracket", "{", "Shorter context", "For the caches of well-known models.", "-", rank=3
+        ),
+        Action(
+            "longer",
+            "right_curly_bracket",
+            "}",
+            "Longer context",
+            "For the caches of well-known models.",
+            "Context",
+            rank=3,
         ),
     )
     PARAGRAPHS = (
@@ -93,7 +101,7 @@ class CacheView(View):
         with Horizontal(id="cache-below"):
             with Vertical(id="cache-weight"):
                 yield LinesPane(lambda width, height: [], "What it weighs", id="cache-sizes")
-                yield Chart("Growth · MB against tokens of the text", id="cache-growth")
+                yield Chart("Growth · MB by tokens of the text", id="cache-growth")
             yield KnownModelsPane(id="cache-models")
 
     @property

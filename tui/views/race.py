@@ -32,13 +32,13 @@ process, so that a slow moment of the machine falls on both.
 Here will stand both texts with a mark for every token that agrees, the time that each lane has taken, the time per \
 token against the length of the text beside what the counted operations predict, and at the end a verdict in numbers.
 
-[b]Enter[/b] starts it, from the prompt above. [b]n[/b] changes its length: {length}.
-[b]o[/b] and [b]O[/b] change the lanes, to compare cache policies: {lanes}.
-A race ends the text that is being written in view 1."""
+[b]Enter[/b] starts it, from the prompt above; [b]s[/b] ends it before its time. It ends the text of view 1.
+[b]n[/b] changes its length, now {length}.
+[b]O[/b] and [b]o[/b] change the lanes, to compare cache policies, now {lanes}."""
 ASK = """\
 {estimate}
 
-[b]Enter[/b] starts it all the same. [b]n[/b] changes its length: {length}."""
+[b]Enter[/b] starts it all the same. [b]n[/b] changes its length, now {length}."""
 LANE_HINT = (
     "With a cache in both lanes, the second writes no text of its own: it follows the first one's, and KL tells at "
     "every token how far what it would say next is off."
@@ -57,7 +57,12 @@ class RaceView(View):
             "length", "n", "n", "Length of the race", "How many tokens each lane of the next race writes.", "Length"
         ),
         Action(
-            "first_lane", "O", "O", "First lane", "What the first lane of the next race is: a cache policy, or off."
+            "first_lane",
+            "O",
+            "O",
+            "First lane",
+            "What the first lane of the next race is: a cache policy, or off.",
+            "-",
         ),
         Action(
             "second_lane",
@@ -66,7 +71,7 @@ class RaceView(View):
             "Second lane",
             "What the second lane of the next race is: off, or a cache policy. Under a policy it follows the first "
             "lane's text, and KL says how far its predictions are off.",
-            "Lane",
+            "Lanes",
         ),
         Action("time_scale", "l", "l", "Logarithmic or linear time", "The axis of the time per token.", "Scale"),
     )
@@ -85,8 +90,8 @@ class RaceView(View):
         ),
         (
             "Time per token of a race",
-            "In braille what was measured, in · what the counted operations predict: a fixed time and a time for each "
-            "multiply-add, fitted to the lane. With the cache it grows in a line, without it in a parabola.",
+            "In dots what was measured, in dashes what the counted operations predict: a fixed time and a time for "
+            "each multiply-add, fitted to the lane. With the cache it grows in a line, without it in a parabola.",
         ),
     )
 
@@ -108,8 +113,8 @@ class RaceView(View):
                 yield LanePane(classes="lane")
                 yield LanePane(classes="lane")
             with Horizontal(id="race-charts"):
-                yield Chart("Seconds so far by tokens", id="race-totals")
-                yield Chart("ms a token by context, · predicted", id="race-times")
+                yield Chart("Time so far · s by tokens", id="race-totals")
+                yield Chart("Time per token · ms by context", "-- as counted operations predict", id="race-times")
             yield Static(id="verdict", markup=False)
 
     def start(self, session: Session, prompt: str, seed: int | None = None) -> bool:

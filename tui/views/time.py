@@ -22,6 +22,7 @@ from kvtui.tui.session.update import Update
 from kvtui.tui.views.view import View
 
 UNKNOWN = "m measures what this machine can do at most: how fast it reads, and how fast it computes."
+ROOFLINE = "The speed of each part will stand here, under the limit of this machine: press m."
 MEASURING = "Measuring …"
 RACING = "A race is being run: measure after its end, or end it with s."
 
@@ -84,12 +85,8 @@ class TimeView(View):
             with Vertical(id="work-left"):
                 yield CostsPane(id="costs")
                 yield Static(UNKNOWN, id="conclusion", markup=False)
-            yield Chart("GFLOP/s by FLOP a byte", id="roofline")
+            yield Chart("Speed · GFLOP/s by FLOP a byte", LEGEND, ROOFLINE, id="roofline")
         yield RunsPane(id="runs")
-
-    def on_mount(self) -> None:
-        """The meaning of the letters."""
-        self.query_one(Chart).border_subtitle = LEGEND
 
     def show(self, update: Update, session: Session) -> None:
         """Take in what was measured, and draw."""

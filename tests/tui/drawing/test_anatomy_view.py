@@ -121,7 +121,7 @@ def test_the_grid_shows_entropies_the_choice_and_what_is_off() -> None:
         "L2 H1 looks at about 50 of 50 keys · x: off",
     ]
     lines = text(view.head_lines(INSPECTION, (0, 1), [(0, 1)], 50, 9))
-    assert lines[1:] == ["L1   0.00▁[off ]", "L2   3.91█ 2.00▅", "L1 H2 is off · x: on · it looked at"]
+    assert lines[1:] == ["L1   0.00▁[off ]", "L2   3.91█ 2.00▅", "L1 H2 (off) looked at about 3 of 50 keys · x: on"]
 
 
 def test_a_cell_of_the_grid_is_found_again_also_where_it_is_scrolled() -> None:

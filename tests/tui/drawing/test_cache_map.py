@@ -176,6 +176,6 @@ def test_why_each_cell_is_kept() -> None:
     assert text(view)[0][6:20] == "SSH××H×HRRRR··"
     narrow = replace(view, width=38)
     assert text(narrow)[0][6:14] == "ShhhRR··"
-    assert legend(narrow) == "S sink · R recent window · H heavy hitter · × dropped · small: in part"
+    assert legend(narrow) == "· free · kept: S sink, R recent window, H heavy hitter · × dropped · small: in part"
     assert pointed(narrow, 7, 0) == "layer 1 head 1, positions 2–3: heavy hitter"
     assert draw(view).scale is None

@@ -114,7 +114,7 @@ async def test_fast_batches_share_columns_and_start_clears() -> None:
         await pilot.pause()
         app.lines()
         assert app.pane.tokens_per_column > 1
-        assert f"column = {app.pane.tokens_per_column:2} tokens" in (app.pane.border_subtitle or "")
+        assert f"column: median of {app.pane.tokens_per_column:2}" in (app.pane.border_subtitle or "")
         app.pane.start()
         await pilot.pause()
         assert EMPTY[0] in app.lines()[0]
@@ -132,6 +132,6 @@ async def test_keys_change_scale_and_zoom() -> None:
         app.lines()
         subtitle = app.pane.border_subtitle or ""
         assert "linear scale" in subtitle
-        assert "column =  2 tokens" in subtitle
+        assert "column: median of  2" in subtitle
         await pilot.press(*"zzzzzz")
         assert app.pane.zoom == 0

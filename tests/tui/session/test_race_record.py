@@ -73,7 +73,7 @@ def test_the_verdict_counts_what_does_not_agree() -> None:
 def test_predictions_have_the_shape_of_the_operations() -> None:
     race = record(prefills(), rounds("x" * 20))
     drawing = times_drawing(race, CONFIG, False)
-    predicted = [curve for curve in drawing.curves if curve.marker == "·"]
+    predicted = [curve for curve in drawing.curves if curve.marker == "-"]
     assert len(predicted) == 2
     cached, uncached = (curve.points for curve in predicted)
     assert cached[0][0] == 7

@@ -108,7 +108,7 @@ async def test_views_and_keys_that_ask_the_model_say_that_it_is_elsewhere(size: 
     async with watching.app.run_test(size=size) as pilot:
         await watching.until(pilot, "what light")
         keys = watching.text().splitlines()[-1]
-        assert "Pause" in keys
+        assert "Again" in keys
         assert not {"Cache", "Layer", "Head", "Prompt"} & set(keys.split())
         for number, view in enumerate(VIEWS):
             await pilot.press(str(number + 1))

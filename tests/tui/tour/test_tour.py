@@ -119,6 +119,27 @@ async def test_every_chapter_can_be_carried_out_and_hides_nothing_that_it_speaks
         assert not it.app.screen.query(".-spoken-of")
 
 
+async def test_a_cache_that_was_never_off_is_not_on_again() -> None:
+    async with bench() as it:
+        await write(it, 3)
+        await it.press("6", *["space"] * 6)
+        assert card(it).chapter.title == "The KV cache"
+        await write(it, 3)
+        assert not card(it).done
+        await cache_off(it)
+        await cache_on(it)
+        await it.until(lambda: card(it).done)
+
+
+async def test_a_pane_that_is_spoken_of_is_outlined_also_with_the_focus() -> None:
+    async with bench() as it:
+        await write(it, 3)
+        await it.press("6", *["space"] * 11)
+        assert card(it).chapter.pane == "#cache-map"
+        await it.until(lambda: it.app.query_one("#cache-map").has_focus)
+        assert it.app.query_one("#cache-map").styles.border_top[0] == "heavy"
+
+
 async def test_nothing_has_to_be_tried_and_there_is_a_way_back() -> None:
     async with bench() as it:
         await write(it, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from bench import Bench, bench
@@ -11,6 +12,7 @@ from fake_link import CONFIG, token
 
 from kvtui.core.commands import Inspect, SetHeads, ShowAttention
 from kvtui.core.events import End, State, Unanswered
+from kvtui.tui.session.session import Update
 from kvtui.tui.views.anatomy import CONTINUATION, AnatomyView
 
 
@@ -73,12 +75,23 @@ async def test_layers_and_heads_are_chosen_with_keys_round_and_round() -> None:
         await it.until(lambda: "1 back" in it.screen_text())  # what it looked at
 
 
+async def test_what_a_head_looked_at_stays_when_the_next_token_is_told_of_first() -> None:
+    async with anatomy() as (it, view):
+        await it.until(lambda: "1 back" in it.screen_text())
+        told = view._weighed
+        assert told is not None
+        view.show(Update(answers=[replace(told, position=told.position + 1)]), it.app.session)
+        assert view._weighed is told
+        view.show(Update(answers=[replace(told, position=told.position + 2)]), it.app.session)
+        assert view._weighed is None  # too long ago
+
+
 async def test_any_token_of_the_text_is_explained() -> None:
     async with anatomy() as (it, _):
         await it.press("left", "left")
         await it.until(lambda: "ROMEO:the␣st▸a" in it.screen_text())
         assert inspects(it)[-1].position == 12
-        assert it.link.commands(ShowAttention)[-1].position == 12  # type: ignore[union-attr]
+        await it.until(lambda: it.link.commands(ShowAttention)[-1].position == 12)  # type: ignore[union-attr]
         await it.press("end")
         await it.until(lambda: "ROMEO:the␣star▸s" in it.screen_text())
 
