@@ -387,7 +387,7 @@ class Generation:
             yield from self.change(command)
         except KvtuiError as error:
             yield events.Unanswered(command, str(error))
-        if not self.cancelled:
+        if not isinstance(command, ask.Stop):
             yield events.State(self.cache_on, self.paused, self.pace, self.heads_off, self._verify, self.policy.spec)
 
     def change(self, command: ask.Command) -> Iterator[events.Event]:

@@ -7,8 +7,8 @@ import pytest
 
 from kvtui.core import Generation, KvtuiError, Model, load
 from kvtui.core.answers.attention import attention
-from kvtui.core.commands import Fork, Revisit, SetCache, ShowAttention
-from kvtui.core.events import Branch, Evict, State, Token, Unanswered
+from kvtui.core.commands import Fork, Revisit, SetCache, ShowAttention, Stop
+from kvtui.core.events import Branch, End, Evict, State, Token, Unanswered
 from kvtui.core.tokenizer import spell
 
 PROMPT = "hello"
@@ -123,6 +123,12 @@ def test_after_the_end_one_can_go_on_elsewhere(model):
     assert [event.step for event in events if isinstance(event, Token)] == [3, 4, 5]
     (refused,) = ended.generation.resume(Fork(99, text="Z"))
     assert isinstance(refused, Unanswered)
+
+
+def test_after_a_stop_too(model):
+    stopped = Told(model, {4: Stop()}, 6)
+    kinds = [type(event) for event in stopped.generation.resume(Fork(8, text="Z"))]
+    assert kinds == [Branch, Token, State, Token, Token, End]
 
 
 @pytest.mark.parametrize(
