@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, fields
 from math import prod
 from typing import Any, Literal, get_args
 
-from kvtui.core.errors import KvtuiError
+from kvtui.core.errors import KvtuiError, brief
 
 Norm = Literal["layer", "rms"]
 Position = Literal["learned", "rotary"]
-Mlp = Literal["gelu", "swiglu"]
+Mlp = Literal["gelu", "gelu_erf", "swiglu"]
 
 # A bound on every size, so that a hostile file cannot ask for the whole memory. Layers and context have lower ones:
 # the list of names grows with the one, tables and cache with the other, whatever the file itself holds.
@@ -24,7 +24,8 @@ class ModelConfig:
     """Sizes and choices of one decoder-only transformer.
 
     The choices are independent of each other: ``norm`` (LayerNorm, or RMSNorm of Zhang & Sennrich 2019),
-    ``position`` (learned as in GPT-2, or rotary as in Su et al. 2021), ``mlp`` (GELU, or SwiGLU of Shazeer 2020),
+    ``position`` (learned as in GPT-2, or rotary as in Su et al. 2021), ``mlp`` (GELU, in its tanh form as in GPT-2 or
+    exact, ``gelu_erf``; or SwiGLU of Shazeer 2020),
     ``num_kv_heads`` (equal to ``num_heads``, or fewer: grouped-query attention, Ainslie et al. 2023), and
 
     * ``bias``: every projection inside the blocks has one, and every LayerNorm; ``qkv_bias``: only those of queries,
@@ -63,21 +64,21 @@ class ModelConfig:
         for name in (*_SIZES, *(["sliding_window"] if self.sliding_window is not None else [])):
             value, largest = getattr(self, name), _LARGEST_OF.get(name, _LARGEST)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
-                raise KvtuiError(f"{name} is {value!r}; it has to be a whole number from 1 to {largest:,}")
+                raise KvtuiError(f"{name} is {brief(value)}; it has to be a whole number from 1 to {largest:,}")
         for name, choices in (("norm", Norm), ("position", Position), ("mlp", Mlp)):
             if getattr(self, name) not in get_args(choices):
                 raise KvtuiError(
-                    f"{name} is {getattr(self, name)!r}; it has to be one of {', '.join(get_args(choices))}"
+                    f"{name} is {brief(getattr(self, name))}; it has to be one of {', '.join(get_args(choices))}"
                 )
         for name in ("tied_output", "bias", "qkv_bias", "query_key_norm"):
             if not isinstance(getattr(self, name), bool):
-                raise KvtuiError(f"{name} is {getattr(self, name)!r}; it has to be true or false")
+                raise KvtuiError(f"{name} is {brief(getattr(self, name))}; it has to be true or false")
         for name in ("norm_epsilon", "rotary_base"):
             value = getattr(self, name)
-            if not _is_positive(value):
-                raise KvtuiError(f"{name} is {value!r}; it has to be a number from 1e-30 to 1e12")
+            if not is_positive(value):
+                raise KvtuiError(f"{name} is {brief(value)}; it has to be a number from 1e-30 to 1e12")
         divisors = self.rotary_divisors
-        if not isinstance(divisors, tuple) or not all(_is_positive(value) for value in divisors):
+        if not isinstance(divisors, tuple) or not all(is_positive(value) for value in divisors):
             raise KvtuiError("rotary_divisors has to be a list of numbers from 1e-30 to 1e12")
         if divisors and len(divisors) != self.head_dim // 2:
             raise KvtuiError(
@@ -125,7 +126,8 @@ class ModelConfig:
         return cls(**values | ({"rotary_divisors": tuple(divisors)} if isinstance(divisors, list) else {}))
 
 
-def _is_positive(value: Any) -> bool:
+def is_positive(value: Any) -> bool:
+    """Whether a value is a number from 1e-30 to 1e12: one that float32 arithmetic survives."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 1e-30 <= value <= 1e12
 
 

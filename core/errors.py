@@ -1,5 +1,17 @@
 """The one exception that a reader of the screen is meant to see."""
 
+from __future__ import annotations
+
+from typing import Any
+
+_LONGEST_VALUE = 60
+
 
 class KvtuiError(Exception):
     """Bad input or an impossible request; the message is one line and says what to do."""
+
+
+def brief(value: Any) -> str:
+    """A value from a file for a message, cut where it is long: a file may hold anything."""
+    words = repr(value)
+    return words if len(words) <= _LONGEST_VALUE else f"{words[:_LONGEST_VALUE]}…"

@@ -7,6 +7,7 @@ D head_dim, M mlp_dim, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ QUERY_BLOCK = 64
 
 GELU_SCALE = float(np.sqrt(2.0 / np.pi))
 GELU_CUBIC = 0.044715
+_ERFC = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)  # Abramowitz & Stegun 1964, 7.1.26
+_ERFC_SCALE = 0.3275911
 
 
 def layer_norm(x: Array, gain: Array, bias: Array | None, epsilon: float) -> Array:
@@ -48,6 +51,30 @@ def gelu(x: Array) -> Array:
     inner *= x
     inner *= 0.5
     return inner
+
+
+def gelu_erf(x: Array) -> Array:
+    """x · Φ(x) itself, which is max(x, 0) - |x|/2 erfc(|x|/√2) (Hendrycks & Gimpel 2016, sec. 2). Same shape.
+
+    erfc is Abramowitz & Stegun 1964, 7.1.26, which is wrong by at most 1.5e-7.
+    """
+    size = np.abs(x)
+    place = size * (_ERFC_SCALE / sqrt(2.0))
+    place += 1.0
+    np.reciprocal(place, out=place)
+    tail = np.zeros_like(x)
+    for factor in reversed(_ERFC):
+        tail += factor
+        tail *= place
+    bell = size * size
+    bell *= -0.5
+    np.exp(bell, out=bell)
+    tail *= bell  # erfc(|x|/√2)
+    tail *= size
+    tail *= 0.5
+    np.maximum(x, 0.0, out=bell)
+    bell -= tail
+    return bell
 
 
 def silu(x: Array) -> Array:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError
 from kvtui.core.formats import peek_model
+from kvtui.core.formats.hub import hub_folder
 from kvtui.core.model import bundled_names, bundled_path
 
 _SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
@@ -45,15 +46,6 @@ class LibraryModel:
     def model(self) -> str:
         """What ``--model`` takes."""
         return self.name if self.bundled else str(self.path)
-
-
-def hub_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where Hugging Face's libraries keep what they have downloaded (huggingface_hub, "Manage the cache")."""
-    if cache := environment.get("HF_HUB_CACHE"):
-        return Path(cache).expanduser()
-    if home := environment.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
-    return Path(environment.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
 
 
 def find_models(folder: Path | None = None) -> list[LibraryModel]:

@@ -6,6 +6,7 @@ H heads, G key/value heads, D head_dim, M mlp_dim, V vocabulary.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from dataclasses import replace
@@ -21,6 +22,7 @@ from kvtui.core.checkpoint import Checkpoint
 from kvtui.core.config import ModelConfig, parameter_count, parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.formats import read_model
+from kvtui.core.formats.hub import find_snapshot, hub_folder
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.observe import AttentionRecord, ResidualRecord, Stopwatch
 from kvtui.core.policies import CachePolicy, Eviction, parse_policy
@@ -327,7 +329,7 @@ class Model:
         if self.config.mlp == "swiglu":
             hidden = layers.silu(self._linear(f"{block}.gate", x)) * hidden
         else:
-            hidden = layers.gelu(hidden)
+            hidden = layers.gelu(hidden) if self.config.mlp == "gelu" else layers.gelu_erf(hidden)
         return self._linear(f"{block}.down", hidden)
 
     def _output(self, x: Array) -> Array:  # (T, E) -> (T, V)
@@ -344,6 +346,26 @@ def bundled_names() -> list[str]:
 def bundled_path(name: str) -> Path:
     """The file of a bundled model."""
     return _MODELS / f"{name}.safetensors"
+
+
+def model_path(model: str | Path | None) -> Path:
+    """The file or folder of a model, given as for :func:`load`.
+
+    Raises:
+        KvtuiError: there is none.
+    """
+    names = bundled_names()
+    if model is None or str(model) in names:
+        return bundled_path(str(model or BUNDLED))
+    if os.path.exists(model):
+        return Path(model)
+    snapshot = find_snapshot(str(model))
+    if snapshot is None:
+        raise KvtuiError(
+            f"there is no model {model}: give a file, a folder, a bundled name ({', '.join(names)}), or that of a "
+            f"repository in the Hugging Face cache, {hub_folder()} ('kvtui models' lists what is there)"
+        )
+    return snapshot
 
 
 def _name(path: Path) -> str:
@@ -363,8 +385,8 @@ def load(
     """A model, ready to run.
 
     Args:
-        model: a file or a folder of any format in :mod:`kvtui.core.formats`, the name of a bundled model, or None for
-            the bundled one.
+        model: a file or a folder of any format in :mod:`kvtui.core.formats`, the name of a bundled model or of a
+            repository in the Hugging Face cache, or None for the bundled model.
         dtype: float32, or float64 for tests.
         on_progress: called with (parts done, parts in all).
         context: positions to use at most, as cache and attention record are made for all of them; None for
@@ -373,15 +395,7 @@ def load(
     Raises:
         KvtuiError: there is no such model, its file is damaged, or it has a feature that is not implemented.
     """
-    names = bundled_names()
-    if model is None or str(model) in names:
-        path = bundled_path(BUNDLED if model is None else str(model))
-    else:
-        path = Path(model)
-        if not path.exists():
-            raise KvtuiError(
-                f"there is no model {model}: give a file, a folder, or a bundled name ({', '.join(names)})"
-            )
+    path = model_path(model)
     name = _name(path)
     found = _shortened(read_model(path, dtype, on_progress), MOST_POSITIONS if context is None else context)
     return Model(found.config, found.tokenizer, found.parameters, name, found.training, found.path, found.source)

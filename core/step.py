@@ -180,11 +180,14 @@ class DecodeStep:
             cache.observe(layer, scores / self._total)
 
     def _activate(self, hidden: Array) -> Array:
-        """GELU but for its outer factors, which are in ``up`` and ``down``; or SwiGLU. (M,) or (2M,) -> (M,)."""
+        """GELU's tanh form but for its outer factors, which are in ``up`` and ``down``; its exact form; or SwiGLU.
+        (M,) or (2M,) -> (M,)."""
         inner = self._inner
         if self._config.mlp == "swiglu":
             up, gate = hidden[: len(inner)], hidden[len(inner) :]
             return np.multiply(layers.silu(gate), up, out=inner)
+        if self._config.mlp == "gelu_erf":
+            return layers.gelu_erf(hidden)
         np.multiply(hidden, hidden, out=inner)
         np.add(inner, self._linear, out=inner)
         np.multiply(inner, hidden, out=inner)
@@ -219,11 +222,10 @@ class DecodeStep:
         qkv, qkv_bias = self._reader(
             f"{block}.attention_norm", side_by_side("weight", inputs), side_by_side("bias", inputs)
         )
-        swiglu = config.mlp == "swiglu"
-        ups = ("mlp.up", "mlp.gate") if swiglu else ("mlp.up",)
+        ups = ("mlp.up", "mlp.gate") if config.mlp == "swiglu" else ("mlp.up",)
         up, up_bias = self._reader(f"{block}.mlp_norm", side_by_side("weight", ups), side_by_side("bias", ups))
         down = self._parameters[f"{block}.mlp.down.weight"]
-        if not swiglu:
+        if config.mlp == "gelu":
             up, down = up * _CUBE_ROOT, down * (0.5 / _CUBE_ROOT)
             up_bias = None if up_bias is None else up_bias * _CUBE_ROOT
         return _Block(

@@ -9,13 +9,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kvtui.core.config import LONGEST_CONTEXT, ModelConfig
-from kvtui.core.errors import KvtuiError
+from kvtui.core.config import LONGEST_CONTEXT, Mlp, ModelConfig, is_positive
+from kvtui.core.errors import KvtuiError, brief
 from kvtui.core.layers import llama3_divisors, rotary_frequencies
 
 Values = Mapping[str, Any]
 
 _WIDEST_HEAD = 1 << 16  # so that a hostile config cannot ask for the whole memory before it is checked
+_GELUS: dict[str, Mlp] = {
+    **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast"), "gelu"),
+    "gelu": "gelu_erf",
+}
+# What transformers takes where a config does not say it, as far as it differs from Llama's.
+_MISTRAL_DEFAULTS = {"num_key_value_heads": 8, "sliding_window": 4096}
+_QWEN_DEFAULTS = {"num_key_value_heads": 32, "sliding_window": 4096, "max_window_layers": 28}
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ def require(values: Values, feature: str, *known: Any) -> None:
     value = values.get(feature)
     if value is not None and value not in known:
         implemented = f"only {' or '.join(map(repr, known))} is" if known else "it is not"
-        raise KvtuiError(f"{feature} is {value!r}, but {implemented} implemented")
+        raise KvtuiError(f"{feature} is {brief(value)}, but {implemented} implemented")
 
 
 def _context(values: Values, name: str) -> Any:
@@ -72,7 +79,7 @@ def _context(values: Values, name: str) -> Any:
 
 
 def _gpt2_config(values: Values) -> ModelConfig:
-    require(values, "activation_function", "gelu_new", "gelu_pytorch_tanh", "gelu_fast")
+    require(values, "activation_function", *_GELUS)
     require(values, "scale_attn_weights", True)
     require(values, "scale_attn_by_inverse_layer_idx", False)
     require(values, "add_cross_attention", False)
@@ -89,7 +96,7 @@ def _gpt2_config(values: Values) -> ModelConfig:
         mlp_dim=values.get("n_inner") or (4 * width if isinstance(width, int) else 0),
         norm="layer",
         position="learned",
-        mlp="gelu",
+        mlp=_GELUS[values.get("activation_function") or "gelu_new"],
         tied_output=values.get("tie_word_embeddings", True),
         bias=True,
         norm_epsilon=values.get("layer_norm_epsilon", 1e-5),
@@ -131,22 +138,26 @@ def _plain_llama_config(values: Values) -> ModelConfig:
     biases = values.get("attention_bias") or False, values.get("mlp_bias") or False
     if biases[0] != biases[1]:
         raise KvtuiError(
-            f"attention_bias is {biases[0]!r} and mlp_bias is {biases[1]!r}, but only both or neither is implemented"
+            f"attention_bias is {brief(biases[0])} and mlp_bias is {brief(biases[1])}, but only both or neither is "
+            "implemented"
         )
     require(values, "sliding_window")
     return _llama_config(values, bias=biases[0])
 
 
 def _mistral_config(values: Values) -> ModelConfig:
-    return _llama_config(values, _window(values, values.get("sliding_window") is not None))
+    values = {**_MISTRAL_DEFAULTS, **values}
+    return _llama_config(values, _window(values, values["sliding_window"] is not None))
 
 
 def _qwen2_config(values: Values) -> ModelConfig:
+    values = {**_QWEN_DEFAULTS, **values}
     return _llama_config(values, _window(values, bool(values.get("use_sliding_window"))), qkv_bias=True)
 
 
 def _qwen3_config(values: Values) -> ModelConfig:
     require(values, "attention_bias", False)
+    values = {**_QWEN_DEFAULTS, "head_dim": 128, **values}
     return _llama_config(values, _window(values, bool(values.get("use_sliding_window"))), query_key_norm=True)
 
 
@@ -187,24 +198,24 @@ def _rotary(values: Values, head_dim: Any) -> tuple[float, tuple[float, ...]]:
     base = scaling.get("rope_theta", values.get("rope_theta", 10_000.0))
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind not in ("default", "linear", "llama3"):
-        raise KvtuiError(f"rope_type is {kind!r}, but only 'default', 'linear' and 'llama3' are implemented")
+        raise KvtuiError(f"rope_type is {brief(kind)}, but only 'default', 'linear' and 'llama3' are implemented")
     require(scaling, "partial_rotary_factor", 1)
     if kind == "default" or not isinstance(head_dim, int) or head_dim < 2:
         return base, ()
     if head_dim > _WIDEST_HEAD:
         raise KvtuiError(
-            f"head_dim is {head_dim:,}; with a rope_type of {kind!r} it has to be at most {_WIDEST_HEAD:,}"
+            f"head_dim is {brief(head_dim)}; with a rope_type of {kind!r} it has to be at most {_WIDEST_HEAD:,}"
         )
     names = ["factor"]
     if kind == "llama3":
         names += ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
     numbers = [scaling.get(name) for name in names]
-    if not all(isinstance(number, int | float) and number > 0 for number in [base, *numbers]):
-        raise KvtuiError(f"rope_type {kind!r} needs rope_theta, {', '.join(names)}, all above 0")
+    if not all(map(is_positive, [base, *numbers])):
+        raise KvtuiError(f"rope_type {kind!r} needs rope_theta, {', '.join(names)}: numbers from 1e-30 to 1e12")
     if kind == "linear":
         return base, (float(numbers[0]),) * (head_dim // 2)  # type: ignore[arg-type]
-    if numbers[1] == numbers[2]:
-        raise KvtuiError("low_freq_factor and high_freq_factor are equal; they have to differ")
+    if not numbers[1] < numbers[2]:  # type: ignore[operator]
+        raise KvtuiError(f"low_freq_factor is {numbers[1]}; it has to be below high_freq_factor, {numbers[2]}")
     frequencies = rotary_frequencies(head_dim, base)
     return base, tuple(llama3_divisors(frequencies, *numbers).tolist())  # type: ignore[arg-type]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kvtui.core.checkpoint import Checkpoint
 from kvtui.core.config import LONGEST_CONTEXT, ModelConfig
-from kvtui.core.errors import KvtuiError
+from kvtui.core.errors import KvtuiError, brief
 from kvtui.core.formats.families import Family, head_width, require
 from kvtui.core.formats.gguf_tokenizer import make_tokenizer
 from kvtui.core.formats.numbers import map_array
@@ -39,19 +39,20 @@ class _Stored:
         """The numbers; bfloat16 as uint16."""
         if self.kind in _MAPPED:
             return map_array(self.path, _MAPPED[self.kind], self.shape, self.offset)
-        gguf = import_gguf()
+        gguf = import_gguf(self.path)
         kind, numbers = gguf.GGMLQuantizationType[self.kind], np.empty(self.shape, np.float32)
         step = max(1, _ROWS_AT_ONCE // self.shape[-1])
         try:
-            for first in range(0, len(numbers), step):
-                numbers[first : first + step] = gguf.quants.dequantize(self.blocks[first : first + step], kind)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused with its name
+                for first in range(0, len(numbers), step):
+                    numbers[first : first + step] = gguf.quants.dequantize(self.blocks[first : first + step], kind)
         except NotImplementedError:
             raise KvtuiError(f"{self.path} has a tensor of the kind {self.kind}, which cannot be read") from None
         return numbers
 
 
-def import_gguf() -> Any:
-    """The ``gguf`` package.
+def import_gguf(path: Path) -> Any:
+    """The ``gguf`` package, to read a file.
 
     Raises:
         KvtuiError: it is not installed.
@@ -59,7 +60,7 @@ def import_gguf() -> Any:
     try:
         import gguf
     except ImportError:
-        raise KvtuiError("GGUF files need the package 'gguf': pip install 'kvtui[gguf]'") from None
+        raise KvtuiError(f"cannot read {path}: GGUF files need the package 'gguf': pip install 'kvtui[gguf]'") from None
     return gguf
 
 
@@ -93,17 +94,21 @@ def peek_gguf(path: Path) -> tuple[ModelConfig, str]:
 
 def _read_header(path: Path) -> tuple[Metadata, dict[str, _Stored]]:
     try:
-        reader = _open(path)
+        with np.errstate(over="ignore"):  # a length may be any number, and their sum wrap: what is read is checked
+            reader = _open(path)
         metadata = {name: field.contents() for name, field in reader.fields.items()}
-        return metadata, {tensor.name: _stored(path, tensor) for tensor in reader.tensors}
+        tensors = {tensor.name: _stored(path, tensor) for tensor in reader.tensors}
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise KvtuiError(f"{path} is not a whole GGUF file: {error}") from None
+    if reader.byte_order == "S":
+        raise KvtuiError(f"{path} has its numbers in the other byte order than this machine's, which cannot be read")
+    return metadata, tensors
 
 
 def _open(path: Path) -> Any:
     """The package's reader, but for how it takes values from the file: it believes any length, and reads on behind the
     end; and its way takes five times as long, which is felt with the hundred thousand tokens of a vocabulary."""
-    gguf = import_gguf()
+    gguf = import_gguf(path)
 
     class Reader(gguf.GGUFReader):  # type: ignore[misc, name-defined]
         def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> NDArray[Any]:
@@ -115,9 +120,9 @@ def _open(path: Path) -> Any:
 
 def _find_config(path: Path, metadata: Metadata, tensors: Mapping[str, _Stored]) -> tuple[Family, ModelConfig]:
     architecture = metadata.get("general.architecture")
-    if architecture not in ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
-        raise KvtuiError(f"{path}: the architecture is {architecture!r}; those implemented are {known}")
+        raise KvtuiError(f"{path}: the architecture is {brief(architecture)}; those implemented are {known}")
     family, prefix = ARCHITECTURES[architecture], f"{architecture}."
     own = {name.removeprefix(prefix): _number(value) for name, value in metadata.items() if name.startswith(prefix)}
     try:
@@ -147,6 +152,7 @@ def _read_config(values: Metadata, tensors: Mapping[str, _Stored], family: Famil
         raise KvtuiError("it has no tensor token_embd.weight")
     require(values, "expert_count", 0)
     require(values, "rope.scaling.type", "none", "linear")
+    require(values, "rope.scale_linear", 1)  # what old files have in place of a type and a factor
     config = family.read_config({**values, **_found_in(tensors)})
     head_dim = config.head_dim
     require(values, "attention.value_length", head_dim)

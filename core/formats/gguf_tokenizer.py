@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
-from kvtui.core.errors import KvtuiError
+from kvtui.core.errors import KvtuiError, brief
 from kvtui.core.formats.sentencepiece import SentencePieceTokenizer
-from kvtui.core.formats.tokenizer_json import LibraryTokenizer, check_fit, import_library
+from kvtui.core.formats.tokenizer_json import LibraryTokenizer, check_fit, import_library, refusals
 from kvtui.core.tokenizer import Tokenizer
 
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -55,7 +55,7 @@ def make_tokenizer(metadata: Mapping[str, Any], vocab_size: int) -> Tokenizer:
     elif model == "gpt2":
         tokenizer = _byte_level(metadata, tokens, kinds, start_id, stop_ids)
     else:
-        raise KvtuiError(f"tokenizer.ggml.model is {model!r}, but only 'llama' and 'gpt2' are implemented")
+        raise KvtuiError(f"tokenizer.ggml.model is {brief(model)}, but only 'llama' and 'gpt2' are implemented")
     check_fit("its tokenizer", tokenizer, vocab_size)
     return tokenizer
 
@@ -64,8 +64,8 @@ def _scored(
     metadata: Mapping[str, Any], tokens: list[str], kinds: list[int], start_id: int, stop_ids: frozenset[int]
 ) -> Tokenizer:
     scores = metadata.get("tokenizer.ggml.scores")
-    if not isinstance(scores, list) or len(scores) != len(tokens):
-        raise KvtuiError("tokenizer.ggml.scores has not one entry for each token")
+    if not isinstance(scores, list) or len(scores) != len(tokens) or not all(isinstance(s, float) for s in scores):
+        raise KvtuiError("tokenizer.ggml.scores has not one number for each token")
     hidden = (_Kind.UNKNOWN, _Kind.CONTROL, _Kind.UNUSED)
     unknown = metadata.get("tokenizer.ggml.unknown_token_id")
     return SentencePieceTokenizer(
@@ -74,7 +74,7 @@ def _scored(
         start_id,
         stop_ids,
         {index for index, kind in enumerate(kinds) if kind in hidden},
-        unknown_id=unknown if isinstance(unknown, int) else 0,
+        unknown_id=unknown if isinstance(unknown, int) and 0 <= unknown < len(tokens) else 0,
         add_start=bool(metadata.get("tokenizer.ggml.add_bos_token", True)),
         add_space=bool(metadata.get("tokenizer.ggml.add_space_prefix", True)),
     )
@@ -86,16 +86,14 @@ def _byte_level(
     merges, pre = metadata.get("tokenizer.ggml.merges"), metadata.get("tokenizer.ggml.pre", "gpt-2")
     if not isinstance(merges, list) or not all(isinstance(merge, str) and " " in merge for merge in merges):
         raise KvtuiError("the metadata have no tokenizer.ggml.merges")
-    if pre not in _PATTERNS:
-        raise KvtuiError(f"tokenizer.ggml.pre is {pre!r}, but only {', '.join(_PATTERNS)} are implemented")
+    if not isinstance(pre, str) or pre not in _PATTERNS:
+        raise KvtuiError(f"tokenizer.ggml.pre is {brief(pre)}, but only {', '.join(_PATTERNS)} are implemented")
     library = import_library()
     pattern, digits_alone = _PATTERNS[pre]
     vocabulary = {token: index for index, token in enumerate(tokens)}
     pairs = [tuple(merge.split(" ", 1)) for merge in merges]
-    try:
+    with refusals("tokenizer.ggml.merges do not fit the tokens"):
         bpe = library.models.BPE(vocabulary, pairs, ignore_merges=pre in _LLAMA3)
-    except Exception as error:  # the library raises nothing more particular
-        raise KvtuiError(f"tokenizer.ggml.merges do not fit the tokens: {error}") from None
     tokenizer = library.Tokenizer(bpe)
     steps = [library.pre_tokenizers.Digits(individual_digits=True)] if digits_alone else []
     if pattern is not None:

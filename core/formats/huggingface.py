@@ -8,7 +8,7 @@ from typing import Any
 
 from kvtui.core.checkpoint import Checkpoint
 from kvtui.core.config import ModelConfig
-from kvtui.core.errors import KvtuiError
+from kvtui.core.errors import KvtuiError, brief
 from kvtui.core.formats.families import FAMILIES
 from kvtui.core.formats.parameters import read_parameters
 from kvtui.core.formats.shards import Stored, find_tensors, read_json
@@ -57,12 +57,12 @@ def _kind(architecture: str, tensors: dict[str, Stored]) -> str:
 def _architecture(folder: Path, values: dict[str, Any]) -> str:
     names = values.get("architectures")
     name = names[0] if isinstance(names, list) and names else None
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise KvtuiError(
-            f"{folder / 'config.json'}: the architecture is {name or values.get('model_type')!r}; "
+            f"{folder / 'config.json'}: the architecture is {brief(name or values.get('model_type'))}; "
             f"those implemented are {', '.join(FAMILIES)}"
         )
-    return str(name)
+    return name
 
 
 def _without_prefix(tensors: dict[str, Stored]) -> dict[str, Stored]:

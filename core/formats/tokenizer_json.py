@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kvtui.core.errors import KvtuiError
+from kvtui.core.errors import KvtuiError, brief
 from kvtui.core.formats.shards import read_json
 from kvtui.core.tokenizer import Tokenizer, decode_tokens, describe_bytes
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Library
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_LONGEST_REASON = 200  # characters: the library may quote the file
 
 
 class LibraryTokenizer:
@@ -31,15 +33,18 @@ class LibraryTokenizer:
     """
 
     def __init__(self, library: Library, start_id: int, stop_ids: frozenset[int]) -> None:
-        library.no_truncation()
-        library.no_padding()
         self.start_id = start_id
         self.stop_ids = stop_ids
         self._library = library
-        added = library.get_added_tokens_decoder()
-        vocabulary = library.get_vocab(with_added_tokens=True)
+        with refusals("this tokenizer cannot be used"):
+            library.no_truncation()
+            library.no_padding()
+            added = library.get_added_tokens_decoder()
+            vocabulary = library.get_vocab(with_added_tokens=True)
+            decoder = json.loads(library.decoder.__getstate__()) if library.decoder else None
+            library.encode("")  # what is wrong with it comes out here, not with the first prompt
         self._names = {index: token for token, index in vocabulary.items()}
-        steps = list(_decoder_steps(json.loads(library.to_str()).get("decoder")))
+        steps = list(_decoder_steps(decoder))
         kinds = {step.get("type") for step in steps}
         self._hides_first_space = "Strip" in kinds or any(
             step.get("type") == "Metaspace" and step.get("prepend_scheme") != "never" for step in steps
@@ -68,8 +73,13 @@ class LibraryTokenizer:
         return max(self._names, default=-1) + 1
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text; the names of special tokens in it become those tokens."""
-        return list(self._library.encode(text.encode("utf-8", "replace").decode()).ids)
+        """Ids of a text; the names of special tokens in it become those tokens.
+
+        Raises:
+            KvtuiError: the library cannot do it.
+        """
+        with refusals("this text cannot be encoded"):
+            return list(self._library.encode(text.encode("utf-8", "replace").decode()).ids)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids."""
@@ -107,6 +117,17 @@ def byte_letters() -> dict[int, str]:
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + at) for at, byte in enumerate(others)}
 
 
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Whatever the library raises as a KvtuiError: it has no exceptions of its own, and panics are no Exceptions."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise KvtuiError(f"{what}: {' '.join(str(error).split())[:_LONGEST_REASON]}") from None
+
+
 def import_library() -> Any:
     """The ``tokenizers`` package.
 
@@ -138,23 +159,29 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any], vocab_size: int) -> 
             ".save_pretrained(FOLDER) of transformers"
         )
     tokenizers = import_library()
-    try:
+    with refusals(f"{path} cannot be read"):
         library = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more particular
-        raise KvtuiError(f"{path} cannot be read: {error}") from None
     generation = folder / "generation_config.json"
-    ends = [config.get("eos_token_id")]
+    stop_ids = _token_ids(folder / "config.json", config, "eos_token_id")
     if generation.is_file():
-        ends.append(read_json(generation).get("eos_token_id"))
-    stop_ids = {index for end in ends for index in (end if isinstance(end, list) else [end]) if isinstance(index, int)}
-    start = config.get("bos_token_id")
-    start_id = start if isinstance(start, int) else min(stop_ids, default=0)
+        stop_ids = stop_ids + _token_ids(generation, read_json(generation), "eos_token_id")
+    start_ids = _token_ids(folder / "config.json", config, "bos_token_id")
+    start_id = start_ids[0] if start_ids else min(stop_ids, default=0)
     try:
         tokenizer = LibraryTokenizer(library, start_id, frozenset(stop_ids))
     except KvtuiError as error:
         raise KvtuiError(f"{path}: {error}") from None
     check_fit(path, tokenizer, vocab_size)
     return tokenizer
+
+
+def _token_ids(path: Path, values: Mapping[str, Any], name: str) -> list[int]:
+    """The ids that a config gives for the beginning or the end of a text: one, several or none."""
+    value = values.get(name)
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(index, int) and not isinstance(index, bool) for index in ids):
+        raise KvtuiError(f"{path}: {name} is {brief(value)}; it has to be the number of a token, or several")
+    return ids
 
 
 def check_fit(where: Path | str, tokenizer: Tokenizer, vocab_size: int) -> None:

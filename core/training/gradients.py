@@ -41,8 +41,11 @@ class Pass:
     rng: np.random.Generator | None
 
     def __post_init__(self) -> None:
-        if self.config.query_key_norm or self.config.sliding_window is not None:
-            raise KvtuiError("models with a query/key norm or a sliding window cannot be trained here, only run")
+        config = self.config
+        if config.query_key_norm or config.sliding_window is not None or config.mlp == "gelu_erf":
+            raise KvtuiError(
+                "models with a query/key norm, a sliding window or the exact GELU cannot be trained here, only run"
+            )
 
 
 def linear(x: Array, name: str, run: Pass) -> tuple[Array, Backward]:

@@ -44,7 +44,7 @@ def test_layers_and_context_have_lower_bounds(name, largest):
 
 
 @pytest.mark.parametrize(
-    ("name", "choices"), [("norm", "layer, rms"), ("position", "learned, rotary"), ("mlp", "gelu, swiglu")]
+    ("name", "choices"), [("norm", "layer, rms"), ("position", "learned, rotary"), ("mlp", "gelu, gelu_erf, swiglu")]
 )
 @pytest.mark.parametrize("value", ["", "Layer", "relu", None, 1, True, ["rms"], {}])
 def test_a_choice_has_to_be_one_of_its_names(name, choices, value):

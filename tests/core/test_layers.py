@@ -107,6 +107,18 @@ def test_gelu_in_single_precision_and_in_the_tails():
     np.testing.assert_array_equal(layers.gelu(np.array([-1e4, 0.0, 1e4])), [0.0, 0.0, 1e4])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_exact_gelu_is_its_definition(dtype):
+    x = GRID.astype(dtype)
+    before = x.copy()
+    y = layers.gelu_erf(x)
+    assert y.dtype == dtype
+    expected = [0.5 * x * math.erfc(-x / math.sqrt(2)) for x in GRID.tolist()]
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(x, before)
+    np.testing.assert_array_equal(layers.gelu_erf(np.array([-1e4, 0.0, 1e4], dtype)), [0.0, 0.0, 1e4])
+
+
 def test_silu_is_its_definition_and_never_overflows():
     np.testing.assert_allclose(layers.silu(GRID), [x / (1 + math.exp(-x)) for x in GRID.tolist()], rtol=1e-14)
     tails = layers.silu(np.array([-1e4, -90, 0, 1e4], np.float32))

@@ -40,6 +40,7 @@ LLAMA = {
 SHARED_HEADS = {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", GPT2),
+    "gpt2 with the exact GELU": ("GPT2", GPT2 | {"activation_function": "gelu"}),
     "gpt2 untied, own width, wide MLP": ("GPT2", GPT2 | {"tie_word_embeddings": False, "n_inner": 70}),
     "llama": ("Llama", LLAMA),
     "llama tied, shared heads": ("Llama", LLAMA | SHARED_HEADS | {"tie_word_embeddings": True}),

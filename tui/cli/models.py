@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from kvtui.core.library import LibraryModel, find_models, hub_folder
+from kvtui.core.formats.hub import hub_folder
+from kvtui.core.library import LibraryModel, find_models
 from kvtui.tui.cli.options import models_dir_option
 from kvtui.tui.cli.streams import note, write, write_json
 from kvtui.tui.drawing.labels import printable
@@ -23,7 +24,8 @@ def models(models_dir: Path | None, as_json: bool) -> None:
     """List the bundled models and those found in a folder, without loading them: name, parameters, bytes, kind, path.
 
     The path is what --model takes. Nothing is downloaded: the default folder is where Hugging Face's own programs keep
-    what they have downloaded (HF_HUB_CACHE, or hub in HF_HOME, or ~/.cache/huggingface/hub).
+    what they have downloaded (HF_HUB_CACHE, or hub in HF_HOME, or ~/.cache/huggingface/hub); for what lies there
+    --model takes the name too.
 
     \b
       kvtui models

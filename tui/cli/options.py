@@ -113,17 +113,19 @@ def model_option(command: Command) -> Command:
     return click.option(
         "--model",
         metavar="M",
-        help="A bundled name, a file (kvtui, GGUF, llama2.c) or a Hugging Face folder. Default: the bundled one.",
+        help="A bundled name, a file (kvtui, GGUF, llama2.c), a Hugging Face folder, or the name of a repository in "
+        "the Hugging Face cache, such as openai-community/gpt2. Default: the bundled one.",
         shell_complete=_complete_model,
     )(command)
 
 
 def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The bundled names, and whatever files the shell finds."""
+    """The bundled names, those in the Hugging Face cache, and whatever files the shell finds."""
+    from kvtui.core.formats.hub import repositories
     from kvtui.core.model import bundled_names
 
-    names = [CompletionItem(name) for name in bundled_names() if name.startswith(incomplete)]
-    return [*names, CompletionItem(incomplete, type="file")]
+    names = [name for name in (*bundled_names(), *repositories()) if name.startswith(incomplete)]
+    return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
 
 
 def models_dir_option(words: str) -> Callable[[Command], Command]:

@@ -15,8 +15,9 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from kvtui.core.errors import KvtuiError
-from kvtui.core.library import LibraryModel, find_models, hub_folder
-from kvtui.core.model import BUNDLED
+from kvtui.core.formats.hub import hub_folder
+from kvtui.core.library import LibraryModel, find_models
+from kvtui.core.model import model_path
 from kvtui.tui.drawing.labels import printable
 from kvtui.tui.drawing.words import count_words, size_words
 
@@ -85,9 +86,10 @@ class ModelsScreen(ModalScreen[LibraryModel | None]):
 
 def is_current(model: LibraryModel, current: str | None) -> bool:
     """Whether a model is the one that ``--model`` would say so."""
-    if current is None:
-        return model.model == BUNDLED
-    return model.model == current or (not model.bundled and model.path.resolve() == Path(current).resolve())
+    try:
+        return model.path.resolve() == model_path(current).resolve()
+    except KvtuiError:  # it has been moved since it was loaded
+        return False
 
 
 def line(model: LibraryModel, current: bool) -> Text:

@@ -288,6 +288,40 @@ def test_lengths_beyond_the_end_of_the_file_are_refused_at_once(tmp_path, length
         refused(path, "is not a whole GGUF file")
 
 
+def put(writer, key, value):
+    """Metadata of a kind that the writer would not take for it."""
+    kind = gguf.GGUFValueType.get_type(value)
+    writer.kv_data[0][key] = gguf.gguf_writer.GGUFValue(value=value, type=kind)
+
+
+def as_byte_level(writer):
+    put(writer, "tokenizer.ggml.model", "gpt2")
+    put(writer, "tokenizer.ggml.merges", ["a b"])
+    put(writer, "tokenizer.ggml.pre", ["qwen2"])
+
+
+def test_the_other_byte_order_is_refused(tmp_path, monkeypatch):
+    class Writer(gguf.GGUFWriter):
+        def __init__(self, path, architecture):
+            super().__init__(path, architecture, endianess=gguf.GGUFEndian.BIG)
+
+    monkeypatch.setattr(gguf, "GGUFWriter", Writer)
+    config = llama_config()
+    tensors = gguf_tensors("llama", config, random_parameters(config))
+    refused(write_gguf(tmp_path / "m.gguf", "llama", config, tensors), "in the other byte order")
+
+
+def test_scales_that_are_no_numbers_are_refused_without_a_warning(tmp_path):
+    config = llama_config(**WIDE)
+    tensors = gguf_tensors("llama", config, random_parameters(config))
+    blocks = {
+        name: value if value.ndim == 1 else gguf.quants.quantize(value, Kind.Q8_0) for name, value in tensors.items()
+    }
+    blocks["blk.1.ffn_up.weight"][0, :2] = np.array([0x7C00], np.uint16).view(np.uint8)  # an infinite half float
+    path = write_gguf(tmp_path / "m.gguf", "llama", config, blocks, kind=Kind.Q8_0)
+    refused(path, "blk.1.ffn_up.weight holds a NaN or an infinity")
+
+
 def test_an_unknown_architecture_is_refused(tmp_path):
     config = llama_config()
     tensors = gguf_tensors("llama", config, random_parameters(config))
@@ -304,6 +338,11 @@ def test_an_unknown_architecture_is_refused(tmp_path):
         (lambda writer: writer.kv_data[0].pop("tokenizer.ggml.tokens"), "no tokenizer.ggml.tokens"),
         (lambda writer: writer.kv_data[0].pop("tokenizer.ggml.scores"), "tokenizer.ggml.scores has not one"),
         (lambda writer: writer.kv_data[0].pop("tokenizer.ggml.model"), "tokenizer.ggml.model is None"),
+        (lambda writer: put(writer, "tokenizer.ggml.scores", ["a"] * len(TOKENS)), "not one number for each token"),
+        (lambda writer: put(writer, "general.architecture", ["llama"]), "the architecture is ['llama'];"),
+        (lambda writer: put(writer, "llama.block_count", "2"), "num_layers is '2'"),
+        (lambda writer: put(writer, "llama.rope.scale_linear", 2.0), "rope.scale_linear is 2.0, but only 1 is"),
+        (as_byte_level, "tokenizer.ggml.pre is ['qwen2'], but only"),
     ],
 )
 def test_metadata_that_are_missing_or_not_implemented_are_refused(tmp_path, more, reason):

@@ -107,9 +107,9 @@ GPT2 = {
 }
 
 
-def gpt2(prefix: str, tied: bool):
+def gpt2(prefix: str, tied: bool, mlp: str = "gelu"):
     config = llama_config(
-        num_heads=3, num_kv_heads=3, head_dim=6, mlp_dim=72, norm="layer", position="learned", mlp="gelu", bias=True,
+        num_heads=3, num_kv_heads=3, head_dim=6, mlp_dim=72, norm="layer", position="learned", mlp=mlp, bias=True,
         tied_output=tied,
     )  # fmt: skip
     parameters = random_parameters(config)
@@ -143,12 +143,39 @@ def test_gpt2(tmp_path, prefix, tied):
     check(model, parameters)
 
 
+@pytest.mark.parametrize(
+    ("name", "mlp"), [("gelu", "gelu_erf"), ("gelu_new", "gelu"), ("gelu_pytorch_tanh", "gelu"), (None, "gelu")]
+)
+def test_the_exact_gelu_is_not_taken_for_its_tanh_form(tmp_path, name, mlp):
+    config, _, tensors = gpt2("", True, mlp)
+    assert load(write_folder(tmp_path / "m", GPT2 | {"activation_function": name}, tensors)).config == config
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said", "options"),
+    [
+        ("MistralForCausalLM", {}, {"num_kv_heads": 8, "sliding_window": 4096}),
+        ("Qwen2ForCausalLM", {"max_window_layers": 0, "use_sliding_window": True}, {"sliding_window": 4096}),
+        ("Qwen2ForCausalLM", {"use_sliding_window": True}, {"num_kv_heads": 32, "sliding_window": None}),
+        ("Qwen3ForCausalLM", {}, {"head_dim": 128}),
+    ],
+)
+def test_what_a_config_leaves_out_is_what_transformers_takes(architecture, said, options):
+    """The defaults of its configuration_mistral.py, configuration_qwen2.py and configuration_qwen3.py."""
+    values = {name: value for name, value in LLAMA.items() if name not in ("num_key_value_heads", "head_dim")}
+    values |= {"num_attention_heads": 32, "hidden_size": 64} | said
+    config = FAMILIES_READ[architecture].read_config(values)
+    assert {name: getattr(config, name) for name in options} == options
+
+
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+LLAMA3 |= {"original_max_position_embeddings": 64}
+
+
 def test_llama3_scaling_becomes_divisors(tmp_path):
-    scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-    scaling |= {"original_max_position_embeddings": 64}
     config = llama_config()
     folder = write_folder(
-        tmp_path / "m", LLAMA | {"rope_scaling": scaling}, llama_tensors(config, random_parameters(config))
+        tmp_path / "m", LLAMA | {"rope_scaling": LLAMA3}, llama_tensors(config, random_parameters(config))
     )
     divisors = load(folder).config.rotary_divisors
     assert len(divisors) == 4
@@ -262,6 +289,7 @@ def refused(folder, *reasons):
         load(folder)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
+    assert len(message) < len(str(folder)) + 350
     for reason in (str(folder), *reasons):
         assert reason in message
 
@@ -279,6 +307,7 @@ def change(path, **changes):
         ),
         ({"architectures": [], "model_type": "mamba"}, "the architecture is 'mamba'"),
         ({"architectures": None}, "the architecture is None"),
+        ({"architectures": [["LlamaForCausalLM"]]}, "the architecture is ['LlamaForCausalLM']"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu', but only 'silu' or 'swish' is implemented"),
         ({"attention_bias": True}, "attention_bias is True and mlp_bias is False, but only both or neither"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
@@ -292,6 +321,14 @@ def change(path, **changes):
             "rope_type 'llama3' needs rope_theta, factor",
         ),
         (
+            {"rope_scaling": LLAMA3 | {"factor": float("inf")}},
+            "rope_type 'llama3' needs rope_theta, factor",
+        ),
+        (
+            {"rope_scaling": LLAMA3 | {"low_freq_factor": 4.0}},
+            "low_freq_factor is 4.0; it has to be below high_freq_factor, 4.0",
+        ),
+        (
             {"rope_parameters": {"full_attention": {"rope_type": "default"}}},
             "differ from layer to layer",
         ),
@@ -299,10 +336,13 @@ def change(path, **changes):
         ({"vocab_size": -1}, "vocab_size is -1"),
         ({"vocab_size": "many"}, "vocab_size is 'many'"),
         ({"num_hidden_layers": None}, "num_layers is None"),
-        (QWEN2 | {"num_hidden_layers": 10**15, "use_sliding_window": True}, "num_layers is 1000000000000000"),
+        (
+            QWEN2 | {"num_hidden_layers": 10**15, "use_sliding_window": True, "max_window_layers": 0},
+            "num_layers is 1000000000000000",
+        ),
         (
             {"head_dim": 10**12, "rope_scaling": {"type": "linear", "factor": 2.0}},
-            "head_dim is 1,000,000,000,000;",
+            "head_dim is 1000000000000;",
         ),
         ({"num_attention_heads": 5}, "5 heads cannot share 2"),
         ({"head_dim": None, "num_attention_heads": 4}, "a width of 18 cannot be shared by 4 heads"),
@@ -317,6 +357,9 @@ def change(path, **changes):
         ({"num_key_value_heads": 3}, "k_proj.weight has shape (16, 18); the config asks for (24, 18)"),
         ({"vocab_size": 28}, "tokenizer.json has ids up to 29, but the model's embedding only 28 rows"),
         ({"bos_token_id": 40}, "a text begins with the id 40"),
+        ({"bos_token_id": "1"}, "config.json: bos_token_id is '1'; it has to be the number of a token"),
+        ({"eos_token_id": [2, None]}, "config.json: eos_token_id is [2, None]; it has to be the number of a token"),
+        ({"hidden_size": 10**400}, "embed_dim is 1000000"),
         (QWEN3 | {"attention_bias": True}, "attention_bias is True"),
         (QWEN3, "the weights lack model.layers.0.self_attn.q_norm.weight"),
         (QWEN2, "the weights lack model.layers.0.self_attn.q_proj.bias"),
@@ -344,7 +387,7 @@ def test_a_config_that_is_not_implemented_or_does_not_fit_is_refused(folder, cha
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"activation_function": "gelu"}, "activation_function is 'gelu', but only 'gelu_new'"),
+        ({"activation_function": "relu"}, "activation_function is 'relu', but only 'gelu_new'"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
         ({"scale_attn_weights": False}, "scale_attn_weights is False"),
         ({"add_cross_attention": True}, "add_cross_attention is True"),

@@ -15,7 +15,7 @@ from test_llama2c import write_model, write_tokenizer
 from kvtui.core import load
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError
-from kvtui.core.library import LibraryModel, find_models, hub_folder
+from kvtui.core.library import LibraryModel, find_models
 
 
 def found(folder: Path) -> dict[str, LibraryModel]:
@@ -165,10 +165,3 @@ def test_without_a_folder_the_hugging_face_cache_is_searched(
     assert len(find_models()) == 4
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "nowhere"))
     assert [model.name for model in find_models()] == ["shakespeare"]
-
-
-def test_where_the_cache_is() -> None:
-    assert hub_folder({"HF_HUB_CACHE": "/a", "HF_HOME": "/b"}) == Path("/a")
-    assert hub_folder({"HF_HOME": "/b"}) == Path("/b/hub")
-    assert hub_folder({"XDG_CACHE_HOME": "/c"}) == Path("/c/huggingface/hub")
-    assert hub_folder({}) == Path.home() / ".cache" / "huggingface" / "hub"

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvtui.core.formats.tokenizer_json import LibraryTokenizer, byte_letters
+from kvtui.core.errors import KvtuiError
+from kvtui.core.formats.tokenizer_json import LibraryTokenizer, byte_letters, read_tokenizer
 from kvtui.core.tokenizer import TextStream
 
 tokenizers = pytest.importorskip("tokenizers", reason="needs the package tokenizers: pip install 'kvtui[hf]'")
@@ -128,3 +129,46 @@ def test_the_letters_of_bytes_are_those_of_the_library():
     letters = byte_letters()
     assert sorted(letters.values()) == sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     assert (letters[ord(" ")], letters[ord("a")], letters[0]) == ("Ġ", "a", "Ā")
+
+
+# --- hostile files ---
+
+
+def damaged(**changes) -> str:
+    """A byte-level tokenizer with something wrong in it."""
+    spec = json.loads(KINDS["byte level"]._library.to_str())
+    for path, value in changes.items():
+        *within, last = path.split("__")
+        part = spec
+        for name in within:
+            part = part[name]
+        part[last] = value
+    return json.dumps(spec)
+
+
+TEMPLATE = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}], "pair": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "cannot be read"),
+        ("[1]", "cannot be read"),
+        (damaged(model=None), "cannot be read"),
+        (damaged(model__vocab={"a": -1}), "cannot be read"),
+        (damaged(model__type="x" * 5000), "cannot be read"),
+        (damaged(model__vocab={"a": 2**31}, model__merges=[], added_tokens=[]), "has ids up to 2,147,483,648"),
+        (damaged(decoder=None), "which is not implemented"),
+        (damaged(decoder={"type": "WordPiece", "prefix": "##", "cleanup": True}), "which is not implemented"),
+        (damaged(post_processor=TEMPLATE | {"special_tokens": {}}), "tokenizer.json"),  # the library panics
+    ],
+)
+def test_a_damaged_file_is_refused_in_one_line(tmp_path, text, reason):
+    (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(KvtuiError) as caught:
+        read_tokenizer(tmp_path, {}, 400)
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / "tokenizer.json"))
+    assert reason in message
+    assert len(message.splitlines()) == 1
+    assert len(message) < len(str(tmp_path)) + 250

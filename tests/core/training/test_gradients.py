@@ -259,7 +259,7 @@ def test_without_a_generator_nothing_is_dropped():
     assert window_loss(IDS, TARGETS, run, None) == loss_of(config, parameters)
 
 
-@pytest.mark.parametrize("choices", [{"query_key_norm": True}, {"sliding_window": 2}], ids=str)
+@pytest.mark.parametrize("choices", [{"query_key_norm": True}, {"sliding_window": 2}, {"mlp": "gelu_erf"}], ids=str)
 def test_what_has_no_backward_pass_is_refused(choices):
     config = make_config(**choices)
     with pytest.raises(KvtuiError, match="cannot be trained here"):
