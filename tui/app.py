@@ -40,6 +40,7 @@ from kvtui.tui.session.figures import faster, slower
 from kvtui.tui.session.session import Session
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.start.terminal import LEAST_HEIGHT, LEAST_WIDTH
+from kvtui.tui.theme import LIGHT
 from kvtui.tui.tour.card import TourCard
 from kvtui.tui.tour.guide import Guide
 from kvtui.tui.views.stream import StreamView
@@ -79,6 +80,7 @@ class KvtuiApp(App[None]):
 
     def __init__(self, link: Link, ready: Ready, settings: DashboardSettings) -> None:
         super().__init__()
+        self.register_theme(LIGHT)
         self.session = Session(link, ready, settings)
         self._first_prompt = settings.prompt or ""
         self.questions = Questions(self.session.put_question)
@@ -215,7 +217,9 @@ class KvtuiApp(App[None]):
         keys.typing = self._main.focused is self.prompt.input
         keys.looking_back = session.cursor is not None
         gone = session.cursor is not None and session.cursor < session.window_start
-        self._main.query_one(TabsPane).words = cursor_words(session.looking, session.figures.written, gone)
+        tokens = session.timeline.tokens
+        written = tokens[-1].step + 1 if tokens else 0
+        self._main.query_one(TabsPane).words = cursor_words(session.looking, written, gone)
         self._main.set_class(session.cursor is not None and not keys.typing, "-past")
 
     def _ask(self, news: bool) -> None:
@@ -308,9 +312,10 @@ class KvtuiApp(App[None]):
         if self.session.ready.stream:
             self.notify(CACHE_IS_NOT_OURS, severity="warning")
             return
-        if self.session.racing:
-            self.notify("A race runs both ways: the switch is for the next text.")
         self.session.toggle_cache()
+        if self.session.racing:
+            how = "with" if self.session.figures.cache else "without"
+            self.notify(f"A race keeps its lanes. The next text will be written {how} the cache.")
         self._tick()
 
     def action_pause(self) -> None:

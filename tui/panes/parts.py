@@ -14,6 +14,7 @@ from kvtui.tui.drawing.bars import figure
 from kvtui.tui.session.part_times import NAMES, Measured
 
 _LABEL = 10  # cells before a bar
+_WIDE = 100  # from here on there is room for whole words after it
 _WAYS = ("cached", "uncached")
 MISSING = {
     "cached": "none yet: t switches the cache on, m measures a token here",
@@ -78,7 +79,8 @@ class PartsPane(Widget):
         label = name.ljust(_LABEL)
         if measured is None:
             return [(label, "parts--label"), (MISSING[name], "parts--hint")]
-        words = f" {figure(1e3 * measured.total)} at {measured.context:,}{' *' if measured.asked else '  '}"
+        where = f"at {measured.context:,}{' positions' if width >= _WIDE else ' pos.'}"
+        words = f" {figure(1e3 * measured.total)} {where}{' *' if measured.asked else '  '}"
         room = max(width - _LABEL - len(words), 1)
         shares = [measured.seconds[name] / measured.total for name in NAMES]
         cells = [

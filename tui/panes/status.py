@@ -23,6 +23,7 @@ _LETTERS = {
     "O": ("█▀█", "█▄█"),
     "N": ("█▄ █", "█ ▀█"),
     "F": ("█▀▀", "█▀ "),
+    "R": ("█▀█", "█▀▄"),
     " ": (" ", " "),
 }
 _PHASES = {
@@ -34,13 +35,14 @@ _PHASES = {
     "loading": "◌ loading",
 }
 _PHASE_WIDTH = max(map(len, _PHASES.values()))
+_BADGE_WIDTH = 15  # of the widest, so that the rest of the line stays as it is when the cache is switched
 
 Piece = tuple[str, str]
 
 
 def phase_words(figures: Figures) -> str:
     """What is being done, always of the same width."""
-    words = _PHASES[figures.phase]
+    words = "▶ racing" if figures.race and figures.phase == "writing" else _PHASES[figures.phase]
     if figures.phase == "loading" and figures.loaded:
         words = f"◌ load {100 * figures.loaded:3.0f} %"
     return f"{words:{_PHASE_WIDTH}}"
@@ -51,17 +53,26 @@ def large(word: str) -> tuple[str, str]:
     return " ".join(_LETTERS[letter][0] for letter in word), " ".join(_LETTERS[letter][1] for letter in word)
 
 
-def badge(on: bool) -> Piece:
-    """The state of the cache on one line: a solid block for on, hatching for off."""
-    return (" CACHE ON ", "status--badge-on") if on else ("╱╱ CACHE OFF ╱╱", "status--off")
+def badge(figures: Figures) -> Piece:
+    """The state of the cache on one line: a solid block for on, hatching for off. The lanes of a race differ in it."""
+    if racing(figures):
+        return " RACE ", "status--race"
+    return (" CACHE ON ", "status--badge-on") if figures.cache else ("╱╱ CACHE OFF ╱╱", "status--off")
 
 
-def banner(on: bool) -> tuple[Piece, Piece]:
-    """The state of the cache on two lines; off is hatched at both sides."""
-    style = "status--on" if on else "status--off"
-    first, second = large("CACHE ON" if on else "CACHE OFF")
-    side = "" if on else "╱╱"
+def banner(figures: Figures) -> tuple[Piece, Piece]:
+    """The same on two lines; off is hatched at both sides."""
+    on, side = figures.cache, "" if figures.cache or racing(figures) else "╱╱"
+    word, style = ("CACHE ON", "status--on") if on else ("CACHE OFF", "status--off")
+    if racing(figures):
+        word, style = "RACE", "status--race"
+    first, second = large(word)
     return (f"{side} {first} {side}", style), (f"{side} {second} {side}", style)
+
+
+def racing(figures: Figures) -> bool:
+    """Whether the lanes of a race are being written now."""
+    return figures.race and figures.phase in ("writing", "paused")
 
 
 class StatusPane(Widget):
@@ -71,6 +82,7 @@ class StatusPane(Widget):
         "status--on",
         "status--badge-on",
         "status--off",
+        "status--race",
         "status--name",
         "status--dim",
     }
@@ -95,10 +107,10 @@ class StatusPane(Widget):
         """The model at the left, the cache at the right."""
         width = self.size.width
         if self.size.height == 1:
-            right = badge(self._figures.cache)
-            left = self._fit(self._brief(), width - len(right[0]) - 1)
+            right = badge(self._figures)
+            left = self._fit(self._brief(), width - _BADGE_WIDTH - 1)
         else:
-            right = banner(self._figures.cache)[min(y, 1)]
+            right = banner(self._figures)[min(y, 1)]
             left = self._fit(self._model() if y == 0 else self._run(), width - len(right[0]) - 3)
         used = sum(len(text) for text, _ in left)
         pieces = [*left, (" " * (width - used - len(right[0])), ""), right]
@@ -137,12 +149,12 @@ class StatusPane(Widget):
         figures = self._figures
         return [
             (phase_words(figures), "status--name"),
-            (f" · {pace_words(figures.pace):9}", ""),
+            (f" · pace {pace_words(figures.pace):9}", ""),
             *self._policy(" · "),
             *self._without(),
             *self._verified(" · "),
             *([] if self._ready.stream else [(f" · seed {figures.seed}", "")]),
-            (f" · {figures.written:7,} tokens written", ""),
+            (f" · {figures.written:7,} tokens {'in each lane' if figures.race else 'written'}", ""),
         ]
 
     def _policy(self, before: str) -> list[Piece]:
@@ -156,7 +168,7 @@ class StatusPane(Widget):
             return [*self._run()[:2], (f" · {self._ready.name}", "status--dim"), *self._told()]
         return [
             (phase_words(figures), "status--name"),
-            (f" {pace_words(figures.pace):9}", ""),
+            (f" pace {pace_words(figures.pace):9}", ""),
             *self._without(),
             *self._policy(" "),
             *self._verified(" "),
@@ -184,7 +196,7 @@ class StatusPane(Widget):
     def _without(self) -> list[Piece]:
         """A warning while the text is not the model's own."""
         off = self._figures.heads_off
-        if not off:
+        if not off or self._figures.race:
             return []
         return [(f" · without {off_words(off) if len(off) <= 2 else f'{len(off)} heads'}", "status--off")]
 

@@ -63,7 +63,10 @@ class Verification:
 
 @dataclass(frozen=True)
 class Figures:
-    """What the status line and the cache bar show. Sizes in bytes, lengths in positions."""
+    """What the status line and the cache bar show. Sizes in bytes, lengths in positions.
+
+    Of the lanes of a ``race``, ``written`` is what each of them has; the rest is still of the text before.
+    """
 
     phase: Phase = "idle"
     cache: bool = True
@@ -78,6 +81,7 @@ class Figures:
     policy: str = "full"
     verification: Verification = Verification()
     heads_off: tuple[tuple[int, int], ...] = ()  # (layer, head) pairs that the text goes on without
+    race: bool = False
 
     @property
     def cache_wrong(self) -> bool:

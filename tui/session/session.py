@@ -166,8 +166,9 @@ class Session:
         self.racing = True
         self.race.start(lanes)
         now = self.figures
-        self.figures = replace(now, phase="writing", seed=now.seed if seed is None else seed, written=0)
-        settings = RunSettings(now.cache, self.figures.seed, self._sampling, now.pace)
+        seed = now.seed if seed is None else seed
+        self.figures = replace(now, phase="writing", seed=seed, written=0, race=True)
+        settings = RunSettings(now.cache, seed, self._sampling, now.pace)
         self._link.send(StartRace(self.run, prompt, settings, lanes, tokens, confirmed))
         return True
 
@@ -506,6 +507,7 @@ class Session:
                 context=context,
                 cached_positions=last.cached_positions,
                 cache_bytes=last.cache_bytes,
+                race=False,
             )
 
     def _set_phase(self, phase: Phase) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bench import Bench, bench
+from fake_link import token
 from racing import end, prefills, rounds
 from textual.widgets import Static
 
@@ -58,6 +59,21 @@ async def test_both_texts_the_marks_and_the_speed_up(size: tuple[int, int]) -> N
         assert "19 of 26 tokens" in text
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_the_status_line_tells_of_the_lanes_and_the_past_of_the_text_before(size: tuple[int, int]) -> None:
+    async with bench(size=size) as it:
+        it.link.write([token(step) for step in range(40)])
+        await it.until(lambda: it.app.session.figures.written == 40)
+        await race(it)
+        top = it.screen_text().splitlines()[:2]
+        assert "▶ racing" in "".join(top)
+        assert "CACHE" not in top[0]
+        if size[0] == 120:
+            assert f"{len(TEXT)} tokens in each lane" in top[1]
+        await it.press("1", "left")
+        assert "◀ token 39 of 40" in it.screen_text()
+
+
 async def test_the_end_has_a_verdict() -> None:
     async with bench() as it:
         await race(it, over=True)
@@ -79,7 +95,7 @@ async def test_pause_step_stop_and_the_toggle() -> None:
         await it.press("t")  # the lanes are what they are; the next text will be without
         assert not it.link.commands(SetCache)
         assert not it.app.session.figures.cache
-        assert "the next text" in it.notices()
+        assert "The next text will be written without the cache" in it.notices()
 
 
 async def test_space_and_r_after_the_end_race_again() -> None:
