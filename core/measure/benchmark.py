@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
+from kvtui.core.cache import KVCache
 from kvtui.core.config import parameter_shapes
 from kvtui.core.errors import KvtuiError
+from kvtui.core.layers import IntArray
 from kvtui.core.model import Model
 
 
@@ -94,7 +96,7 @@ def benchmark(
     )
 
 
-def _cached_step(model: Model, cache: Any, ids: Any, context: int) -> None:
+def _cached_step(model: Model, cache: KVCache, ids: IntArray, context: int) -> None:
     cache.length = context - 1  # the positions behind are there from the first pass
     model.decode(int(ids[context - 1]), cache)
 
@@ -117,6 +119,7 @@ def floor_run(model: Model) -> Callable[[], None]:
 
 
 def median_time(work: Callable[[], object], repeats: int) -> float:
+    """Seconds of the median of several runs."""
     times = []
     for _ in range(repeats):
         started = perf_counter()

@@ -153,8 +153,8 @@ def read_frame(stream: BinaryIO) -> Any:
     return pickle.loads(_read_exactly(stream, length))
 
 
-def _read_exactly(stream: BinaryIO, size: int) -> bytes:
-    data = b""
+def _read_exactly(stream: BinaryIO, size: int) -> bytearray:
+    data = bytearray()
     while len(data) < size:
         part = stream.read(size - len(data))
         if not part:
