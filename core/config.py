@@ -12,11 +12,12 @@ Norm = Literal["layer", "rms"]
 Position = Literal["learned", "rotary"]
 Mlp = Literal["gelu", "gelu_erf", "swiglu"]
 
-# A bound on every size, so that a hostile file cannot ask for the whole memory. Layers and context have lower ones:
-# the list of names grows with the one, tables and cache with the other, whatever the file itself holds.
+# A bound on every size, so that a hostile file cannot ask for the whole memory. Some have lower ones: the list of names
+# grows with the layers, tables and cache with context and head, whatever the file itself holds.
 _LARGEST = 1 << 24
 LONGEST_CONTEXT = 1 << 17
-_LARGEST_OF = {"num_layers": 1 << 12, "context_length": LONGEST_CONTEXT}
+WIDEST_HEAD = 1 << 12
+_LARGEST_OF = {"num_layers": 1 << 12, "context_length": LONGEST_CONTEXT, "head_dim": WIDEST_HEAD}
 
 
 @dataclass(frozen=True)

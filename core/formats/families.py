@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kvtui.core.config import LONGEST_CONTEXT, Mlp, ModelConfig, is_positive
+from kvtui.core.config import LONGEST_CONTEXT, WIDEST_HEAD, Mlp, ModelConfig, is_positive
 from kvtui.core.errors import KvtuiError, brief
 from kvtui.core.layers import llama3_divisors, rotary_frequencies
 
 Values = Mapping[str, Any]
 
-_WIDEST_HEAD = 1 << 16  # so that a hostile config cannot ask for the whole memory before it is checked
 _GELUS: dict[str, Mlp] = {
     **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast"), "gelu"),
     "gelu": "gelu_erf",
@@ -200,12 +199,8 @@ def _rotary(values: Values, head_dim: Any) -> tuple[float, tuple[float, ...]]:
     if kind not in ("default", "linear", "llama3"):
         raise KvtuiError(f"rope_type is {brief(kind)}, but only 'default', 'linear' and 'llama3' are implemented")
     require(scaling, "partial_rotary_factor", 1)
-    if kind == "default" or not isinstance(head_dim, int) or head_dim < 2:
-        return base, ()
-    if head_dim > _WIDEST_HEAD:
-        raise KvtuiError(
-            f"head_dim is {brief(head_dim)}; with a rope_type of {kind!r} it has to be at most {_WIDEST_HEAD:,}"
-        )
+    if kind == "default" or not isinstance(head_dim, int) or not 2 <= head_dim <= WIDEST_HEAD:
+        return base, ()  # a head of another width is refused with the config
     names = ["factor"]
     if kind == "llama3":
         names += ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]

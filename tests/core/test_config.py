@@ -36,8 +36,10 @@ def test_a_size_has_to_be_a_positive_whole_number(name, value):
         ModelConfig(**GOOD | {name: value})
 
 
-@pytest.mark.parametrize(("name", "largest"), [("num_layers", 1 << 12), ("context_length", 1 << 17)])
-def test_layers_and_context_have_lower_bounds(name, largest):
+@pytest.mark.parametrize(
+    ("name", "largest"), [("num_layers", 1 << 12), ("context_length", 1 << 17), ("head_dim", 1 << 12)]
+)
+def test_layers_context_and_heads_have_lower_bounds(name, largest):
     assert getattr(ModelConfig(**GOOD | {name: largest}), name) == largest
     with pytest.raises(KvtuiError, match=f"{name} is {largest + 1}; .* from 1 to {largest:,}"):
         ModelConfig(**GOOD | {name: largest + 1})

@@ -342,7 +342,7 @@ def change(path, **changes):
         ),
         (
             {"head_dim": 10**12, "rope_scaling": {"type": "linear", "factor": 2.0}},
-            "head_dim is 1000000000000;",
+            "head_dim is 1000000000000; it has to be a whole number from 1 to 4,096",
         ),
         ({"num_attention_heads": 5}, "5 heads cannot share 2"),
         ({"head_dim": None, "num_attention_heads": 4}, "a width of 18 cannot be shared by 4 heads"),
