@@ -248,7 +248,7 @@ def _head_words(inspection: Inspection, chosen: Head, off: bool, width: int) -> 
 
 NOTHING_OFF = (
     "All heads are on. x switches the chosen head off, and what the model would then expect will stand here. "
-    "[ and ] choose a layer, < and > a head."
+    "[\u00a0] choose a layer, <\u00a0> a head."
 )
 
 

@@ -223,18 +223,22 @@ def title(view: MapView, drawing: MapDrawing) -> str:
 
 
 def legend(view: MapView) -> str:
-    """What the signs mean."""
+    """What the signs mean, as far as there is room."""
     rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
     if view.shade == "why":
         codes = np.unique(view.contents.shades).tolist() if view.contents is not None and fits(view) else []
         kept = ", ".join(f"{whole} {word}" for code, (whole, _, word) in REASONS.items() if code in codes)
-        signs = f"{FREE} free{' · kept: ' if kept else ''}{kept}"
-        signs += f" · {DROPPED} dropped" if view.dropped else ""
-        signs += " · small: in part" if view.dropped and view.per_cell > 1 else ""
+        meaning = f"kept: {kept}" if kept else ""
+        small = "small: in part" if view.dropped and view.per_cell > 1 else ""
     else:
-        dropped = f"{DROPPED} dropped · " if view.dropped else ""
-        signs = f"{FREE} free · {dropped}{READ} read, {WRITTEN} written by the newest step"
-    return f"{signs} · {rows}".removeprefix(" · ") if view.total_rows > view.rows else signs
+        meaning, small = f"{READ} read, {WRITTEN} written by the newest step", ""
+    free, dropped = f"{FREE} free", f"{DROPPED} dropped" if view.dropped else ""
+    rows = rows if view.total_rows > view.rows else ""
+    choices = [
+        " · ".join(sign for sign in signs if sign)
+        for signs in ((free, dropped, meaning, small, rows), (free, dropped, meaning, rows), (dropped, meaning, rows))
+    ]
+    return next((choice for choice in choices if len(choice) + 4 <= view.width), choices[-1])
 
 
 def pointed(view: MapView, x: int, y: int) -> str:

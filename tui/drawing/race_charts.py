@@ -9,7 +9,7 @@ from kvtui.tui.drawing.chart import Axis, Curve, Drawing, Point
 from kvtui.tui.session.race import LaneRecord, RaceRecord
 
 _STYLES = ("chart--first", "chart--second", "chart--third")
-_PREDICTED_POINTS = 60
+_PREDICTED_POINTS = 100
 _BINS = 80  # of measured times; each shows its median, so that a hiccup does not set the scale
 
 
@@ -42,8 +42,8 @@ def times_drawing(race: RaceRecord, config: ModelConfig, logarithmic: bool) -> D
 
 
 def _medians(lane: LaneRecord) -> list[Point]:
-    """Median milliseconds of tokens at about the same context, in order of context."""
-    times = np.array(sorted(lane.times()))  # (tokens, 2)
+    """Median milliseconds of tokens at about the same context, in order of context and, at the same one, of writing."""
+    times = np.array(sorted(lane.times(), key=lambda pair: pair[0]))  # (tokens, 2)
     if not len(times):
         return []
     groups = np.array_split(times, min(_BINS, len(times)))

@@ -17,8 +17,8 @@ _LABEL = 10  # cells before a bar
 _WIDE = 100  # from here on there is room for whole words after it
 _WAYS = ("cached", "uncached")
 MISSING = {
-    "cached": "none yet: t switches the cache on, m measures a token here",
-    "uncached": "none yet: t switches the cache off, m measures a token here",
+    "cached": "none yet: t turns the cache on, m measures a token",
+    "uncached": "none yet: t turns the cache off, m measures a token",
 }
 EMPTY = (
     "The time of a token will stand here, in its parts, with the cache and without.",

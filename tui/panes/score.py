@@ -117,17 +117,22 @@ class ScorePane(Widget):
         speed_up = race.speed_up()
         if speed_up is None:
             return [("the prompt has been run in both lanes", "score--label")]
+        faster, ratio = (race.lanes[0], speed_up) if speed_up >= 1 else (lane, 1 / speed_up)
         planned = f" of {race.planned:,}" if race.planned is not None else ""
         brief = width < _WIDE
-        return [
+        pieces: list[Piece] = [
             (f"{race.steps:,}{planned} tokens", "score--label"),
-            (f"   {race.lanes[0].label} is ", "score--label"),
-            (f"{speed_up:.1f} × as fast", "score--first"),
+            (f"   {faster.label} is ", "score--label"),
+            (f"{ratio:.1f} × as fast", "score--second" if faster is lane else "score--first"),
             ("" if race.end else " so far", "score--label"),
+        ]
+        difference: list[Piece] = [
             (f"   {'Δ' if brief else 'greatest '}logit{'s' if brief else ' difference'} ", "score--label"),
             (f"{lane.max_logit_difference:.1e}", "score--figure"),
             *([] if brief else self._divergence(lane)),
         ]
+        fits = sum(len(text) for text, _ in (*pieces, *difference)) <= width
+        return [*pieces, *difference] if fits else pieces
 
     @staticmethod
     def _divergence(lane: LaneRecord) -> list[Piece]:

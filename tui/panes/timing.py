@@ -186,13 +186,17 @@ class TimingPane(Widget, can_focus=True):
 
     def _describe(self, columns: Columns) -> None:
         scale, names = "log" if self.logarithmic else "linear", "█ cached  ⣿ uncached"
-        if self.previous is None or self.size.width >= _WIDE:
-            scale += " scale"
-        if self.previous is not None:
-            names += "  ─ the text before" if self.size.width >= _WIDE else "  ─ before"
         per = self.tokens_per_column
-        share = "column: 1 token" if per == 1 else f"column: median of {per:2}"
-        subtitle = f"{names} · {scale} · {share} · max {figure(float(columns.milliseconds.max()))}"
+        share = "1 token" if per == 1 else f"median of {per:2}"
+        greatest = f"max {figure(float(columns.milliseconds.max()))}"
+        before, brief = ("", "") if self.previous is None else ("  ─ the text before", "  ─ before")
+        choices = (
+            f"{names}{before} · {scale} scale · column: {share} · {greatest}",
+            f"{names}{brief} · {scale} · column: {share} · {greatest}",
+            f"{names}{brief} · {scale} · {share} · {greatest}",
+            f"{names}{brief} · {scale} · {greatest}",
+        )
+        subtitle = next((choice for choice in choices if len(choice) <= self.size.width - 2), choices[-1])
         if self._subtitle != subtitle:
             self.border_subtitle = self._subtitle = subtitle
 

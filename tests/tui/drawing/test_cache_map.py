@@ -176,6 +176,9 @@ def test_why_each_cell_is_kept() -> None:
     assert text(view)[0][6:20] == "SSH××H×HRRRR··"
     narrow = replace(view, width=38)
     assert text(narrow)[0][6:14] == "ShhhRR··"
-    assert legend(narrow) == "· free · kept: S sink, R recent window, H heavy hitter · × dropped · small: in part"
+    parts = legend(replace(narrow, width=90, capacity=900)).split(" · ")
+    assert parts == ["· free", "× dropped", "kept: S sink, R recent window, H heavy hitter", "small: in part"]
+    assert legend(replace(narrow, width=78, capacity=900)).split(" · ") == parts[:3]  # the least important goes first
+    assert legend(narrow).split(" · ") == parts[1:3]
     assert pointed(narrow, 7, 0) == "layer 1 head 1, positions 2–3: heavy hitter"
     assert draw(view).scale is None

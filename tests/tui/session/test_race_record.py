@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fake_link import CONFIG
 from racing import end, prefills, rounds
@@ -68,6 +70,16 @@ def test_the_verdict_has_the_numbers() -> None:
 
 def test_the_verdict_counts_what_does_not_agree() -> None:
     assert "18 of 20 tokens agree" in verdict(record(prefills(), rounds("x" * 20, differs=frozenset({9, 12}))))
+
+
+def test_times_at_the_same_context_are_drawn_as_they_came() -> None:
+    """A lane whose window is full stays at one context: one slow token there is no point of its own at the end."""
+    told = rounds("x" * 200)
+    for place, event in enumerate(told):
+        seconds = 0.05 if place == 100 else 0.0005
+        told[place] = replace(event, token=replace(event.token, context=9, seconds=seconds))
+    curve = times_drawing(record(prefills(), told), CONFIG, False).curves[-2]
+    assert [milliseconds for _, milliseconds in curve.points] == pytest.approx([0.5] * 80)
 
 
 def test_predictions_have_the_shape_of_the_operations() -> None:

@@ -6,13 +6,14 @@ import math
 
 import pytest
 from bench import bench
+from racing import prefills, rounds
 from textual.widgets import Input
 
 from kvtui.core import load
 from kvtui.core.events import RaceToken
 from kvtui.core.measure.race import LANES, Lane, Race
 from kvtui.tui.drawing.race_words import verdict
-from kvtui.tui.panes.score import kl_bar
+from kvtui.tui.panes.score import ScorePane, kl_bar
 from kvtui.tui.screens.policy import OFF
 from kvtui.tui.session.race import RaceRecord
 from kvtui.tui.views.race import RaceView, lanes_of
@@ -49,6 +50,16 @@ def test_the_verdict_is_that_of_the_race() -> None:
     assert len(divergences) == 24
     assert f"mean {sum(divergences) / 24:.2g} nats, at most {max(divergences):.2g}" in words
     assert "took 55.3 kB against 276.5 kB" in words  # 6 and 30 positions of 9,216 bytes
+
+
+def test_the_lane_that_is_faster_is_named() -> None:
+    record, score = RaceRecord(), ScorePane()
+    for event in [*prefills(), *rounds("x" * 20)]:
+        record.take(event)
+    score.show(record)
+    assert "cached is 6.6 × as fast" in "".join(text for text, _ in score._figures(120))
+    record.lanes.reverse()
+    assert "cached is 6.6 × as fast" in "".join(text for text, _ in score._figures(120))
 
 
 async def test_the_second_lane_is_chosen_and_raced() -> None:

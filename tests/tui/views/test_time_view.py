@@ -37,7 +37,7 @@ async def test_the_parts_of_a_token_and_how_to_get_the_other_way(size: tuple[int
         await it.until(lambda: "attention 30%" in it.screen_text())
         text = it.screen_text()
         assert " 0.50 ms at 9" in text
-        assert "none yet: t switches the cache off, m measures a token here" in text
+        assert "none yet: t turns the cache off, m measures a token" in text
         it.link.write(parted(5, cache=False, first=5))
         await it.until(lambda: "10.0 ms at 14" in it.screen_text())
         assert "uncached takes 20.0 × as long" in it.screen_text()
