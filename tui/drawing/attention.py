@@ -15,6 +15,7 @@ from kvtui.core.layers import Array
 from kvtui.tui.drawing.bars import runs
 from kvtui.tui.drawing.grid import RAMPS, Tiling, arrange, paint, tabs, window
 from kvtui.tui.drawing.labels import piece, upright
+from kvtui.tui.drawing.lines import Line
 
 Mode = Literal["one", "all", "mean"]
 MODES: tuple[Mode, ...] = ("one", "all", "mean")
@@ -40,9 +41,6 @@ _WIDE = 50  # cells from which on the wide gutter is used
 _FAIR, _ROOMY = 46, 80  # cells from which on the title names the layer, and everything
 _TALL = 9  # lines from which on layers and heads have one each
 _LABELLED = 5  # lines from which on a tile of many labels its keys
-
-Piece = tuple[str, str]  # a text and its component class; "" for none
-Line = list[Piece]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.segment import Segment
 from textual import events
 from textual.app import RenderResult
 from textual.binding import Binding, BindingType
@@ -22,7 +21,6 @@ from kvtui.tui.drawing.attention import (
     INTENSITY,
     MODES,
     Drawing,
-    Line,
     Mode,
     View,
     draw,
@@ -33,6 +31,7 @@ from kvtui.tui.drawing.attention import (
 from kvtui.tui.drawing.grid import RAMPS
 from kvtui.tui.drawing.labels import is_wide
 from kvtui.tui.messages import QuestionChanged
+from kvtui.tui.panes.strips import strips
 
 _SCROLL = 8  # keys that one press of an arrow moves
 
@@ -310,7 +309,7 @@ class AttentionPane(Widget, can_focus=True):
         """Colour everything once a refresh, as the theme may have changed; render_line hands it out."""
         if self._drawn_size != self.size:
             self._redraw()
-        self._lines = [self._strip(line) for line in self._drawing.lines]
+        self._lines = strips(self, self._drawing.lines)
         return super().render_lines(crop)
 
     def _redraw(self) -> None:
@@ -325,11 +324,6 @@ class AttentionPane(Widget, can_focus=True):
         if y < len(self._lines):
             return self._lines[y]
         return Strip.blank(self.size.width, self.rich_style)
-
-    def _strip(self, line: Line) -> Strip:
-        style = self.get_component_rich_style
-        segments = [Segment(text, style(name) if name else self.rich_style) for text, name in line if text]
-        return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
 
     def _describe(self) -> None:
         """In the border: above the choice and the ramp, below the keys, or the weight pointed at."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.segment import Segment
 from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
+from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import size_words
+from kvtui.tui.panes.strips import strip
 from kvtui.tui.process.wire import Ready
 from kvtui.tui.session.figures import Figures
 
@@ -47,14 +48,9 @@ class CachePane(Widget):
         words = self._words(self._ready, width - len(label) - _LEAST_BAR - 2)
         room = max(width - len(label) - len(words) - 2, 0)
         pieces = [(label, "cache--label"), *self._bar(self._ready, room), (f"  {words}", "")]
-        segments = [
-            Segment(text, self.get_component_rich_style(style) if style else self.rich_style)
-            for text, style in pieces
-            if text
-        ]
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
+        return strip(self, pieces)
 
-    def _bar(self, ready: Ready, room: int) -> list[tuple[str, str]]:
+    def _bar(self, ready: Ready, room: int) -> Line:
         figures, capacity = self._figures, ready.config.context_length
         if not figures.cache:
             return [("╱" * room, "cache--off")]

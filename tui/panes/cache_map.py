@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.app import RenderResult
 from textual.binding import Binding, BindingType
@@ -21,8 +19,8 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.events import CacheContents
 from kvtui.tui.drawing.cache_cells import MapView
 from kvtui.tui.drawing.cache_map import RAMPS, READ_RAMPS, SHADES, STYLES, MapDrawing, draw, legend, pointed, title
-from kvtui.tui.drawing.lines import Line
 from kvtui.tui.messages import QuestionChanged
+from kvtui.tui.panes.strips import strips
 
 
 class CacheMapPane(Widget, can_focus=True):
@@ -217,15 +215,9 @@ class CacheMapPane(Widget, can_focus=True):
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Colour everything once a refresh, as the theme may have changed; render_line hands it out."""
-        styles = {name: self.get_component_rich_style(name) for name in self.COMPONENT_CLASSES}
-        styles[""] = self.rich_style
-        self._lines = [self._strip(line, styles) for line in self._drawing.lines]
+        self._lines = strips(self, self._drawing.lines)
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
         """One line of the content."""
         return self._lines[y] if y < len(self._lines) else Strip.blank(self.size.width, self.rich_style)
-
-    def _strip(self, line: Line, styles: dict[str, Style]) -> Strip:
-        segments = [Segment(text, styles[name]) for text, name in line if text]
-        return Strip(segments).adjust_cell_length(self.size.width, styles[""])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.segment import Segment
 from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
 from kvtui.core.events import Limits
+from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import three_digits
+from kvtui.tui.panes.strips import strip
 from kvtui.tui.session.part_times import NAMES, Rate
 
 _PART = 10  # cells of the parts' names
@@ -19,7 +20,6 @@ _WIDTHS = (7, 7, 7, 8, 5)
 _LIMIT = 11  # cells of the column that says which limit and how near, where there is room
 _WAYS = ("cached: 1 position is run", "uncached: all, as in a prefill")
 
-Piece = tuple[str, str]
 Rates = dict[str, Rate]  # of each part, and of the total
 Ways = tuple[Rates | None, Rates | None]  # with the cache, without
 
@@ -54,18 +54,14 @@ class CostsPane(Widget):
     def render_line(self, y: int) -> Strip:
         """Headings, a line a part and one for all."""
         rows = self._rows(self.size.width)
-        segments = [
-            Segment(text, self.get_component_rich_style(style) if style else self.rich_style)
-            for text, style in (rows[y] if y < len(rows) else [])
-        ]
-        return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
+        return strip(self, rows[y] if y < len(rows) else [])
 
-    def _rows(self, width: int) -> list[list[Piece]]:
+    def _rows(self, width: int) -> list[Line]:
         limited = self._limits is not None and width >= _PART + 2 * (sum(_WIDTHS) + _LIMIT)
         columns = sum(_WIDTHS) + (_LIMIT if limited else 0)
         headings = "".join(name.rjust(size) for name, size in zip(_COLUMNS, _WIDTHS, strict=True))
         headings += "limit".rjust(_LIMIT) if limited else ""
-        rows: list[list[Piece]] = [
+        rows: list[Line] = [
             [(" " * _PART + "".join(f"  {way}".ljust(columns) for way in _WAYS), "costs--head")],
             [(" " * _PART + headings * 2, "costs--head")],
         ]

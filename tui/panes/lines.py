@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from rich.segment import Segment
 from textual.app import RenderResult
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
 from kvtui.tui.drawing.lines import Line
+from kvtui.tui.panes.strips import strips
 
 Draw = Callable[[int, int], list[Line]]
 
@@ -52,7 +52,7 @@ class LinesPane(Widget):
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Lay out once a refresh; render_line hands it out."""
-        self._lines = [self._strip(line) for line in self._drawn(self.size)]
+        self._lines = strips(self, self._drawn(self.size))
         return super().render_lines(crop)
 
     def _drawn(self, size: Size) -> list[Line]:
@@ -61,8 +61,3 @@ class LinesPane(Widget):
     def render_line(self, y: int) -> Strip:
         """One line of the content."""
         return self._lines[y] if y < len(self._lines) else Strip.blank(self.size.width, self.rich_style)
-
-    def _strip(self, line: Line) -> Strip:
-        style = self.get_component_rich_style
-        segments = [Segment(text, style(name) if name else self.rich_style) for text, name in line if text]
-        return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import ClassVar
 
-from rich.segment import Segment
 from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
 from kvtui.tui.drawing.bars import figure
+from kvtui.tui.drawing.lines import Line
+from kvtui.tui.panes.strips import strip
 from kvtui.tui.session.part_times import NAMES, Measured
 
 _LABEL = 10  # cells before a bar
@@ -24,8 +25,6 @@ EMPTY = (
     "The time of a token will stand here, in its parts, with the cache and without.",
     "Write a prompt and press Enter; then m measures one token both ways.",
 )
-
-Piece = tuple[str, str]
 
 
 class PartsPane(Widget):
@@ -61,21 +60,16 @@ class PartsPane(Widget):
     def render_line(self, y: int) -> Strip:
         """A bar, or what is missing."""
         width = self.size.width
-        pieces: list[Piece] = []
+        pieces: Line = []
         if self._ways == (None, None):
             pieces = [(EMPTY[y], "parts--hint")] if y < len(EMPTY) else []
         elif y in (0, 1):
             pieces = self._bar(_WAYS[y], self._ways[y], width)
         elif y == 2 and self._chosen is not None:
             pieces = self._bar("chosen", self._chosen, width)
-        segments = [
-            Segment(text, self.get_component_rich_style(style) if style else self.rich_style)
-            for text, style in pieces
-            if text
-        ]
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
+        return strip(self, pieces)
 
-    def _bar(self, name: str, measured: Measured | None, width: int) -> list[Piece]:
+    def _bar(self, name: str, measured: Measured | None, width: int) -> Line:
         label = name.ljust(_LABEL)
         if measured is None:
             return [(label, "parts--label"), (MISSING[name], "parts--hint")]

@@ -7,12 +7,13 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from rich.segment import Segment
 from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
+from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import duration, three_digits
+from kvtui.tui.panes.strips import strip
 from kvtui.tui.session.race import LaneRecord, RaceRecord
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -20,8 +21,6 @@ _STYLES = ("score--first", "score--second", "score--third")
 _KL_BARS = "▁▂▃▄▅▆▇█"
 _WIDE = 110  # from here on the counted operations have room as well
 _LEAST_BAR = 8
-
-Piece = tuple[str, str]
 
 
 class ScorePane(Widget):
@@ -53,7 +52,7 @@ class ScorePane(Widget):
     def render_line(self, y: int) -> Strip:
         """A lane, the marks, or the figures."""
         race, width = self._race, self.size.width
-        pieces: list[Piece] = []
+        pieces: Line = []
         if y < len(race.lanes):
             pieces = self._lane(y, width)
         elif race.lanes and y == len(race.lanes):
@@ -62,18 +61,13 @@ class ScorePane(Widget):
             pieces = self._strip(width) if race.follows else self._figures(width)
         elif race.lanes and y == len(race.lanes) + 2 and race.follows:
             pieces = self._figures(width)
-        segments = [
-            Segment(text, self.get_component_rich_style(style) if style else self.rich_style)
-            for text, style in pieces
-            if text
-        ]
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
+        return strip(self, pieces)
 
     @property
     def _label_width(self) -> int:
         return max([len("agree"), *(len(lane.label) for lane in self._race.lanes)]) + 2
 
-    def _lane(self, number: int, width: int) -> list[Piece]:
+    def _lane(self, number: int, width: int) -> Line:
         lane = self._race.lanes[number]
         words = _lane_words(lane, width >= _WIDE)
         room = max(width - self._label_width - len(words), _LEAST_BAR)
@@ -83,20 +77,20 @@ class ScorePane(Widget):
         style = _STYLES[min(number, len(_STYLES) - 1)]
         return [(lane.label.ljust(self._label_width), style), (bar.ljust(room), style), (words, "score--figure")]
 
-    def _marks(self, width: int) -> list[Piece]:
+    def _marks(self, width: int) -> Line:
         """A mark for every token, or for a few neighbours together where there are too many of them."""
         lane, steps = self._race.lanes[1], self._race.steps
         words = f"  {lane.agreed:,} of {steps:,} agree"
         room = max(width - self._label_width - len(words), 1)
         each = max(1, math.ceil(steps / room))
-        pieces: list[Piece] = [("agree".ljust(self._label_width), "score--label")]
+        pieces: Line = [("agree".ljust(self._label_width), "score--label")]
         agrees = [entry.agrees for entry in lane.tokens[:steps]]
         marks = [all(agrees[place : place + each]) for place in range(0, steps, each)]
         for mark in marks:
             pieces.append(("✓", "score--agrees") if mark else ("✗", "score--differs"))
         return [*pieces, (" " * (room - len(marks)), ""), (words, "score--figure")]
 
-    def _strip(self, width: int) -> list[Piece]:
+    def _strip(self, width: int) -> Line:
         """The divergence of every token, or the greatest of a few neighbours, in bars of half a decade."""
         lane = self._race.lanes[1]
         divergences = [entry.kl if entry.kl is not None else math.nan for entry in lane.tokens[: self._race.steps]]
@@ -111,7 +105,7 @@ class ScorePane(Widget):
             (words, "score--figure"),
         ]
 
-    def _figures(self, width: int) -> list[Piece]:
+    def _figures(self, width: int) -> Line:
         race = self._race
         lane = race.lanes[1]
         speed_up = race.speed_up()
@@ -135,7 +129,7 @@ class ScorePane(Widget):
         return [*pieces, *difference] if fits else pieces
 
     @staticmethod
-    def _divergence(lane: LaneRecord) -> list[Piece]:
+    def _divergence(lane: LaneRecord) -> Line:
         if not lane.compared:
             return []
         return [("   KL ", "score--label"), (f"{lane.kl_total / lane.compared:.1e} nats", "score--figure")]

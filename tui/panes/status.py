@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.segment import Segment
 from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
 from kvtui.tui.drawing.anatomy import off_words
+from kvtui.tui.drawing.lines import Line, Piece
 from kvtui.tui.drawing.words import count_words
+from kvtui.tui.panes.strips import strip
 from kvtui.tui.process.wire import Ready
 from kvtui.tui.session.figures import Figures, pace_words
 
@@ -36,8 +37,6 @@ _PHASES = {
 }
 _PHASE_WIDTH = max(map(len, _PHASES.values()))
 _BADGE_WIDTH = 15  # of the widest, so that the rest of the line stays as it is when the cache is switched
-
-Piece = tuple[str, str]
 
 
 def phase_words(figures: Figures) -> str:
@@ -114,14 +113,9 @@ class StatusPane(Widget):
             left = self._fit(self._model() if y == 0 else self._run(), width - len(right[0]) - 3)
         used = sum(len(text) for text, _ in left)
         pieces = [*left, (" " * (width - used - len(right[0])), ""), right]
-        segments = [
-            Segment(text, self.get_component_rich_style(style) if style else self.rich_style)
-            for text, style in pieces
-            if text
-        ]
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
+        return strip(self, pieces)
 
-    def _model(self) -> list[Piece]:
+    def _model(self) -> Line:
         config = self._ready.config
         if self._ready.stream:
             return [("kvtui ", "status--dim"), (f" {self._ready.name}", "status--name"), *self._told()]
@@ -133,7 +127,7 @@ class StatusPane(Widget):
             (f" · context {config.context_length}", ""),
         ]
 
-    def _told(self) -> list[Piece]:
+    def _told(self) -> Line:
         """What a stream says of its model."""
         if not self._ready.parameters:
             return [(" · events of another program", "")]
@@ -145,7 +139,7 @@ class StatusPane(Widget):
             (" · another program's", ""),
         ]
 
-    def _run(self) -> list[Piece]:
+    def _run(self) -> Line:
         figures = self._figures
         return [
             (phase_words(figures), "status--name"),
@@ -157,12 +151,12 @@ class StatusPane(Widget):
             (f" · {figures.written:7,} tokens {'in each lane' if figures.race else 'written'}", ""),
         ]
 
-    def _policy(self, before: str) -> list[Piece]:
+    def _policy(self, before: str) -> Line:
         """What the cache keeps, if that is not everything."""
         policy = self._figures.policy
         return [(f"{before}{policy}", "status--name")] if policy != "full" else []
 
-    def _brief(self) -> list[Piece]:
+    def _brief(self) -> Line:
         figures = self._figures
         if self._ready.stream:
             return [*self._run()[:2], (f" · {self._ready.name}", "status--dim"), *self._told()]
@@ -178,7 +172,7 @@ class StatusPane(Widget):
             (f" {self._ready.config.num_layers} × {self._ready.config.num_heads} heads", "status--dim"),
         ]
 
-    def _verified(self, gap: str) -> list[Piece]:
+    def _verified(self, gap: str) -> Line:
         """How the cache compares with a run without it, in a word and the worst difference so far."""
         verification = self._figures.verification
         if not verification.on and not self._figures.cache_wrong:
@@ -193,7 +187,7 @@ class StatusPane(Widget):
             return [(f"{gap}✖ CACHE WRONG {verification.worst:.2g}", "status--name"), (f" in {checked}{other}", "")]
         return [(f"{gap}✓ verified {verification.worst:.0e}", "status--name"), (f" in {checked}", "")]
 
-    def _without(self) -> list[Piece]:
+    def _without(self) -> Line:
         """A warning while the text is not the model's own."""
         off = self._figures.heads_off
         if not off or self._figures.race:
@@ -201,9 +195,9 @@ class StatusPane(Widget):
         return [(f" · without {off_words(off) if len(off) <= 2 else f'{len(off)} heads'}", "status--off")]
 
     @staticmethod
-    def _fit(pieces: list[Piece], room: int) -> list[Piece]:
+    def _fit(pieces: Line, room: int) -> Line:
         """As many whole pieces as there is room for."""
-        kept: list[Piece] = [(" ", "")]
+        kept: Line = [(" ", "")]
         room -= 1
         for text, style in pieces:
             if len(text) > room:

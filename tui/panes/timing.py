@@ -10,8 +10,6 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.app import RenderResult
 from textual.binding import Binding, BindingType
@@ -22,6 +20,8 @@ from textual.widget import Widget
 
 from kvtui.core.events import Token
 from kvtui.tui.drawing.bars import band, bars, figure, line, runs, scale_for
+from kvtui.tui.drawing.lines import Line
+from kvtui.tui.panes.strips import strip
 from kvtui.tui.session.timings import Columns, Figures, Kind, TimingHistory
 
 _GUTTER = 9  # cells of the axis: "   50 ms│", "  0.2 ms│"
@@ -140,7 +140,9 @@ class TimingPane(Widget, can_focus=True):
         if not len(self.history):
             if self._subtitle:  # to set it asks for another drawing, which would never end
                 self.border_subtitle = self._subtitle = ""
-            return [self._line([(text, "timing--hint")], width) for part in EMPTY for text in wrap(part, max(width, 8))]
+            return [
+                strip(self, [(text, "timing--hint")], width) for part in EMPTY for text in wrap(part, max(width, 8))
+            ]
         figures = self._figure_lines(width, height)
         rows = height - len(figures) - 1
         graph = self._graph_lines(width, rows) if rows > 0 else []
@@ -163,7 +165,7 @@ class TimingPane(Widget, can_focus=True):
         if place is not None:
             text = f"{text[: left + place]}▲{text[left + place + 1 :]}"
         pieces = [(text[start:end], _STYLES[int(band_kinds[start])]) for start, end in runs(band_kinds)]
-        lines.append(self._line([(" " * _GUTTER, ""), *pieces], width))
+        lines.append(strip(self, [(" " * _GUTTER, ""), *pieces], width))
         return lines
 
     def _columns(self, room: int) -> tuple[Columns, int | None]:
@@ -182,7 +184,7 @@ class TimingPane(Widget, can_focus=True):
         axis = f"{label:>{_GUTTER - 1}}│"
         pieces = [(axis, "timing--axis"), (" " * left, "")]
         pieces += [("".join(cells[start:end].tolist()), _STYLES[int(kinds[start])]) for start, end in runs(kinds)]
-        return self._line(pieces, left + _GUTTER + len(kinds))
+        return strip(self, pieces, left + _GUTTER + len(kinds))
 
     def _describe(self, columns: Columns) -> None:
         scale, names = "log" if self.logarithmic else "linear", "█ cached  ⣿ uncached"
@@ -209,12 +211,12 @@ class TimingPane(Widget, can_focus=True):
         last = "now " if self._looking is None else "then"
         if width >= _WIDE:
             pieces = [*_now(figures, last), ("   ", ""), *self._saving(False)]
-            return [self._line(pieces, width)]
+            return [strip(self, pieces, width)]
         if height >= 5:
-            return [self._line(_now(figures, last), width), self._line(self._saving(False), width)]
-        return [self._line([*_now(figures, last, True), ("  ", ""), *self._saving(True)], width)]
+            return [strip(self, _now(figures, last), width), strip(self, self._saving(False), width)]
+        return [strip(self, [*_now(figures, last, True), ("  ", ""), *self._saving(True)], width)]
 
-    def _saving(self, brief: bool) -> list[tuple[str, str]]:
+    def _saving(self, brief: bool) -> Line:
         """What the cache saves, or what to press to find out."""
         comparison = self.history.comparison()
         if comparison is None:
@@ -243,14 +245,6 @@ class TimingPane(Widget, can_focus=True):
             return "press t: on, to compare" if brief else "press t: run with the cache to measure what it saves"
         return "press t: compare here" if brief else "press t: measure the other way at this length too"
 
-    def _line(self, pieces: Sequence[tuple[str, str]], width: int) -> Strip:
-        """A strip of exactly ``width`` cells out of texts and the component classes that colour them."""
-        segments = [Segment(text, self._style(name)) for text, name in pieces if text]
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
-
-    def _style(self, name: str) -> Style:
-        return self.get_component_rich_style(name) if name else self.rich_style
-
 
 _PREVIOUS = 3  # beside the kinds
 _STYLES: dict[int, str] = {
@@ -261,7 +255,7 @@ _STYLES: dict[int, str] = {
 }
 
 
-def _now(figures: Figures, last: str, brief: bool = False) -> list[tuple[str, str]]:
+def _now(figures: Figures, last: str, brief: bool = False) -> Line:
     """The last time under its name, median, 95th percentile and speed, each of fixed width.
 
     No percentile where there is little room.

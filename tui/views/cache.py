@@ -16,6 +16,7 @@ from kvtui.tui.actions import Action
 from kvtui.tui.drawing.bars import round_up
 from kvtui.tui.drawing.cache_sums import Sizes, sizes_lines
 from kvtui.tui.drawing.chart import Axis, Curve, Drawing
+from kvtui.tui.drawing.lines import Line
 from kvtui.tui.panes.cache_map import CacheMapPane
 from kvtui.tui.panes.chart import Chart
 from kvtui.tui.panes.known_models import KnownModelsPane
@@ -223,7 +224,7 @@ class CacheView(View):
         self.query_one(KnownModelsPane).choice += 1
 
 
-def _sizes_lines(sizes: Sizes, width: int, height: int) -> list[list[tuple[str, str]]]:
+def _sizes_lines(sizes: Sizes, width: int, height: int) -> list[Line]:
     return sizes_lines(sizes, width)
 
 
