@@ -34,12 +34,11 @@ def quantise(x: Array, bits: int, axis: int) -> tuple[Codes, Array, Array | None
     Returns:
         Codes like ``x``, scale and zero with ``axis`` of length 1; no zero for 8 bits.
     """
-    largest = x.max(axis=axis, keepdims=True)
-    least = x.min(axis=axis, keepdims=True)
     if bits == 8:
-        scale = np.maximum(largest, -least) / 127
+        scale = np.abs(x).max(axis=axis, keepdims=True) / 127
         return np.rint(x / np.where(scale > 0, scale, 1)).astype(np.int8), scale, None
-    scale = (largest - least) / 15
+    least = x.min(axis=axis, keepdims=True)
+    scale = (x.max(axis=axis, keepdims=True) - least) / 15
     return np.rint((x - least) / np.where(scale > 0, scale, 1)).astype(np.uint8), scale, least
 
 
@@ -86,8 +85,8 @@ class Packed:
         """Codes, scales and zeros."""
         return self.codes.nbytes + self.scale.nbytes + (0 if self.zero is None else self.zero.nbytes)
 
-    def store(self, layer: int, group: int, x: Array) -> None:
-        """Quantise a group of positions. (G, GROUP, D)."""
+    def store(self, layer: int | slice, group: int, x: Array) -> None:
+        """Quantise a group of positions, of one layer or of several. (G, GROUP, D) or (layers, G, GROUP, D)."""
         codes, self.scale[layer, :, group], zero = quantise(x, self._bits, self._axis)
         self.codes[layer, :, group] = pack(codes, self._bits)
         if self.zero is not None:
@@ -221,28 +220,34 @@ class QuantisedCache(RollingCache):
             for place, passed in zip(oldest, (0, GROUP), strict=False)
             if behind > passed
         ]
-        self._place(slice(0, 0), single)
+        self._pack(slice(None), self.length)
+        place, _ = self._single_place(self.length)
+        self._place(slice(place, place + 1), single)
         return single + groups * GROUP
 
-    def write(self, layer: int, key: Array, value: Array) -> None:
-        """Store new positions, and quantise each group that is full when another position comes."""
+    def _single_place(self, position: int) -> tuple[int, int]:
+        """Where a position stands before it is packed, and how many fit there one behind the other."""
+        after = position - self.sinks
+        return (position, -after) if after < 0 else (self.sinks + after % GROUP, GROUP - after % GROUP)
+
+    def _pack(self, layer: int | slice, position: int) -> None:
+        """Quantise the group before ``position``, if it is full."""
+        number, more = divmod(position - self.sinks, GROUP)
+        if number > 0 and not more:
+            for packed, single in ((self.packed_keys, self.keys), (self.packed_values, self.values)):
+                packed.store(layer, (number - 1) % self._places, single[layer, :, self.sinks :])
+
+    def _write_several(self, layer: int, key: Array, value: Array) -> None:
+        """Store new positions, and quantise each group that is full when another comes. (G, T, D) each."""
         done, count = 0, key.shape[1]
         while done < count:
-            position = self.length + done
-            place, room = position, self.sinks - position
-            if room <= 0:
-                after = position - self.sinks
-                place, room = self.sinks + after % GROUP, GROUP - after % GROUP
-                if after and after % GROUP == 0:
-                    self._pack(layer, after // GROUP - 1)
+            if done:  # open() did it for the first position
+                self._pack(layer, self.length + done)
+            place, room = self._single_place(self.length + done)
             end = min(done + room, count)
             self.keys[layer, :, place : place + end - done] = key[:, done:end]
             self.values[layer, :, place : place + end - done] = value[:, done:end]
             done = end
-
-    def _pack(self, layer: int, number: int) -> None:
-        for packed, single in ((self.packed_keys, self.keys), (self.packed_values, self.values)):
-            packed.store(layer, number % self._places, single[layer, :, self.sinks : self.sinks + GROUP])
 
     def score(self, layer: int, query: Array, out: Array) -> None:
         """Products of one position's queries with all keys. (G, H/G, D) -> (G, H/G, S)."""
@@ -293,10 +298,10 @@ class QuantisedCache(RollingCache):
         count = key.shape[1]
         if count > 1 and not self.drops(count):
             held = self._read(layer, self.length)
-            self.write(layer, key, value)
+            self._write_several(layer, key, value)
             keys, values = (np.concatenate(pair, axis=1) for pair in zip(held, (key, value), strict=True))
             return layers.causal_attention(query, keys, values)
-        self.write(layer, key, value)
+        self._write_several(layer, key, value)
         keys, values = self._read(layer, self.length + count, count)
         if self.drops(count):
             return self._look_back(layer, query, keys, values)

@@ -115,8 +115,8 @@ class RollingCache(KVCache):
         if not self.evicted:
             self._sink_keys[...] = self.keys[:, :, : self.sinks]
         rotation = self._rotation_at(distance)
-        moved = self._sink_keys.view(rotation.dtype) * rotation  # (layers, G, S, D/2)
-        self.keys[:, :, : self.sinks] = moved.view(self.keys.dtype)
+        read = self.keys[:, :, : self.sinks].view(rotation.dtype)  # (layers, G, S, D/2)
+        np.multiply(self._sink_keys.view(rotation.dtype), rotation, out=read)
 
     @property
     def oldest(self) -> int:
