@@ -114,13 +114,13 @@ class ScorePane(Widget):
         faster, ratio = (race.lanes[0], speed_up) if speed_up >= 1 else (lane, 1 / speed_up)
         planned = f" of {race.planned:,}" if race.planned is not None else ""
         brief = width < _WIDE
-        pieces: list[Piece] = [
+        pieces: Line = [
             (f"{race.steps:,}{planned} tokens", "score--label"),
             (f"   {faster.label} is ", "score--label"),
             (f"{ratio:.1f} × as fast", "score--second" if faster is lane else "score--first"),
             ("" if race.end else " so far", "score--label"),
         ]
-        difference: list[Piece] = [
+        difference: Line = [
             (f"   {'Δ' if brief else 'greatest '}logit{'s' if brief else ' difference'} ", "score--label"),
             (f"{lane.max_logit_difference:.1e}", "score--figure"),
             *([] if brief else self._divergence(lane)),
