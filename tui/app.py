@@ -466,7 +466,9 @@ class KvtuiApp(App[None]):
                 self.notify(str(error), severity="error", markup=False)
                 return
             self.session.set_policy(policy)
-            if not self.session.figures.cache:
+            if self.session.racing:
+                self.notify(f"The lanes of this race stay as they are: {policy} is for the next text.")
+            elif not self.session.figures.cache:
                 self.notify("The cache is off: press t to turn it on under this policy.", severity="warning")
             self._tick()
 

@@ -178,8 +178,8 @@ def parse_policy(policy: str | CachePolicy | Eviction) -> CachePolicy:
     keeps = [(name, value) for name, value in made if not isinstance(value, int)]
     if len(bits) > 1 or len(keeps) > 1:
         raise KvtuiError(
-            f"{policy}: one of full, window, sink, heavy and snap says which positions are kept, and one of int8 and "
-            "int4 in how many bits: give one of each at most"
+            f"{policy}: one kind says which positions are kept, and int8 or int4 in how many bits: "
+            "give one of each at most"
         )
     name, keep = keeps[0] if keeps else ("full", None)
     if bits and isinstance(keep, Eviction):

@@ -25,20 +25,21 @@ def totals_drawing(race: RaceRecord) -> Drawing:
 def times_drawing(race: RaceRecord, config: ModelConfig, logarithmic: bool) -> Drawing:
     """Milliseconds a token against context: measured in dots, and in dashes what the counted operations predict.
 
-    The prediction goes on to where the race will end, at most to the end of the context.
+    The prediction goes on to where the race will end, at most to the end of the context, or to what a policy keeps.
     """
     measured, predicted = [], []
     last = config.context_length
     if race.planned is not None and race.lanes:
         last = min(last, race.lanes[0].prompt_tokens + race.planned)
-    for lane, style in zip(race.lanes, _STYLES, strict=False):
+    lasts = [lane.kept or last for lane in race.lanes]
+    for lane, last, style in zip(race.lanes, lasts, _STYLES, strict=False):
         measured.append(Curve(_medians(lane), style, joined=False, label=lane.label))
         prediction = lane.prediction(config)
         if prediction is not None:
-            contexts = np.linspace(lane.prompt_tokens + 1, last, _PREDICTED_POINTS).astype(int)
+            contexts = np.linspace(min(lane.prompt_tokens + 1, last), last, _PREDICTED_POINTS).astype(int)
             points = [(float(context), 1e3 * prediction.seconds(int(context))) for context in contexts]
             predicted.append(Curve(points, style, marker="-", joined=False))
-    return Drawing((*predicted, *measured), x=Axis(0.0, float(last)), y=Axis(logarithmic=logarithmic))
+    return Drawing((*predicted, *measured), x=Axis(0.0, float(max(lasts, default=last))), y=Axis(logarithmic=logarithmic))
 
 
 def _medians(lane: LaneRecord) -> list[Point]:

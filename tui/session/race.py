@@ -59,6 +59,12 @@ class LaneRecord:
         if token.max_logit_difference is not None:
             self.max_logit_difference = max(self.max_logit_difference, token.max_logit_difference)
 
+    @property
+    def kept(self) -> int | None:
+        """Positions that its policy keeps, once a token saw no more than the one before it; None while it grows."""
+        contexts = [entry.token.context for entry in self.tokens[-2:]]
+        return contexts[0] if len(contexts) == 2 and contexts[0] == contexts[1] else None
+
     def times(self) -> list[tuple[int, float]]:
         """(context, seconds) of the tokens that are typical of the lane: no refill after the window moved."""
         return [

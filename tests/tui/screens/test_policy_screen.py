@@ -117,6 +117,16 @@ async def test_the_process_has_the_last_word() -> None:
         assert "this model cannot" in it.notices()
 
 
+async def test_during_a_race_it_is_for_the_next_text() -> None:
+    async with bench() as it:
+        await it.press("2", "enter")
+        await it.until(lambda: it.app.session.racing)
+        await it.press("P", *"window", "colon", "4", "enter")
+        assert "lanes of this race stay as they are: window:4 is for the next text" in it.notices()
+        assert not it.link.commands(SetPolicy)
+        assert it.app.session.figures.policy == "window:4"
+
+
 async def test_the_dashboard_starts_under_a_policy() -> None:
     async with bench(policy="window:16") as it:
         assert it.link.starts[0].settings.policy == "window:16"

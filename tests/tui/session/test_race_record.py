@@ -97,6 +97,22 @@ def test_predictions_have_the_shape_of_the_operations() -> None:
     ]
 
 
+def test_predictions_end_where_a_policy_keeps_no_more() -> None:
+    """A lane that drops positions never sees a longer context: neither a line nor the axis goes on to one."""
+    told = rounds("x" * 20)
+    for place, event in enumerate(told):
+        token = event.token
+        kept = min(token.context, 12 if event.lane == 0 else 9)
+        told[place] = replace(event, token=replace(token, cache=True, computed=1, context=kept))
+    race = record(prefills(), told[:6])
+    assert times_drawing(race, CONFIG, False).x.high == 32  # as long as a lane grows
+    race = record(prefills(), told)
+    assert [lane.kept for lane in race.lanes] == [12, 9]
+    drawing = times_drawing(race, CONFIG, False)
+    assert drawing.x.high == 12
+    assert [curve.points[-1][0] for curve in drawing.curves if curve.marker == "-"] == [12, 9]
+
+
 def test_words() -> None:
     assert [duration(seconds) for seconds in (0.1421, 6.2, 99.9, 185, 7300)] == [
         "0.142 s",
