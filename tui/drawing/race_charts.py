@@ -39,7 +39,8 @@ def times_drawing(race: RaceRecord, config: ModelConfig, logarithmic: bool) -> D
             contexts = np.linspace(min(lane.prompt_tokens + 1, last), last, _PREDICTED_POINTS).astype(int)
             points = [(float(context), 1e3 * prediction.seconds(int(context))) for context in contexts]
             predicted.append(Curve(points, style, marker="-", joined=False))
-    return Drawing((*predicted, *measured), x=Axis(0.0, float(max(lasts, default=last))), y=Axis(logarithmic=logarithmic))
+    end = float(max(lasts, default=last))
+    return Drawing((*predicted, *measured), x=Axis(0.0, end), y=Axis(logarithmic=logarithmic))
 
 
 def _medians(lane: LaneRecord) -> list[Point]:
