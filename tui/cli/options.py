@@ -93,10 +93,6 @@ class Pace(Real):
         """The range in words."""
         return f"{super().range} tokens a second, or 'unlimited'"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The one word there is."""
-        return [CompletionItem("unlimited")] if "unlimited".startswith(incomplete) else []
-
 
 def pace_value(pace: float | str) -> float | None:
     """The pace as the core wants it: None for unlimited."""
@@ -108,7 +104,7 @@ def _figure(value: float) -> str:
 
 
 def _short(value: Any) -> str:
-    text = str(value) or "''"
+    text = str(value)
     return text if len(text) <= 40 else f"{text[:37]}…"
 
 

@@ -266,7 +266,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         "Prefill and decode",
         "Time",
         "#parts",
-        "Where the time goes",
+        "Where the time of a token goes",
         time_text,
         "Press m: one token both ways, and what this machine can do at most.",
         answered(Limits),

@@ -190,8 +190,13 @@ class RaceView(View):
         context = session.ready.config.context_length
         past = self._length is not None and self._length >= context
         moves = f" They go past the context of {context:,}: the window moves, in both lanes." if past else ""
-        self.notify(f"The next race: {self._length_words}.{moves}", markup=False)
+        self._tell(f"{self._length_words}.{moves}")
         session.race.estimate = None
+
+    def _tell(self, words: str) -> None:
+        """What the next race will be, in place of what was said of it before: keys may be pressed many times."""
+        self.app.clear_notifications()
+        self.notify(f"The next race: {words}", markup=False)
 
     def action_first_lane(self) -> None:
         """Another first lane."""
@@ -208,7 +213,7 @@ class RaceView(View):
         def chosen(spec: str | None) -> None:
             if spec is not None:
                 self._lanes = (spec, self._lanes[1]) if number == 0 else (self._lanes[0], spec)
-                self.notify(f"The next race: {_versus(*self._lanes)}. Enter starts it.", markup=False)
+                self._tell(f"{_versus(*self._lanes)}. Enter starts it.")
 
         config = self._session.ready.config
         self.app.push_screen(PolicyScreen(self._lanes[number], config, title, LANE_HINT, off=True), chosen)

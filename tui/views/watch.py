@@ -92,14 +92,14 @@ class WatchView(View):
         (
             "Output",
             "The text, your prompt underlined. It follows its end until you scroll up; the End key follows again. "
-            "Click a character, or press the left arrow key, to look at its moment: every pane then shows what there "
+            "Click a token, or press the left arrow key, to look at its moment: every pane then shows what there "
             "was when it was written. With c, each token is tinted by its time against the fastest one, or by the "
             "probability the model gave it.",
         ),
         (
             "Attention",
-            "Which characters the model looked at. Rows are the newest characters, columns the ones before; the denser "
-            "the mark, the greater the weight. A row sums to 1. Point at a cell to read its weight. Click layers and "
+            "Which tokens the model looked at. Rows are the newest tokens, columns the ones before; the denser the "
+            "mark, the greater the weight. A row sums to 1. Point at a cell to read its weight. Click layers and "
             "heads; scroll along the keys with the wheel, or with shift and an arrow key. ╱ is a key that a cache "
             "policy had dropped when the query came.",
         ),
