@@ -303,11 +303,11 @@ class Generation:
             raise KvtuiError("no fork without a token to go on with")
         number, left = len(self._branches), self._set_down()
         self._branches.append(None)
-        yield self._take_up(number, left.copy(position, self._sampler.reseeded(self._seed, number), first))
+        yield from self._take_up(number, left.copy(position, self._sampler.reseeded(self._seed, number), first))
         for token in tokens:
             yield from self.write(token)
 
-    def revisit(self, wanted: ask.Revisit) -> events.Branch:
+    def revisit(self, wanted: ask.Revisit) -> Iterator[events.Branch | events.Evict]:
         """Go on with a branch where it was left.
 
         Raises:
@@ -317,7 +317,7 @@ class Generation:
         if branch is None:
             raise KvtuiError(f"no branch {wanted.branch} to go back to")
         self._set_down()
-        return self._take_up(wanted.branch, branch)
+        yield from self._take_up(wanted.branch, branch)
 
     def _set_down(self) -> Branch:
         """Keep the branch that is being written, for later."""
@@ -325,7 +325,7 @@ class Generation:
         self._branches[self._branch] = branch
         return branch
 
-    def _take_up(self, number: int, branch: Branch) -> events.Branch:
+    def _take_up(self, number: int, branch: Branch) -> Iterator[events.Branch | events.Evict]:
         """Write a branch from now on: what the cache holds of it stays, the rest of its window is run.
 
         The newest token is run in any case, for what the model expects after it.
@@ -342,7 +342,8 @@ class Generation:
         self.logits = self._run_window().copy()
         seconds = (perf_counter_ns() - started) / 1e9
         position = common_length(before, self._ids)
-        return events.Branch(number, parent, position, len(self._ids), reused, self.computed, seconds)
+        yield events.Branch(number, parent, position, len(self._ids), reused, self.computed, seconds)
+        yield from self._evicted_by_policy()
 
     def _keep_cached(self, count: int) -> int:
         """Keep of the cache what it holds of the window's first ``count`` tokens; how many of them that are.
@@ -422,7 +423,7 @@ class Generation:
             case ask.Fork():
                 yield from self.fork(command)
             case ask.Revisit():
-                yield self.revisit(command)
+                yield from self.revisit(command)
             case ask.Stop():
                 self.cancelled = True
 

@@ -9,7 +9,7 @@ from slow import build
 from kvtui.core import Generation, KvtuiError, Model, generate, layers
 from kvtui.core.answers.attention import attention
 from kvtui.core.answers.cache_contents import cache_contents
-from kvtui.core.commands import Fork, SetCache, SetPolicy, ShowAttention, ShowCache
+from kvtui.core.commands import Fork, Revisit, SetCache, SetPolicy, ShowAttention, ShowCache
 from kvtui.core.events import Branch, End, Evict, State, Token, Unanswered, to_json
 from kvtui.core.measure.race import Lane, Race
 
@@ -233,6 +233,16 @@ def test_what_is_held_from_before_the_window_has_its_weight(policy, count, monke
         np.testing.assert_allclose(event.weights[:, 0], row, atol=1e-6)
     every = attention(generation, ShowAttention(0, first_row=0)).weights
     assert (every.sum(axis=-1) <= 1 + 1e-6).all()
+
+
+def test_what_the_window_of_a_branch_drops_is_told_at_once():
+    generation = Generation(build(context=48), PROMPT, max_new_tokens=12, seed=1, policy="window:8", observe=True)
+    list(generation.run())
+    list(generation.resume(Fork(30, tokens=(3, 4))))
+    branch, evict, *_ = generation.resume(Revisit(0))
+    assert (branch.computed, evict.dropped, evict.reason) == (36, 28, "policy")
+    read = cache_contents(generation, ShowCache("read"))
+    np.testing.assert_allclose(read.shades.sum(axis=-1), 1, atol=1e-5)
 
 
 def test_turns_past_the_context_are_worked_out_once_for_all_lanes(monkeypatch):
