@@ -179,13 +179,13 @@ class StatusPane(Widget):
             return []
         if not verification.checked:
             return [(f"{gap}verifying", "")]
-        checked, count = f"{verification.checked:,} tokens", verification.disagreements
-        other = f", in {count:,} another likeliest" if count else ""
+        checked = (f" in {verification.checked:,} tokens", "")
+        other = (f", in {verification.disagreements:,} another likeliest" if verification.disagreements else "", "")
         if self._figures.policy != "full":
-            return [(f"{gap}policy differs {verification.worst:.2g}", "status--name"), (f" in {checked}{other}", "")]
+            return [(f"{gap}policy differs {verification.worst:.2g}", "status--name"), checked, other]
         if verification.failed:
-            return [(f"{gap}✖ CACHE WRONG {verification.worst:.2g}", "status--name"), (f" in {checked}{other}", "")]
-        return [(f"{gap}✓ verified {verification.worst:.0e}", "status--name"), (f" in {checked}", "")]
+            return [(f"{gap}✖ CACHE WRONG {verification.worst:.2g}", "status--name"), checked, other]
+        return [(f"{gap}✓ verified {verification.worst:.0e}", "status--name"), checked]
 
     def _without(self) -> Line:
         """A warning while the text is not the model's own."""
