@@ -11,7 +11,7 @@ from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
-from kvtui.tui.drawing.lines import Line, Piece
+from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import duration, three_digits
 from kvtui.tui.panes.strips import strip
 from kvtui.tui.session.race import LaneRecord, RaceRecord
