@@ -12,14 +12,20 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
+import click
+import numpy as np
 import pytest
 
 from kvtui.core import commands, events, load
+from kvtui.core.figures.attention_maps import attention_maps
 from kvtui.core.measure.operations import multiply_adds
-from kvtui.tui.cli.main import cli, run
+from kvtui.tui.actions import ACTIONS
+from kvtui.tui.cli.main import DASHBOARD, cli, run
+from kvtui.tui.views.table import VIEWS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+RESULTS = sorted([*(ROOT / "benchmarks").glob("*.md"), *(ROOT / "core").rglob("*.md")])
 NOTEBOOK = ROOT / "notebooks" / "demo.ipynb"
 FENCE = re.compile(
     r"^(?P<mark><!-- not run: [^>]+ -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -54,7 +60,7 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", [*DOCUMENTS, NOTEBOOK], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*DOCUMENTS, *RESULTS, NOTEBOOK], ids=lambda path: path.name)
 def test_relative_links_lead_somewhere(path: Path) -> None:
     missing = []
     for match in LINK.finditer(prose(path)):
@@ -100,6 +106,83 @@ def test_commands_run(
             pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install 'kvtui[plot]'")
         assert run(words) == 0, f"kvtui {shlex.join(words)}: {capsys.readouterr().err}"
         capsys.readouterr()
+
+
+def understood(words: list[str], group: click.Group = cli) -> bool:
+    """Whether the command line can be called so; nothing is run."""
+    context = click.Context(group, info_name=group.name)
+    if group is cli and words[0] not in cli.commands:
+        words = [DASHBOARD, *words]
+    name, command, rest = group.resolve_command(context, words)
+    assert command is not None
+    if isinstance(command, click.Group):
+        return understood(rest, command)
+    return bool(command.make_context(name, rest, parent=context))
+
+
+def called(line: str) -> Iterator[list[str]]:
+    """The words of each ``kvtui`` in a shell line with pipes."""
+    for part in re.split(r"[|>]", line.split("  #")[0]):
+        words = shlex.split(part)
+        if words[:1] == ["kvtui"]:
+            yield words[1:]
+
+
+def helps(command: click.Command) -> Iterator[str]:
+    """The help of a command and of those below it."""
+    yield command.help or ""
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            yield from helps(below)
+
+
+def test_examples_in_help_are_understood() -> None:
+    lines = [line.strip() for text in helps(cli) for line in text.splitlines()]
+    calls = [words for line in lines if line.startswith(("kvtui ", "echo ")) for words in called(line)]
+    assert len(calls) > 30
+    assert all(understood(words) for words in calls)
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *RESULTS], ids=lambda path: path.name)
+def test_commands_that_are_not_run_are_understood(path: Path) -> None:
+    for block in blocks(path.read_text(encoding="utf-8")):
+        if block.language == "sh" and block.skipped:
+            assert all(understood(words) for line in block.code.splitlines() for words in called(line))
+
+
+def readme_table(heading: str) -> str:
+    return sections((ROOT / "README.md").read_text(encoding="utf-8"), 2)[heading].split("\n\n")[1]
+
+
+def test_the_readme_names_every_command() -> None:
+    named = set(re.findall(r"^\| `kvtui (\w+)", readme_table("Commands"), re.MULTILINE))
+    assert named == set(cli.commands) - {DASHBOARD}
+
+
+def test_the_readme_names_every_key_and_no_other() -> None:
+    rows = [row.split("|")[1:3] for row in readme_table("Keys").splitlines()[2:]]
+    keys_of = [(set(re.findall(r"`([^`]+)`", keys)), words) for keys, words in rows]
+    actions = [*ACTIONS, *(action for view in VIEWS for action in view.ACTIONS)]
+    known = {key for action in actions for key in action.shown.split()} | {"1", str(len(VIEWS))}
+    assert set().union(*(keys for keys, _ in keys_of)) == known
+    for number, view in enumerate(VIEWS, 1):
+        for keys, words in keys_of:
+            if f"in view {number}" in words:
+                assert keys <= {action.shown for action in view.ACTIONS}, f"view {number}"
+
+
+def test_the_readme_has_ten_things_to_try() -> None:
+    things = sections((ROOT / "README.md").read_text(encoding="utf-8"), 2)["Things to try"]
+    assert re.findall(r"^(\d+)\. ", things, re.MULTILINE) == [str(number) for number in range(1, 11)]
+
+
+def test_heads_that_the_readme_names_do_what_it_says() -> None:
+    """L3 H4 looks at line breaks, L2 H5 at the character before; the screen counts both from 1."""
+    maps = attention_maps(load(), "ROMEO:", 300, 7)
+    breaks = np.array([token == "\n" for token in maps.tokens])
+    assert maps.weights[2, 3, 30:][:, breaks].sum(axis=-1).mean() > 10 * breaks.mean()
+    before = np.array([np.diagonal(of_head, -1).mean() for of_layer in maps.weights for of_head in of_layer])
+    assert before.argmax() == 1 * 6 + 4
 
 
 def sections(text: str, level: int) -> dict[str, str]:
@@ -161,3 +244,8 @@ def test_every_picture_is_made_by_a_script() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "figures.py"))
     figures = {*script["FIGURES"], *script["FROM_BENCHMARKS"]}
     assert {path.name for path in (ROOT / "docs" / "images").iterdir()} <= shots | figures
+
+
+def test_every_picture_is_shown_somewhere() -> None:
+    words = "".join(path.read_text(encoding="utf-8") for path in [*DOCUMENTS, *RESULTS])
+    assert not [path.name for path in (ROOT / "docs" / "images").iterdir() if f"images/{path.name}" not in words]

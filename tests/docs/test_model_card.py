@@ -7,11 +7,14 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from kvtui.core import load
+from kvtui.core import generate, load
+from kvtui.core.config import parameter_count
+from kvtui.core.events import Token
 from kvtui.core.training.loop import TrainingSettings, new_run, train
 from kvtui.tui.cli.main import cli
 
 SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "model_card.py"))
+CARD = Path(__file__).resolve().parents[2] / "core" / "models" / "shakespeare.md"
 SETTINGS = TrainingSettings(
     steps=2, seed=9, context_length=16, num_layers=1, num_heads=2, embed_dim=16, batch_windows=2, dropout=0.3
 )
@@ -33,3 +36,18 @@ def test_its_command_names_every_setting_that_is_not_the_default() -> None:
         context = cli.commands["train"].make_context("train", words[2:])
         given = {name: value for name, value in context.params.items() if name in vars(settings)}
         assert TrainingSettings(**given) == settings
+
+
+def test_the_bundled_card_says_what_the_bundled_file_says() -> None:
+    """All but the loss, which needs the text: ``kvtui eval`` prints that."""
+    model, card = load(), CARD.read_text(encoding="utf-8")
+    record = model.training
+    assert f"| parameters | {parameter_count(model.config):,} |" in card
+    assert f"| vocabulary | {model.config.vocab_size} characters |" in card
+    assert f"SHA-256 `{record['text_sha256']}`" in card
+    assert f"| training | {record['steps']:,} steps, {record['tokens']:,} characters seen, " in card
+    assert f"| seed | {record['settings']['seed']} |" in card
+    assert f"\n{SCRIPT['training_command'](record['settings'])}\n" in card
+    assert SCRIPT["curve"](model) in card
+    events = generate(model, "ROMEO:", max_new_tokens=400, seed=7)
+    assert "ROMEO:" + "".join(event.text for event in events if isinstance(event, Token)) in card
