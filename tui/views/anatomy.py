@@ -31,6 +31,8 @@ EMPTY = {
     "heads": "How widely each head looks will stand here.",
     "without": draw.NOTHING_OFF,
 }
+WORKING = "Working it out: the first look at a text runs all of it once, which takes seconds with a large model."
+WORKING_WITHOUT = "Working it out: the text is run once more without these heads."
 TITLES = {
     "candidates": "Candidates",
     "lens": "Logit lens",
@@ -112,7 +114,7 @@ class AnatomyView(View):
         if self._shape != shape:
             self._shape, self.off, self.chosen = shape, frozenset(), (0, 0)
             self.query_one("#lens").styles.max_height = shape[0] + 4  # embedding, layers, header and border
-        told = (session.figures.phase, session.figures.heads_off, session.figures.policy)
+        told = (session.figures.phase, session.figures.written > 0, session.figures.heads_off, session.figures.policy)
         stale = update.fresh or told != self._told
         self._told = told
         if update.fresh:
@@ -212,8 +214,9 @@ class AnatomyView(View):
         for name, pane in panes.items():
             pane.border_title, pane.border_subtitle = TITLES[name], ""
         if inspection is None:
+            reason = self._reason or (WORKING if session.figures.written else "")
             for name, pane in panes.items():
-                pane.show(_hint(name, self._reason))
+                pane.show(_hint(name, reason))
             return
         self._draw_inspection(inspection, session, panes)
 
@@ -230,7 +233,12 @@ class AnatomyView(View):
         weighed = self._weighed or inspection
         self.query_one(HeadsPane).show_heads(weighed, chosen, off, self._attention)
         panes["heads"].border_subtitle = draw.entropy_scale(weighed)
-        panes["without"].show(partial(draw.without_lines, inspection, waits))
+        answered = inspection.without is not None and off == frozenset(inspection.without.heads)
+        panes["without"].show(
+            partial(draw.without_lines, inspection, waits)
+            if answered
+            else _hint("without", WORKING_WITHOUT if off else "")
+        )
         if off:
             panes["without"].border_title = f"Without {draw.off_words(off)}"
             written = "w: text with all" if session.figures.heads_off else "w: text without"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from bench import Bench, bench
-from fake_link import CONFIG, token
+from fake_link import ANSWERS, CONFIG, inspection, token
 
 from kvtui.core.commands import Inspect, SetHeads, ShowAttention
 from kvtui.core.events import End, State, Unanswered
@@ -167,6 +167,24 @@ async def test_a_token_without_an_answer_says_why() -> None:
         await it.until(lambda: "no prediction was made" in it.screen_text())
         it.link.write([token(9, "?")])
         await it.until(lambda: "▸?" in it.screen_text())
+
+
+async def test_while_an_answer_is_worked_out_the_panes_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a large model it takes seconds."""
+    monkeypatch.delitem(ANSWERS, Inspect)
+    async with bench() as it:
+        it.link.write([token(0)])
+        await it.until(lambda: it.app.session.figures.written)
+        await it.press("4")
+        await it.until(lambda: "Working it out" in it.screen_text())
+        assert "press p" not in it.screen_text()
+        it.link.write([inspection(it.link, inspects(it)[-1])])
+        await it.until(lambda: "All heads are on" in it.screen_text())
+        await it.press("x")
+        await it.until(lambda: "Working it out" in it.screen_text())
+        assert "All heads are on" not in it.screen_text()
+        it.link.write([inspection(it.link, inspects(it)[-1])])
+        await it.until(lambda: "KL 0.1250 nats" in it.screen_text())
 
 
 @pytest.mark.parametrize("size", [(64, 20), (80, 24), (120, 36), (200, 60)])
