@@ -4,7 +4,8 @@ from kvtui.core.cache import KVCache
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.generation import Generation, generate
-from kvtui.core.model import Model, load
+from kvtui.core.loading import load
+from kvtui.core.model import Model
 from kvtui.core.sampling import SamplingSettings
 from kvtui.core.tokenizer import CharTokenizer, Tokenizer
 

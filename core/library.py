@@ -12,7 +12,7 @@ from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError
 from kvtui.core.formats import peek_model
 from kvtui.core.formats.hub import hub_folder
-from kvtui.core.model import bundled_names, bundled_path
+from kvtui.core.loading import bundled_names, bundled_path
 
 _SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
 _TOKENIZERS = re.compile(r"tok\d*\.bin|tokenizer\.bin")  # of llama2.c

@@ -122,7 +122,7 @@ def model_option(command: Command) -> Command:
 def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The bundled names, those in the Hugging Face cache, and whatever files the shell finds."""
     from kvtui.core.formats.hub import repositories
-    from kvtui.core.model import bundled_names
+    from kvtui.core.loading import bundled_names
 
     names = [name for name in (*bundled_names(), *repositories()) if name.startswith(incomplete)]
     return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]

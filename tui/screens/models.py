@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 from kvtui.core.errors import KvtuiError
 from kvtui.core.formats.hub import hub_folder
 from kvtui.core.library import LibraryModel, find_models
-from kvtui.core.model import model_path
+from kvtui.core.loading import model_path
 from kvtui.tui.drawing.labels import printable
 from kvtui.tui.drawing.words import count_words, size_words
 
