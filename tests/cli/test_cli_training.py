@@ -125,7 +125,7 @@ def test_out_that_cannot_be_written(kvtui: Kvtui, text: Path, tmp_path: Path) ->
 
 
 def test_model_too_large_to_train(kvtui: Kvtui, text: Path, tmp_path: Path) -> None:
-    args = ["--layers", 256, "--embed", 16384, "--heads", 1]
+    args = ["--layers", 256, "--embed", 16384, "--heads", 8]
     assert_refused(kvtui("train", text, "--out", tmp_path / "model", *args), "parameters", "at most")
 
 
