@@ -437,14 +437,14 @@ class RaceEnd:
     """A race is over. The tuples hold a value a lane.
 
     Attributes:
-        reason: ``length`` or ``cancelled``.
+        reason: ``length``, ``stop`` or ``cancelled``, as of a text alone.
         tokens: written in each lane.
         seconds: model time of the tokens, without the prefill.
         prefill_seconds: model time of the prompt.
         agreed: tokens that were lane 0's too.
         kl_mean: mean divergence from lane 0 where the texts had not parted, in nats a token.
         max_logit_difference: the greatest there was.
-        multiply_adds: counted, of all tokens and the prompt.
+        multiply_adds: counted, of all tokens; the prompt's are in its :class:`RacePrefill`.
     """
 
     reason: EndReason

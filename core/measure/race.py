@@ -177,6 +177,7 @@ class _Runner:
             self.kl_total += kl
             self.compared += 1
         counted = self._count(token.computed, token.context)
+        self.multiply_adds += counted
         return events.RaceToken(self._number, token, agrees, kl, difference, counted, evicted)
 
     def _compare(self) -> tuple[float, float] | tuple[None, None]:
@@ -189,9 +190,7 @@ class _Runner:
         return kl_divergence(reference, logits), difference
 
     def _count(self, computed: int, seen: int) -> int:
-        counted = multiply_adds(self.generation.model.config, computed, seen).total
-        self.multiply_adds += counted
-        return counted
+        return multiply_adds(self.generation.model.config, computed, seen).total
 
 
 class _RaceCommands:

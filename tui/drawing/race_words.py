@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kvtui.core.events import RaceEstimate
 from kvtui.tui.drawing.words import duration, size_words, three_digits
-from kvtui.tui.session.race import LaneRecord, RaceRecord
+from kvtui.tui.session.race import RaceRecord
 
 
 def estimate_words(estimate: RaceEstimate) -> str:
@@ -23,13 +23,19 @@ def estimate_words(estimate: RaceEstimate) -> str:
 
 def verdict(race: RaceRecord) -> str:
     """A paragraph that sums up a race, in numbers; empty before there are two lanes with a token."""
-    speed_up, steps = race.speed_up(), race.steps
+    speed_up = race.speed_up()
     if speed_up is None:
         return ""
-    first, second = race.lanes[0], race.lanes[1]
+    words = _policy_verdict(race) if race.follows else _cache_verdict(race, speed_up)
+    if race.end is not None and race.end.reason == "stop":
+        words.append("The model ended the text there.")
+    return " ".join(words)
+
+
+def _cache_verdict(race: RaceRecord, speed_up: float) -> list[str]:
+    """What the cache saves."""
+    first, second, steps = race.lanes[0], race.lanes[1], race.steps
     tokens = f"{steps:,} token" + ("s" if steps != 1 else "")
-    if race.follows:
-        return _policy_verdict(race, first, second)
     agreed = f"All {steps:,} tokens agree" if second.agreed == steps else f"{second.agreed:,} of {tokens} agree"
     work = second.multiply_adds / first.multiply_adds
     dearer = work / speed_up
@@ -47,16 +53,16 @@ def verdict(race: RaceRecord) -> str:
         )
     if race.moves:
         words.append(f"The window moved {_often(race.moves)}, in both lanes alike.")
-    return " ".join(words)
+    return words
 
 
 def _often(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def _policy_verdict(race: RaceRecord, first: LaneRecord, second: LaneRecord) -> str:
+def _policy_verdict(race: RaceRecord) -> list[str]:
     """What one policy costs against another, on the text of the first lane."""
-    steps = race.steps
+    first, second, steps = race.lanes[0], race.lanes[1], race.steps
     divergences = [entry.kl for entry in second.tokens if entry.kl is not None]
     before, after = (lane.tokens[steps - 1].token for lane in (first, second))
     words = [
@@ -72,7 +78,7 @@ def _policy_verdict(race: RaceRecord, first: LaneRecord, second: LaneRecord) -> 
         f"In the end its cache took {size_words(after.cache_bytes)} against {size_words(before.cache_bytes)}, "
         f"and the tokens {duration(second.totals[steps - 1])} against {duration(first.totals[steps - 1])}."
     )
-    return " ".join(words)
+    return words
 
 
 def times(ratio: float) -> str:

@@ -24,7 +24,7 @@ class LaneRecord:
         tokens: in order.
         totals: model seconds of all tokens up to each, the prompt not included.
         agreed: tokens that were the first lane's too.
-        multiply_adds: counted, the prompt included.
+        multiply_adds: counted, of all tokens; like ``totals`` without the prompt.
         max_logit_difference: the greatest so far.
         kl_total: sum of the divergences, in nats; ``compared`` tokens had one.
     """
@@ -34,8 +34,8 @@ class LaneRecord:
     prompt: str
     prompt_tokens: int
     prefill_seconds: float
-    multiply_adds: int
     max_logit_difference: float
+    multiply_adds: int = 0
     tokens: list[RaceToken] = field(default_factory=list)
     totals: list[float] = field(default_factory=list)
     agreed: int = 0
@@ -112,12 +112,10 @@ class RaceRecord:
         match event:
             case RaceEstimate():
                 self.estimate = event
-            case RacePrefill(_, label, prefill, tokens, _, difference, counted):
+            case RacePrefill(_, label, prefill, tokens, _, difference):
                 self.planned = tokens
                 self.lanes.append(
-                    LaneRecord(
-                        label, prefill.cache, prefill.prompt, prefill.tokens, prefill.seconds, counted, difference
-                    )
+                    LaneRecord(label, prefill.cache, prefill.prompt, prefill.tokens, prefill.seconds, difference)
                 )
             case RaceToken():
                 self.lanes[event.lane].add(event)

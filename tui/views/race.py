@@ -105,17 +105,17 @@ class RaceView(View):
         self._drawn: dict[str, object] = {}
 
     def compose(self) -> ComposeResult:
-        """What will stand here; and the score, both texts, both charts, the verdict."""
+        """What will stand here; and the score, in the end the verdict, both texts, both charts."""
         yield Static(id="race-hint")
         with Vertical(id="race"):
             yield ScorePane(id="score")
+            yield Static(id="verdict", markup=False)
             with Horizontal(id="lanes"):
                 yield LanePane(classes="lane")
                 yield LanePane(classes="lane")
             with Horizontal(id="race-charts"):
                 yield Chart("Time so far · s by tokens", id="race-totals")
                 yield Chart("Time per token · ms by context", "-- as counted operations predict", id="race-times")
-            yield Static(id="verdict", markup=False)
 
     def start(self, session: Session, prompt: str, seed: int | None = None) -> bool:
         """A race, in place of a text."""

@@ -15,6 +15,7 @@ from kvtui.core.measure.divergence import kl_divergence, log_softmax
 from kvtui.core.measure.estimate import estimate_race
 from kvtui.core.measure.operations import multiply_adds
 from kvtui.core.measure.race import LANES, Lane, Race
+from kvtui.core.tokenizer import CharTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +136,8 @@ def test_what_it_comes_to(model: Model) -> None:
     for lane in range(2):
         assert end.seconds[lane] == pytest.approx(sum(event.token.seconds for event in written(events, lane)))
     config = model.config
-    prefill = multiply_adds(config, 5, 5).total
-    assert end.multiply_adds[0] == prefill + sum(multiply_adds(config, 1, n).total for n in range(6, 12))
-    assert end.multiply_adds[1] == prefill + sum(multiply_adds(config, n, n).total for n in range(6, 12))
+    assert end.multiply_adds[0] == sum(multiply_adds(config, 1, n).total for n in range(6, 12))
+    assert end.multiply_adds[1] == sum(multiply_adds(config, n, n).total for n in range(6, 12))
 
 
 def test_it_obeys(model: Model) -> None:
@@ -150,6 +150,20 @@ def test_it_obeys(model: Model) -> None:
     assert isinstance(events[-1], RaceEnd)
     assert events[-1].reason == "cancelled"
     assert events[-1].tokens == len(written(events, 0)) == len(written(events, 1))
+
+
+def test_it_stops_where_the_model_ends_the_text(model: Model) -> None:
+    text = [token.id for token in alone(model, True, 20)[0]]
+
+    class Ending(CharTokenizer):
+        stop_ids = frozenset({text[7]})
+
+    ending = Model(model.config, Ending(model.tokenizer.vocabulary), model.parameters)
+    events = list(Race(ending, "Hello", max_new_tokens=20, seed=3).run())
+    end = events[-1]
+    assert isinstance(end, RaceEnd)
+    assert (end.reason, end.tokens) == ("stop", text.index(text[7]) + 1)
+    assert [len(written(events, lane)) for lane in range(2)] == [end.tokens] * 2
 
 
 def test_what_means_nothing_to_a_race_is_passed_over(model: Model) -> None:

@@ -63,7 +63,8 @@ def test_the_verdict_has_the_numbers() -> None:
     words = verdict(race)
     assert "20 tokens took 0.010 s cached and 0.066 s uncached: 6.6 times as fast." in words
     assert "All 20 tokens agree; the logits differ by at most 2.0e-06." in words
-    cached, uncached = (lane.multiply_adds for lane in race.lanes)
+    # As the times: of the tokens. A long prompt, which both lanes run alike, would hide what the tokens take.
+    cached, uncached = (sum(entry.multiply_adds for entry in lane.tokens) for lane in race.lanes)
     assert f"cached took {three_digits(cached)} multiply-adds and uncached {three_digits(uncached)}" in words
     assert f"{uncached / cached:.1f} times as many" in words
 
@@ -111,6 +112,20 @@ def test_predictions_end_where_a_policy_keeps_no_more() -> None:
     drawing = times_drawing(race, CONFIG, False)
     assert drawing.x.high == 12
     assert [curve.points[-1][0] for curve in drawing.curves if curve.marker == "-"] == [12, 9]
+
+
+def test_predictions_begin_where_the_window_moved_to() -> None:
+    race = record(prefills(tokens=None), rounds("x" * 10, 30), rounds("y" * 20, 5))  # as if half of it had been dropped
+    for lane in race.lanes:
+        lane.prompt_tokens = CONFIG.context_length
+    predicted = [curve for curve in times_drawing(race, CONFIG, False).curves if curve.marker == "·"]
+    assert [curve.points[0][0] for curve in predicted] == [12, 12]
+    assert [curve.points[-1][0] for curve in predicted] == [CONFIG.context_length] * 2
+
+
+def test_the_verdict_says_who_ended_the_text() -> None:
+    assert "The model ended" not in verdict(record(prefills(), rounds("abc"), [end(3)]))
+    assert verdict(record(prefills(), rounds("abc"), [end(3, "stop")])).endswith("The model ended the text there.")
 
 
 def test_words() -> None:
