@@ -39,6 +39,7 @@ class Lane:
 
 
 LANES = (Lane("cached", True), Lane("uncached", False))
+RaceCommand = ask.Pause | ask.Resume | ask.Step | ask.SetPace | ask.Stop  # what a race obeys
 
 
 class Race:
@@ -201,4 +202,4 @@ class _RaceCommands:
 
     def poll(self, timeout: float | None) -> ask.Command | None:
         command = self._source.poll(timeout)
-        return command if isinstance(command, ask.Pause | ask.Resume | ask.Step | ask.SetPace | ask.Stop) else None
+        return command if isinstance(command, RaceCommand) else None

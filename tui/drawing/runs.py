@@ -13,8 +13,8 @@ EMPTY = "A line for every text of this session will stand here: write a prompt."
 WIDE = 110  # cells from which on the settings are told too
 
 
-def run_lines(runs: Sequence[RunRecord], current: bool, width: int, height: int) -> list[Line]:
-    """A heading and a line a run, newest first; the one that is being written, if ``current``, has a mark."""
+def run_lines(runs: Sequence[RunRecord], current: int | None, width: int, height: int) -> list[Line]:
+    """A heading and a line a run, newest first; the one at ``current``, which the other views show, has a mark."""
     if not runs:
         return [[(EMPTY, "lines--hint")]]
     wide = width >= WIDE
@@ -23,7 +23,7 @@ def run_lines(runs: Sequence[RunRecord], current: bool, width: int, height: int)
     for number in range(len(runs), 0, -1):
         run = runs[number - 1]
         times = saving(run, runs)
-        now = current and number == len(runs)
+        now = number - 1 == current
         words = f"{'●' if now else ' '}{number:3} {piece(run.prompt, 14)} {run.seed:5} {run.cache:5} {run.tokens:7,}"
         cost = f" {figure(run.median):>8} {figure(run.p95):>8} {run.seconds:7.2f} s"
         saves = f" {times:5.1f} ×" if times else "       –"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kvtui.core.sampling import SamplingSettings
+from kvtui.tui.session.race import RaceRecord
 from kvtui.tui.session.timings import Kind, TimingHistory
 
 Medians = Mapping[tuple[int, Kind], float]
@@ -15,7 +16,7 @@ Medians = Mapping[tuple[int, Kind], float]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One text.
+    """One text, or a lane of a race.
 
     Attributes:
         model: its name.
@@ -61,6 +62,21 @@ def record(
         history.seconds,
         history.medians(),
     )
+
+
+def lane_records(
+    race: RaceRecord, model: str, prompt: str, seed: int, sampling: SamplingSettings
+) -> list[RunRecord]:
+    """What the lanes of a race have come to, in order; none before each has a token."""
+    records = []
+    for lane, plan in zip(race.lanes, race.plan, strict=False):
+        history = TimingHistory()
+        history.add([entry.token for entry in lane.tokens])
+        if not history.total:
+            return []
+        text = record(history, model, prompt, seed, sampling, plan.policy)
+        records.append(replace(text, settings=f"{text.settings} · race"))
+    return records
 
 
 def sampling_words(sampling: SamplingSettings) -> str:

@@ -18,14 +18,14 @@ from kvtui.core.events import (
     Token,
     Unanswered,
 )
-from kvtui.core.measure.race import LANES, Lane
+from kvtui.core.measure.race import LANES, Lane, RaceCommand
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.process.link import Link
 from kvtui.tui.process.wire import Batch, Ended, Loading, Notice, Ready, Refused, Report, RunSettings, Start, StartRace
 from kvtui.tui.session.branches import Continuation
 from kvtui.tui.session.figures import Figures, Phase, Verification
 from kvtui.tui.session.race import RaceRecord
-from kvtui.tui.session.runs import RunRecord, record
+from kvtui.tui.session.runs import RunRecord, lane_records, record
 from kvtui.tui.session.timeline import Mark, Timeline
 from kvtui.tui.session.timings import TimingHistory
 from kvtui.tui.session.update import Update
@@ -63,7 +63,7 @@ class Session:
         branch: the one that is being written.
         history: times of the tokens of all branches.
         previous: those of the text before, None if there was none.
-        runs: the texts before, the newest last.
+        runs: the texts before, and the lanes of races, the newest last.
 
     Args:
         link: the process.
@@ -85,8 +85,10 @@ class Session:
         self.history = TimingHistory()
         self.previous: TimingHistory | None = None
         self.runs: list[RunRecord] = []
+        self._place = 0  # of the timeline's text among them; races may have been run since
         self._about = (ready.name, "", settings.seed)  # model, prompt and seed of the text in the timeline
         self._link = link
+        self._owed: dict[type, ask.Command] = {}  # what the text was not told during a race
         self._sampling = settings.sampling
         self._unanswered = 0
         self._alive = True
@@ -100,8 +102,13 @@ class Session:
 
     @property
     def running(self) -> bool:
-        """Whether a text is being written, paused or not."""
+        """Whether a text is being written or a race is being run, paused or not."""
         return self.figures.phase in ("writing", "paused")
+
+    @property
+    def writing(self) -> bool:
+        """Whether it is the timeline's text that is being written, paused or not."""
+        return self.running and not self.racing
 
     # What the reader can do
 
@@ -109,10 +116,10 @@ class Session:
         """Write a new text; False if there is no process to do it."""
         if not self._alive:
             return False
+        self._leave_race()
         self.prompt = prompt
         self.run += 1
         self._unanswered = 0
-        self.racing = False
         self._begin_text(prompt, self.figures.seed if seed is None else seed)
         now = self.figures
         verify = Verification(now.verification.on)
@@ -130,16 +137,18 @@ class Session:
         self._link.send(Start(self.run, prompt, settings))
         return True
 
-    def all_runs(self) -> tuple[list[RunRecord], bool]:
-        """Every text that has tokens; and whether the last one is that of the timeline."""
+    def all_runs(self) -> tuple[list[RunRecord], int | None]:
+        """Every text that has tokens; and the place of the timeline's among them, None if it has none."""
         if not self.history.total:
-            return self.runs, False
-        return [*self.runs, record(self.history, *self._about, self._sampling, self.figures.policy)], True
+            return self.runs, None
+        text = record(self.history, *self._about, self._sampling, self.figures.policy)
+        return [*self.runs[: self._place], text, *self.runs[self._place :]], self._place
 
     def _begin_text(self, prompt: str, seed: int) -> None:
-        self.runs, finished = self.all_runs()
-        self.runs = self.runs[-RUNS_KEPT:]
-        if finished:
+        runs, finished = self.all_runs()
+        self.runs = runs[-RUNS_KEPT:]
+        self._place = len(self.runs)
+        if finished is not None:
             self.previous, self.history = self.history, TimingHistory()
         self._about = (self.ready.name, prompt, seed)
         self.timeline.start()
@@ -160,10 +169,12 @@ class Session:
         """
         if not self._alive:
             return False
+        self._leave_race()
         self.prompt = prompt
         self.run += 1
         self._unanswered = 0
         self.racing = True
+        self.cursor = None
         self.race.start(lanes)
         now = self.figures
         seed = now.seed if seed is None else seed
@@ -172,11 +183,18 @@ class Session:
         self._link.send(StartRace(self.run, prompt, settings, lanes, tokens, confirmed))
         return True
 
+    def _leave_race(self) -> None:
+        """It is over, or given up: what its lanes have come to stays."""
+        if self.racing and self.prompt is not None:
+            lanes = lane_records(self.race, self.ready.name, self.prompt, self.figures.seed, self._sampling)
+            self.runs = [*self.runs, *lanes]
+        for command in self._owed.values():
+            self._link.send(command)
+        self._owed.clear()
+        self.racing = False
+
     def toggle_cache(self) -> None:
         """Cache on or off, for this text or the next; the lanes of a race are what they are."""
-        if self.racing:
-            self.figures = replace(self.figures, cache=not self.figures.cache)
-            return
         self._tell(ask.SetCache(not self.figures.cache), cache=not self.figures.cache)
         self._count()
 
@@ -198,14 +216,11 @@ class Session:
 
     def set_policy(self, policy: str) -> None:
         """What the cache keeps, for this text and the next; the lanes of a race are what they are."""
-        if self.racing:
-            self.figures = replace(self.figures, policy=policy)
-            return
         self._tell(ask.SetPolicy(policy), policy=policy, verification=Verification(self.figures.verification.on))
 
     def set_heads(self, off: tuple[tuple[int, int], ...]) -> None:
         """Write on without these (layer, head) pairs; for this text only."""
-        if self.running:
+        if self.writing:
             self._tell(ask.SetHeads(off), heads_off=off)
 
     def toggle_verify(self) -> None:
@@ -222,9 +237,13 @@ class Session:
         self._change_branch(ask.Revisit(branch))
 
     def _change_branch(self, command: ask.Fork | ask.Revisit) -> None:
-        if self._alive:
-            self._unanswered += 1
-            self._link.send(command)
+        if not self._alive:
+            return
+        if not self.running:  # a race may have been run since, with another prompt and seed
+            _, self.prompt, seed = self._about
+            self.figures = replace(self.figures, seed=seed)
+        self._unanswered += 1
+        self._link.send(command)
 
     def stop(self) -> None:
         """End this text."""
@@ -259,7 +278,7 @@ class Session:
     def _load(self, loading: Switch) -> None:
         """End this process and start one with another model."""
         self._loading, self._alive, self._unanswered = loading, False, 0
-        self.racing = False
+        self._leave_race()
         self.race.start()  # what it showed was of another model
         self.run += 1  # whatever still comes is of a process that is gone
         self.figures = replace(self.figures, phase="loading", context=0, cached_positions=0, cache_bytes=0, loaded=0)
@@ -267,9 +286,12 @@ class Session:
 
     def _tell(self, command: ask.Command, **changes: object) -> None:
         """Show changes at once. The process is told after the end too, as the text may be gone on with from a fork."""
-        if self.running:
-            self._unanswered += 1
-        if self.running or (self._alive and not self.ready.stream):
+        if self.racing and not isinstance(command, ask.Pause | ask.Resume | ask.Step):
+            self._owed[type(command)] = command  # the text before the race may be gone on with, too
+        if self.racing and not isinstance(command, RaceCommand):
+            pass  # its lanes are what they are
+        elif self.running or (self._alive and not self.ready.stream):
+            self._unanswered += self.running
             self._link.send(command)
         self.figures = replace(self.figures, **changes)  # type: ignore[arg-type]
 
@@ -356,7 +378,7 @@ class Session:
             case Notice(run, message, fatal) if run == self.run:
                 update.note(message, "error" if fatal else "warning")
                 if fatal:
-                    self.racing = False
+                    self._leave_race()
                     self._set_phase("ended")
             case Ready(stream=True):  # another text of a stream, by another model
                 self.ready = update.ready = report
@@ -400,7 +422,7 @@ class Session:
         """The process has died: start another, but only once in a row."""
         self._unanswered = 0
         self.run += 1  # whatever still comes is of a process that is gone
-        self.racing = False
+        self._leave_race()
         was_alive, self._alive = self._alive, False
         self.figures = replace(self.figures, phase="dead", context=0, cached_positions=0, cache_bytes=0)
         if was_alive:
@@ -464,21 +486,17 @@ class Session:
         self._unanswered = max(0, self._unanswered - 1)
         if not self._unanswered:
             phase: Phase = "paused" if event.paused else "writing"
-            self.figures = replace(
-                self.figures,
-                cache=self.figures.cache if self.racing else event.cache,
-                phase=phase,
-                pace=event.pace,
-                heads_off=event.heads_off,
-                policy=self.figures.policy if self.racing else event.policy,
-            )
+            self.figures = replace(self.figures, phase=phase, pace=event.pace)
+            if not self.racing:  # its lanes are what they are; the rest is what the reader wants of the next text
+                now = replace(self.figures, cache=event.cache, heads_off=event.heads_off, policy=event.policy)
+                self.figures = now
 
     def _raced(self, event: RaceEvent) -> None:
         """The race has told something."""
         self.race.take(event)
         self.figures = replace(self.figures, written=self.race.steps)
         if isinstance(event, RaceEstimate | RaceEnd):
-            self.racing = False
+            self._leave_race()
             self._set_phase("ended")
 
     def _turn_to(self, branch: Branch, update: Update) -> None:
