@@ -439,6 +439,8 @@ class KvtuiApp(App[None]):
         if self.session.ready.stream:
             self.notify(CACHE_IS_NOT_OURS, severity="warning")
             return
+        if self.session.racing:
+            self.notify("A race compares its lanes at every token as it is. Verifying is for the next text.")
         self.session.toggle_verify()
         self._tick()
 

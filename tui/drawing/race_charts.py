@@ -36,7 +36,8 @@ def times_drawing(race: RaceRecord, config: ModelConfig, logarithmic: bool) -> D
         measured.append(Curve(_medians(lane), style, joined=False, label=lane.label))
         prediction = lane.prediction(config)
         if prediction is not None:
-            first = min(lane.prompt_tokens + 1, last, *(context for context, _ in lane.times()))  # less once the window moved
+            seen = [context for context, _ in lane.times()]  # less than the prompt's once the window has moved
+            first = min(lane.prompt_tokens + 1, last, *seen)
             contexts = np.linspace(first, last, _PREDICTED_POINTS).astype(int)
             points = [(float(context), 1e3 * prediction.seconds(int(context))) for context in contexts]
             predicted.append(Curve(points, style, marker="-", joined=False))

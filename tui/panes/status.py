@@ -144,12 +144,14 @@ class StatusPane(Widget):
         return [
             (phase_words(figures), "status--name"),
             (f" · pace {pace_words(figures.pace):9}", ""),
-            *self._policy(" · "),
-            *self._without(),
-            *self._verified(" · "),
+            *self._of_the_text(" · "),
             *([] if self._ready.stream else [(f" · seed {figures.seed}", "")]),
             (f" · {figures.written:7,} tokens {'in each lane' if figures.race else 'written'}", ""),
         ]
+
+    def _of_the_text(self, before: str) -> list[Piece]:
+        """How the text is written; the lanes of a race have settings of their own."""
+        return [] if self._figures.race else [*self._without(), *self._policy(before), *self._verified(before)]
 
     def _policy(self, before: str) -> Line:
         """What the cache keeps, if that is not everything."""
@@ -163,9 +165,7 @@ class StatusPane(Widget):
         return [
             (phase_words(figures), "status--name"),
             (f" pace {pace_words(figures.pace):9}", ""),
-            *self._without(),
-            *self._policy(" "),
-            *self._verified(" "),
+            *self._of_the_text(" "),
             (f" seed {figures.seed}", ""),
             (f" · {self._ready.name}", "status--dim"),
             (f" {count_words(self._ready.parameters)} parameters", "status--dim"),
@@ -179,7 +179,7 @@ class StatusPane(Widget):
             return []
         if not verification.checked:
             return [(f"{gap}verifying", "")]
-        checked = (f" in {verification.checked:,} tokens", "")
+        checked = (f" in {verification.checked:,} token{'s' if verification.checked != 1 else ''}", "")
         other = (f", in {verification.disagreements:,} another likeliest" if verification.disagreements else "", "")
         if self._figures.policy != "full":
             return [(f"{gap}policy differs {verification.worst:.2g}", "status--name"), checked, other]
@@ -190,7 +190,7 @@ class StatusPane(Widget):
     def _without(self) -> Line:
         """A warning while the text is not the model's own."""
         off = self._figures.heads_off
-        if not off or self._figures.race:
+        if not off:
             return []
         return [(f" · without {off_words(off) if len(off) <= 2 else f'{len(off)} heads'}", "status--off")]
 

@@ -43,6 +43,9 @@ class Start:
     settings: RunSettings
 
 
+RACE_TOKENS = 512  # of a race that is to go as far as the context has room, at most
+
+
 @dataclass(frozen=True)
 class StartRace:
     """Write a text in several lanes, ending the text or race before.
@@ -52,7 +55,8 @@ class StartRace:
         prompt: what every lane goes on from.
         settings: seed, sampling and pace; the lanes say whether their cache is on.
         lanes: ways of writing it.
-        tokens: to write in each lane; None for as many as the context has room for, but not more than 512.
+        tokens: to write in each lane; None for as many as the context has room for, but not more than
+            :data:`RACE_TOKENS`.
         confirmed: the reader has been told how long it takes. Otherwise a race of more than a minute is not begun, and
             a :class:`~kvtui.core.events.RaceEstimate` comes instead.
     """

@@ -28,6 +28,7 @@ from kvtui.core.measure.estimate import estimate_race
 from kvtui.core.measure.race import Race
 from kvtui.core.tokenizer import describe_character, describe_start
 from kvtui.tui.process.wire import (
+    RACE_TOKENS,
     Batch,
     Loading,
     Notice,
@@ -44,7 +45,6 @@ from kvtui.tui.process.wire import (
 
 BATCH_SECONDS = 0.03
 LOADING_SECONDS = 0.2  # between two reports of how far the model is loaded
-RACE_TOKENS = 512  # of a race that is to go as far as the context has room, at most
 LONGEST_RACE_SECONDS = 60.0  # model time of all lanes that the reader is not asked about
 
 

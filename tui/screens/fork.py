@@ -24,6 +24,8 @@ from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
 
 NOTHING_WRITTEN = "There is nothing to fork now: write a text first."
+RACING = "A race is being run: the text can be forked after its end. s ends it."
+GONE = "The process that wrote this text is gone: r writes it again."
 _BAR, _LABEL, _BEFORE = 20, 12, 48  # cells
 
 
@@ -34,8 +36,10 @@ def fork_screen(session: Session) -> ForkScreen:
         KvtuiError: nothing can stand in its place.
     """
     tokens = session.timeline.tokens
-    if not tokens or session.ready.stream or session.racing:
-        raise KvtuiError(TEXT_IS_NOT_OURS if session.ready.stream else NOTHING_WRITTEN)
+    if session.ready.stream or session.racing:
+        raise KvtuiError(TEXT_IS_NOT_OURS if session.ready.stream else RACING)
+    if not tokens or not session.answering:
+        raise KvtuiError(GONE if tokens else NOTHING_WRITTEN)
     token = session.looking or tokens[-1]
     if token.position <= session.window_start:
         first = session.timeline.at(session.window_start + 1)

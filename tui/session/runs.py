@@ -64,9 +64,7 @@ def record(
     )
 
 
-def lane_records(
-    race: RaceRecord, model: str, prompt: str, seed: int, sampling: SamplingSettings
-) -> list[RunRecord]:
+def lane_records(race: RaceRecord, model: str, prompt: str, seed: int, sampling: SamplingSettings) -> list[RunRecord]:
     """What the lanes of a race have come to, in order; none before each has a token."""
     records = []
     for lane, plan in zip(race.lanes, race.plan, strict=False):
@@ -76,6 +74,9 @@ def lane_records(
             return []
         text = record(history, model, prompt, seed, sampling, plan.policy)
         records.append(replace(text, settings=f"{text.settings} · race"))
+    if len({lane.cache for lane in race.lanes}) > 1:  # then it has measured itself what the cache saves
+        both = {length: median for text in records for length, median in text.medians.items()}
+        records = [replace(text, medians=both) for text in records]
     return records
 
 

@@ -120,6 +120,7 @@ class Session:
         self.prompt = prompt
         self.run += 1
         self._unanswered = 0
+        self._owed.clear()
         self._begin_text(prompt, self.figures.seed if seed is None else seed)
         now = self.figures
         verify = Verification(now.verification.on)
@@ -188,15 +189,22 @@ class Session:
         if self.racing and self.prompt is not None:
             lanes = lane_records(self.race, self.ready.name, self.prompt, self.figures.seed, self._sampling)
             self.runs = [*self.runs, *lanes]
+        self.racing = False
+
+    def _end_race(self) -> None:
+        """The process has done with it: back to the text before."""
+        self._leave_race()
         for command in self._owed.values():
             self._link.send(command)
         self._owed.clear()
-        self.racing = False
+        self._unanswered = 0  # what came too late gets no answer
+        self._set_phase("ended")
 
     def toggle_cache(self) -> None:
         """Cache on or off, for this text or the next; the lanes of a race are what they are."""
         self._tell(ask.SetCache(not self.figures.cache), cache=not self.figures.cache)
-        self._count()
+        if not self.racing:
+            self._count()
 
     def pause(self) -> None:
         """Wait before the next token."""
@@ -378,8 +386,7 @@ class Session:
             case Notice(run, message, fatal) if run == self.run:
                 update.note(message, "error" if fatal else "warning")
                 if fatal:
-                    self._leave_race()
-                    self._set_phase("ended")
+                    self._end_race()
             case Ready(stream=True):  # another text of a stream, by another model
                 self.ready = update.ready = report
             case Loading(done, total) if self._loading and total:
@@ -496,8 +503,7 @@ class Session:
         self.race.take(event)
         self.figures = replace(self.figures, written=self.race.steps)
         if isinstance(event, RaceEstimate | RaceEnd):
-            self._leave_race()
-            self._set_phase("ended")
+            self._end_race()
 
     def _turn_to(self, branch: Branch, update: Update) -> None:
         """Another continuation is being written from now on."""

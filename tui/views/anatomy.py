@@ -33,6 +33,7 @@ EMPTY = {
 }
 WORKING = "Working it out: the first look at a text runs all of it once, which takes seconds with a large model."
 WORKING_WITHOUT = "Working it out: the text is run once more without these heads."
+RACING = "A race is being run: what it writes is not taken apart. Write a text in view 1, or end the race with s."
 TITLES = {
     "candidates": "Candidates",
     "lens": "Logit lens",
@@ -114,7 +115,7 @@ class AnatomyView(View):
         if self._shape != shape:
             self._shape, self.off, self.chosen = shape, frozenset(), (0, 0)
             self.query_one("#lens").styles.max_height = shape[0] + 4  # embedding, layers, header and border
-        told = (session.figures.phase, session.figures.written > 0, session.figures.heads_off, session.figures.policy)
+        told = (session.figures.phase, session.answering, session.figures.heads_off, session.figures.policy)
         stale = update.fresh or told != self._told
         self._told = told
         if update.fresh:
@@ -132,8 +133,10 @@ class AnatomyView(View):
 
     def questions(self, session: Session) -> Iterable[Question]:
         """How the token came about; how the text would go on only while it waits, as that takes many steps."""
-        waits = session.figures.phase != "writing"
-        yield Inspect(session.cursor, tuple(sorted(self.off)), CONTINUATION if waits and self.off else 0)
+        waits, position = session.figures.phase != "writing", session.cursor
+        if waits and position is None and session.timeline.tokens:  # named, as an answer may be old: large models rest
+            position = session.timeline.tokens[-1].position
+        yield Inspect(position, tuple(sorted(self.off)), CONTINUATION if waits and self.off else 0)
         explained = self._inspection.position if self._inspection is not None else session.cursor
         # The row of the token before: it made the prediction.
         yield ShowAttention(self.chosen[0], (self.chosen[1],), -2, -1, position=explained)
@@ -214,7 +217,7 @@ class AnatomyView(View):
         for name, pane in panes.items():
             pane.border_title, pane.border_subtitle = TITLES[name], ""
         if inspection is None:
-            reason = self._reason or (WORKING if session.figures.written else "")
+            reason = self._reason or (RACING if session.racing else WORKING if session.answering else "")
             for name, pane in panes.items():
                 pane.show(_hint(name, reason))
             return

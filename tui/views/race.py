@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
+from kvtui.core.config import ModelConfig
 from kvtui.core.measure.race import LANES, Lane
 from kvtui.tui.actions import Action
 from kvtui.tui.drawing.chart import Drawing
@@ -18,6 +19,7 @@ from kvtui.tui.drawing.race_words import estimate_words, verdict
 from kvtui.tui.panes.chart import Chart
 from kvtui.tui.panes.lane import LanePane
 from kvtui.tui.panes.score import ScorePane
+from kvtui.tui.process.wire import RACE_TOKENS
 from kvtui.tui.screens.policy import OFF, PolicyScreen
 from kvtui.tui.session.race import RaceRecord
 from kvtui.tui.session.session import Session
@@ -142,13 +144,10 @@ class RaceView(View):
 
     def _words(self, session: Session) -> str:
         """What to say while there is no race to show."""
+        length = length_words(self._length, session.ready.config)
         if session.race.estimate is not None:
-            return ASK.format(estimate=estimate_words(session.race.estimate), length=self._length_words)
-        return PREPARING if session.racing else HINT.format(length=self._length_words, lanes=_versus(*self._lanes))
-
-    @property
-    def _length_words(self) -> str:
-        return "to the end of the context" if self._length is None else f"{self._length:,} tokens"
+            return ASK.format(estimate=estimate_words(session.race.estimate), length=length)
+        return PREPARING if session.racing else HINT.format(length=length, lanes=_versus(*self._lanes))
 
     def _show_verdict(self, race: RaceRecord) -> None:
         words = verdict(race) if race.end else ""
@@ -190,7 +189,7 @@ class RaceView(View):
         context = session.ready.config.context_length
         past = self._length is not None and self._length >= context
         moves = f" They go past the context of {context:,}: the window moves, in both lanes." if past else ""
-        self._tell(f"{self._length_words}.{moves}")
+        self._tell(f"{length_words(self._length, session.ready.config)}.{moves}")
         session.race.estimate = None
 
     def _tell(self, words: str) -> None:
@@ -229,6 +228,14 @@ def lanes_of(first: str, second: str) -> tuple[Lane, Lane]:
         return (LANES[0], LANES[1]) if second == OFF else (LANES[1], LANES[0])
     lanes = [Lane("uncached", False) if spec == OFF else Lane(spec, True, spec) for spec in (first, second)]
     return lanes[0], replace(lanes[1], follow=True)
+
+
+def length_words(tokens: int | None, config: ModelConfig) -> str:
+    """How long a race is to be. None is as far as the context has room."""
+    if tokens is not None:
+        return f"{tokens:,} tokens"
+    most = f", {RACE_TOKENS:,} tokens at most" if config.context_length > RACE_TOKENS else ""
+    return f"to the end of the context{most}"
 
 
 def _versus(first: str, second: str) -> str:

@@ -159,7 +159,7 @@ class WatchView(View):
             self.attention.show(attention)
         if session.cursor is not None and session.cursor < session.window_start:
             self.attention.say(LEFT_THE_WINDOW)
-        self.output.writing = session.running and not session.racing  # a race is not this text
+        self.output.writing = session.writing  # a race is not this text
         self.output.look(session.looking)
         self.timing.look(session.looking)
         self.query_one(CachePane).show(session.ready, session.shown)

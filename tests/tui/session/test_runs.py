@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bench import Bench, bench
 from fake_link import token
+from racing import end, prefills, rounds
 
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.drawing.bars import Scale, line
@@ -48,16 +49,16 @@ def test_what_the_cache_saves_comes_from_the_run_or_from_others_of_the_model() -
 
 
 def test_lines_have_the_newest_on_top_and_fit() -> None:
-    assert "will stand here" in text(run_lines([], False, 78, 10))[0]
+    assert "will stand here" in text(run_lines([], None, 78, 10))[0]
     runs = [run(50, 1.0), run(50, 20.0, cache=False)]
-    narrow = text(run_lines(runs, True, 76, 10))
+    narrow = text(run_lines(runs, 1, 76, 10))
     assert narrow[1].startswith("●  2 ROMEO:")
     assert narrow[2].startswith("   1 ROMEO:")
     assert "20.0 ×" in narrow[1]
     assert len({len(line) for line in narrow}) == 1
     assert len(narrow[0]) <= 76
-    assert "T 0.8 · full · small" in text(run_lines(runs, False, 116, 10))[1]
-    assert len(run_lines(runs, False, 76, 2)) == 2
+    assert "T 0.8 · full · small" in text(run_lines(runs, None, 116, 10))[1]
+    assert len(run_lines(runs, None, 76, 2)) == 2
 
 
 def test_sampling_in_words() -> None:
@@ -102,6 +103,46 @@ async def test_the_run_before_is_drawn_and_listed() -> None:
         assert "20.0 ×" in text
 
 
+async def test_the_lanes_of_a_race_are_listed() -> None:
+    """In the order in which they were run, though the text before the race may still be gone on with."""
+    async with bench() as it:
+        it.link.write([token(step, seconds=0.001) for step in range(20)])
+        await it.until(lambda: it.app.session.figures.written == 20)
+        session = it.app.session
+        session.start_race("JULIET:", seed=3)
+        it.link.write([*prefills("JULIET:"), *rounds("abcdefgh"), end(8)], session.run)
+        await it.until(lambda: not session.racing)
+        runs, current = session.all_runs()
+        assert [(run.prompt, run.seed, run.cache, run.tokens) for run in runs] == [
+            ("ROMEO:", 0, "on", 20),
+            ("JULIET:", 3, "on", 8),
+            ("JULIET:", 3, "off", 8),
+        ]
+        assert current == 0
+        assert runs[1].settings == "T 0.8 · full · race"
+        assert runs[1].seconds == pytest.approx(8 * 0.0005)
+        assert runs[1].median == pytest.approx(0.5)
+        assert saving(runs[1], runs) == saving(runs[2], runs) == pytest.approx(2.1 / 0.5)
+        await it.press("5")
+        assert "●  1 ROMEO:" in it.screen_text()
+        assert "   3 JULIET:" in it.screen_text()
+        session.start("NURSE:")
+        it.link.write([token(0)])
+        await it.until(lambda: session.history.total == 1)
+        assert [run.prompt for run in session.all_runs()[0]] == ["ROMEO:", "JULIET:", "JULIET:", "NURSE:"]
+
+
+async def test_a_race_that_is_given_up_is_listed_once() -> None:
+    async with bench() as it:
+        session = it.app.session
+        session.start_race("JULIET:")
+        it.link.write([*prefills("JULIET:"), *rounds("abc")], session.run)
+        await it.until(lambda: session.race.steps == 3)
+        session.start_race("NURSE:")
+        session.start("ROMEO:")
+        assert [run.prompt for run in session.all_runs()[0]] == ["JULIET:", "JULIET:"]
+
+
 async def test_e_shows_the_runs_in_a_small_terminal() -> None:
     async with bench(size=(80, 24)) as it:
         await two_runs(it)
@@ -116,5 +157,5 @@ async def test_e_shows_the_runs_in_a_small_terminal() -> None:
 async def test_a_run_without_a_token_leaves_no_line() -> None:
     async with bench() as it:
         await it.press("r", "r")
-        assert it.app.session.all_runs() == ([], False)
+        assert it.app.session.all_runs() == ([], None)
         assert it.app.session.previous is None

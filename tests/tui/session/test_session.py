@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from fake_link import READY, FakeLink, token
+from racing import end, prefills, rounds
 
-from kvtui.core.commands import Fork, SetCache, SetVerify
+from kvtui.core.commands import Fork, Pause, SetCache, SetPace, SetVerify
 from kvtui.core.events import Branch, End, State
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.timeline import Mark
@@ -43,3 +44,27 @@ def test_after_the_end_the_process_is_told_for_a_fork(session: Session) -> None:
     sent = session._link.sent[-3:]  # type: ignore[attr-defined]
     assert sent == [SetCache(False), SetVerify(True), Fork(7, (1,))]
     assert session.figures.phase == "ended"
+
+
+def test_a_race_is_not_told_what_it_cannot_obey(session: Session) -> None:
+    """It would give no answer to it, and the session would wait for one for ever. The text before hears of it later."""
+    session.start_race("JULIET:", seed=4)
+    session.toggle_verify()
+    session.toggle_cache()
+    session.set_pace(50.0)
+    session.pause()
+    assert session._link.sent[-2:] == [SetPace(50.0), Pause()]  # type: ignore[attr-defined]
+    states = [State(True, False, 50.0), State(True, True, 50.0)]
+    session._link.write([*prefills(), *rounds("ab"), *states], session.run)  # type: ignore[attr-defined]
+    session.collect(Mark())
+    assert (session.figures.phase, session.figures.cache, session.racing) == ("paused", False, True)
+    session._link.write([end(2)], session.run)  # type: ignore[attr-defined]
+    session.collect(Mark())
+    assert session.figures.phase == "ended"
+    assert session._link.sent[-3:] == [SetVerify(True), SetCache(False), SetPace(50.0)]  # type: ignore[attr-defined]
+
+    session.fork(7, (1,))
+    session._link.write([Branch(1, 0, 7, 7, 7, 0, 0.0), token(1), State(False, False, 50.0)], session.run)  # type: ignore[attr-defined]
+    session.collect(Mark())
+    assert session.figures.phase == "writing"
+    assert (session.prompt, session.figures.seed) == ("ROMEO:", 0)  # those of the text that is forked

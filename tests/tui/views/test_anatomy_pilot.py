@@ -64,6 +64,17 @@ async def test_all_four_panes_show_the_newest_token() -> None:
         await it.until(lambda: "ROMEO:the␣stars▸?" in it.screen_text())
 
 
+async def test_a_text_that_waits_is_asked_about_by_its_place() -> None:
+    """A large model is asked seldom; once the text waits, its newest token must not stay unexplained for a minute."""
+    async with anatomy() as (it, _):
+        assert inspects(it)[-1].position is None
+        await it.press("space")
+        newest = it.app.session.timeline.tokens[-1].position
+        await it.until(lambda: inspects(it)[-1].position == newest)
+        it.link.write([token(9, "?"), State(True, True, 25.0)])
+        await it.until(lambda: inspects(it)[-1].position == newest + 1)
+
+
 async def test_layers_and_heads_are_chosen_with_keys_round_and_round() -> None:
     async with anatomy() as (it, view):
         await it.press("right_square_bracket", "greater_than_sign")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from bench import Bench, bench
-from fake_link import token
+from fake_link import CONFIG, token
 from racing import end, prefills, rounds
 from textual.widgets import Static
 
-from kvtui.core.commands import Pause, Resume, SetCache, Step, Stop
+from kvtui.core.commands import Pause, Resume, SetCache, SetVerify, Step, Stop
 from kvtui.core.events import RaceEstimate, State
 from kvtui.core.measure.race import LANES
 from kvtui.tui.panes.lane import LanePane
 from kvtui.tui.panes.score import ScorePane
-from kvtui.tui.process.wire import Ended, Notice, Start, StartRace
-from kvtui.tui.views.race import RaceView
+from kvtui.tui.process.wire import RACE_TOKENS, Ended, Notice, Start, StartRace
+from kvtui.tui.views.race import RaceView, length_words
 
 TEXT = "\nWhat light is this"
 
@@ -96,6 +98,50 @@ async def test_pause_step_stop_and_the_toggle() -> None:
         assert not it.link.commands(SetCache)
         assert not it.app.session.figures.cache
         assert "The next text will be written without the cache" in it.notices()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_the_line_at_the_top_speaks_of_the_race(size: tuple[int, int]) -> None:
+    """Not of the text before, nor of a cache that is on in one lane and off in the other."""
+    async with bench(size=size, policy="window:8") as it:
+        await it.press("v")
+        it.link.write(
+            [
+                replace(token(0), max_logit_error=1e-6, argmax_agrees=True),
+                State(True, False, 25.0, (), True, "window:8"),
+            ]
+        )
+        await it.until(lambda: it.app.session.figures.written == 1)
+        assert "policy differs" in it.screen_text()
+        await race(it)
+        await it.until(lambda: "▶ racing" in it.screen_text())
+        top = "\n".join(it.screen_text().splitlines()[:2])
+        assert not [word for word in ("CACHE", "window:8", "differs", "verif") if word in top]
+        await it.press("space")
+        assert "‖ paused" in it.screen_text()
+        it.link.write([end(len(TEXT))], it.link.races[-1].run)
+        await it.until(lambda: "■ ended" in it.screen_text())
+
+
+async def test_keys_that_concern_a_text_say_so_during_a_race() -> None:
+    async with bench() as it:
+        it.link.write([token(step) for step in range(30)])
+        await it.until(lambda: it.app.session.figures.written == 30)
+        await race(it)
+        await it.press("v", "f", "4")
+        assert "Verifying is for the next text" in it.notices()
+        assert "the text can be forked after its end" in it.notices()
+        assert "A race is being run" in it.screen_text()
+        assert not it.link.commands(SetVerify)
+        await it.press("1", "left")
+        await it.until(lambda: "token 29 of 30" in it.screen_text())  # of the text, not of the race
+
+
+def test_a_race_to_the_end_of_a_long_context_has_an_end_before() -> None:
+    assert length_words(None, CONFIG) == "to the end of the context"
+    longer = replace(CONFIG, context_length=RACE_TOKENS + 1)
+    assert length_words(None, longer) == "to the end of the context, 512 tokens at most"
+    assert length_words(1024, CONFIG) == "1,024 tokens"
 
 
 async def test_space_and_r_after_the_end_race_again() -> None:
