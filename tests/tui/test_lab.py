@@ -154,7 +154,7 @@ async def test_another_likeliest_token_is_wrong_however_small_the_difference() -
     async with bench() as it:
         await it.press("v")
         it.link.write(tokens("a", max_logit_error=1e-6, argmax_agrees=False))
-        await it.until(lambda: "CACHE WRONG 1e-06 in 1 tokens" in it.screen_text())
+        await it.until(lambda: "CACHE WRONG 1e-06 in 1 token" in it.screen_text())
 
 
 async def test_a_policy_that_drops_differs_and_is_not_wrong() -> None:

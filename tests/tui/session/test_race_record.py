@@ -118,7 +118,7 @@ def test_predictions_begin_where_the_window_moved_to() -> None:
     race = record(prefills(tokens=None), rounds("x" * 10, 30), rounds("y" * 20, 5))  # as if half of it had been dropped
     for lane in race.lanes:
         lane.prompt_tokens = CONFIG.context_length
-    predicted = [curve for curve in times_drawing(race, CONFIG, False).curves if curve.marker == "·"]
+    predicted = [curve for curve in times_drawing(race, CONFIG, False).curves if curve.marker == "-"]
     assert [curve.points[0][0] for curve in predicted] == [12, 12]
     assert [curve.points[-1][0] for curve in predicted] == [CONFIG.context_length] * 2
 
