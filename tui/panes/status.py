@@ -95,7 +95,7 @@ class StatusPane(Widget):
         """Show these from the next refresh on."""
         if (ready, figures) != (self._ready, self._figures):
             self._ready, self._figures = ready, figures
-            self.set_class(figures.cache_wrong, "-wrong")
+            self.set_class(figures.cache_wrong and not figures.race, "-wrong")
             self.refresh()
 
     def render(self) -> RenderResult:
@@ -149,7 +149,7 @@ class StatusPane(Widget):
             (f" · {figures.written:7,} tokens {'in each lane' if figures.race else 'written'}", ""),
         ]
 
-    def _of_the_text(self, before: str) -> list[Piece]:
+    def _of_the_text(self, before: str) -> Line:
         """How the text is written; the lanes of a race have settings of their own."""
         return [] if self._figures.race else [*self._without(), *self._policy(before), *self._verified(before)]
 
