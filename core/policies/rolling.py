@@ -76,8 +76,9 @@ class RollingCache(KVCache):
         """There always is."""
 
     def at_once(self, count: int) -> int:
-        """As many as fit without dropping any; then all the others, each of which drops one."""
-        return min(count, max(0, self.sinks + self.recent - self.length)) or count
+        """As many as fit without dropping any; then others, each of which drops one, no more than the context has."""
+        room = self.sinks + self.recent - self.length
+        return min(count, room if room > 0 else self.config.context_length)
 
     def drops(self, count: int) -> bool:
         """Whether ``count`` new positions drop others."""

@@ -97,6 +97,7 @@ def test_a_pass_of_one_is_a_step_and_passes_may_be_cut_anywhere(policy, cuts):
     ("policy", "passes"),
     [
         ("window:8", [8, 112]),
+        ("window:100", [100, 20]),
         ("window:1", [1, 119]),
         ("sink:2+6", [8, 112]),
         ("sink:9+1", [10, 110]),
@@ -121,6 +122,15 @@ def test_what_is_longer_than_the_cache_is_run_in_few_passes(policy, passes):
     for found, right in zip(cache.take_evicted(), one_by_one.take_evicted(), strict=True):
         np.testing.assert_array_equal(found, right)
     np.testing.assert_allclose(model.decode(1, cache).copy(), model.decode(1, one_by_one), rtol=0, atol=1e-10)
+
+
+def test_a_pass_has_no_more_positions_than_the_context():
+    """Scores take memory and time by the square of them."""
+    model, begun = MODELS["rotary", 2], []
+    cache = model.new_cache("sink:2+8")
+    opened, cache.open = cache.open, lambda count: begun.append(count) or opened(count)
+    model.forward(IDS[:150], cache)
+    assert begun == [10, 48, 48, 44]
 
 
 @pytest.mark.parametrize("policy", ["window:48", "window:900", "sink:4+44", "sink:1+500", "heavy:40+8", "snap:40+8"])
