@@ -161,7 +161,8 @@ class StatusPane(Widget):
     def _brief(self) -> Line:
         figures = self._figures
         if self._ready.stream:
-            return [*self._run()[:2], (f" · {self._ready.name}", "status--dim"), *self._told()]
+            pace = (f" {pace_words(figures.pace):9}", "")
+            return [self._run()[0], pace, (f" · {self._ready.name}", "status--dim"), *self._told()]
         return [
             (phase_words(figures), "status--name"),
             (f" pace {pace_words(figures.pace):9}", ""),
