@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,10 +168,18 @@ def check_names(path: Path) -> None:
         json.loads(file.read(length), object_pairs_hook=unique)
 
 
+def _number(text: str) -> float:
+    """A number that JSON has: neither NaN nor an infinity, spelled as such or as too many digits."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
 def _read_metadata(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, CharTokenizer, dict[str, Any]]:
     try:
         values, vocabulary = json.loads(metadata["config"]), json.loads(metadata["vocabulary"])
-        training = json.loads(metadata.get("training", "{}"))
+        training = json.loads(metadata.get("training", "{}"), parse_constant=_number, parse_float=_number)
     except (KeyError, ValueError, RecursionError):
         raise KvtuiError(
             f"{path}: the metadata is damaged: config, vocabulary or training record missing or not JSON"
@@ -183,6 +192,6 @@ def _read_metadata(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, C
         raise KvtuiError(f"{path}: {error}") from None
     if tokenizer.vocab_size != config.vocab_size:
         raise KvtuiError(
-            f"{path}: the vocabulary has {tokenizer.vocab_size} characters, the config says {config.vocab_size}"
+            f"{path}: the vocabulary has {tokenizer.vocab_size} characters and the config says {config.vocab_size}"
         )
     return config, tokenizer, training

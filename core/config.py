@@ -122,7 +122,7 @@ class ModelConfig:
         unknown = sorted(set(values) - known)
         missing = sorted(set(_SIZES) - set(values))
         if unknown or missing:
-            raise KvtuiError(f"model config: unknown fields {unknown}, missing fields {missing}")
+            raise KvtuiError(f"unknown fields {unknown} and missing fields {missing} in the config")
         divisors = values.get("rotary_divisors")
         return cls(**values | ({"rotary_divisors": tuple(divisors)} if isinstance(divisors, list) else {}))
 

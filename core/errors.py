@@ -1,4 +1,4 @@
-"""The one exception that a reader of the screen is meant to see."""
+"""The one exception that a reader of the screen is meant to see, and how its messages put things."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def brief(value: Any) -> str:
     """A value from a file for a message, cut where it is long: a file may hold anything."""
     words = repr(value)
     return words if len(words) <= _LONGEST_VALUE else f"{words[:_LONGEST_VALUE]}…"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 token``, ``2,000 tokens``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -9,7 +9,7 @@ from math import exp
 
 import numpy as np
 
-from kvtui.core.errors import KvtuiError
+from kvtui.core.errors import KvtuiError, counted
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.measure.divergence import log_softmax
 from kvtui.core.model import Model
@@ -62,7 +62,9 @@ def evaluate(
     half = max(1, context // 2)
     first = max(1, first_scored)
     if first >= len(ids):
-        raise KvtuiError(f"the text has {len(ids)} tokens: nothing to score; give at least 2")
+        if len(ids) > 1:
+            raise KvtuiError(f"nothing to score: the text of {len(ids):,} tokens ends before token {first + 1:,}")
+        raise KvtuiError(f"nothing to score: the text has {counted(len(ids), 'token')}, and the first follows nothing")
     started = time.perf_counter()
     total = 0.0
     for start in range(first, len(ids), half):

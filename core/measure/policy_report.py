@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kvtui.core.config import ModelConfig
-from kvtui.core.errors import KvtuiError
+from kvtui.core.errors import KvtuiError, counted
 from kvtui.core.events import Token
 from kvtui.core.generation import generate
 from kvtui.core.layers import Array, IntArray
@@ -149,7 +149,9 @@ def compare_policies(
         KvtuiError: too short a text, or a policy that the model cannot have.
     """
     if len(ids) < FEWEST_TOKENS:
-        raise KvtuiError(f"the text has {len(ids)} tokens: nothing to compare; give at least {FEWEST_TOKENS}")
+        raise KvtuiError(
+            f"the text has {counted(len(ids), 'token')}: nothing to compare; give at least {FEWEST_TOKENS}"
+        )
     full = parse_policy("full")
     lanes = [_Lane(policy) for policy in (full, *(policy for policy in policies if policy.spec != full.spec))]
     for lane in lanes:

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from kvtui.core import layers
 from kvtui.core.checkpoint import save_checkpoint, write_safetensors
 from kvtui.core.config import ModelConfig, parameter_shapes
-from kvtui.core.errors import KvtuiError
+from kvtui.core.errors import KvtuiError, counted
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.tokenizer import CharTokenizer
 from kvtui.core.training.gradients import Pass, window_loss
@@ -178,8 +178,8 @@ def new_run(text: str, settings: TrainingSettings) -> Run:
     """
     if int(len(text) * VALIDATION_SHARE) < settings.context_length + 1:
         raise KvtuiError(
-            f"the text has {len(text):,} characters; context {settings.context_length} needs at least "
-            f"{int((settings.context_length + 1) / VALIDATION_SHARE) + 1:,}"
+            f"the text has {counted(len(text), 'character')}; context {settings.context_length} needs at least "
+            f"{int((settings.context_length + 1) / VALIDATION_SHARE) + 1:,}: give more text or a shorter context"
         )
     tokenizer = CharTokenizer.from_text(text)
     config = settings.model_config(tokenizer.vocab_size)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-ENTRY = "from kvtui.tui.cli.main import main; main()"
+ENTRY = "from kvtui.tui.cli.entry import main; main()"
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,37 @@ def test_dashboard_refuses_a_terminal_that_cannot_move_its_cursor() -> None:
     assert_refused(in_terminal("A", term="dumb"), "TERM is dumb", "kvtui generate")
 
 
+def test_dashboard_refuses_a_folder_of_models_that_is_not_there(kvtui: Kvtui, tmp_path: Path) -> None:
+    assert_refused(kvtui("A", "--models-dir", tmp_path / "no"), f"there is no folder {tmp_path / 'no'}")
+
+
+@pytest.mark.parametrize("args", [("bench", "--repeats", 1), ("policies", "--tokens", 16)], ids=lambda args: args[0])
+def test_closed_pipe_ends_a_table_quietly(tiny_model_file: Path, args: tuple[object, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = arguments(*args, "--model", tiny_model_file)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_while_the_command_line_is_imported_leaves_no_traceback() -> None:
+    code = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == "kvtui.tui.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from kvtui.tui.cli.entry import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code, "info"], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_closed_pipe_ends_quietly(tiny_model_file: Path, options: list[str]) -> None:
     command = arguments("generate", "ROMEO:", "-n", 100_000, "--model", tiny_model_file, *options)
@@ -179,6 +210,10 @@ def test_generate_never_imports_textual(tiny_model_file: Path) -> None:
         ("kvtui generate --model sha", "plain,shakespeare"),
         ("kvtui generate --model my.sa", "file,my.sa"),
         ("kvtui eval my", "file,my"),
+        ("kvtui watch my", "file,my"),
+        ("kvtui --pa", "plain,--pace"),
+        ("kvtui --ver", "plain,--version"),
+        ("kvtui --pace un", "plain,unlimited"),
     ],
 )
 def test_shell_completion(kvtui: Kvtui, monkeypatch: pytest.MonkeyPatch, words: str, expected: str) -> None:

@@ -11,6 +11,7 @@ WRONG = [
     ("-n", "-1", "0 to 10,000,000"),
     ("-n", "99999999999999999999", "0 to 10,000,000"),
     ("-n", "ten", "0 to 10,000,000"),
+    ("-n", "", "'' is not a whole number"),
     ("--temperature", "-0.5", "0 to 100"),
     ("--temperature", "nan", "0 to 100"),
     ("--temperature", "inf", "0 to 100"),

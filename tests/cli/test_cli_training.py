@@ -124,6 +124,14 @@ def test_out_that_cannot_be_written(kvtui: Kvtui, text: Path, tmp_path: Path) ->
     assert_refused(kvtui("train", text, "--out", text, "--force"), "the text itself")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_out_that_is_no_file_is_not_replaced_by_one(kvtui: Kvtui, text: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert_refused(kvtui("train", text, "--out", pipe, "--force"), "is a device or a pipe")
+    assert pipe.is_fifo()
+
+
 def test_model_too_large_to_train(kvtui: Kvtui, text: Path, tmp_path: Path) -> None:
     args = ["--layers", 256, "--embed", 16384, "--heads", 8]
     assert_refused(kvtui("train", text, "--out", tmp_path / "model", *args), "parameters", "at most")
@@ -137,11 +145,13 @@ def test_widths_that_do_not_split(kvtui: Kvtui, text: Path, tmp_path: Path) -> N
 def test_bad_text_files(kvtui: Kvtui, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[object]) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "mark").write_text("", encoding="utf-8-sig")
     (tmp_path / "binary").write_bytes(b"abc\xff\xfe")
     name, *options = command
     assert_refused(kvtui(name, "missing", *options), "there is no text file missing")
     assert_refused(kvtui(name, tmp_path, *options), "is a folder")
     assert_refused(kvtui(name, "empty", *options), "is empty")
+    assert_refused(kvtui(name, "mark", *options), "is empty")
     assert_refused(kvtui(name, "binary", *options), "not UTF-8", "byte 3 is 0xff")
     assert not (tmp_path / "model.safetensors").exists()
 
@@ -149,8 +159,8 @@ def test_bad_text_files(kvtui: Kvtui, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_text_too_short(kvtui: Kvtui, tmp_path: Path, tiny_model_file: Path) -> None:
     text = tmp_path / "short"
     text.write_text("A")
-    assert_refused(kvtui("eval", text, "--model", tiny_model_file), "nothing to score")
-    assert_refused(kvtui("train", text, "--out", tmp_path / "model"), "needs at least")
+    assert_refused(kvtui("eval", text, "--model", tiny_model_file), "nothing to score", "1 token,")
+    assert_refused(kvtui("train", text, "--out", tmp_path / "model"), "1 character;", "needs at least", "context")
     assert not (tmp_path / "model").exists()
 
 

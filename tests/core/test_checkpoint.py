@@ -447,6 +447,12 @@ def test_metadata_of_a_wrong_kind(good, name, value):
     refused(good, "the metadata is damaged: wrong kinds of values")
 
 
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e999"])
+def test_a_training_record_with_what_is_no_number_in_json(good, value):
+    set_metadata(good, training=f'{{"minutes": {value}}}')
+    refused(good, "the metadata is damaged")
+
+
 def test_metadata_that_holds_no_strings(good):
     rewrite(good, lambda header: header["__metadata__"].update(config=CONFIG.to_dict()))
     refused(good, "is not a whole safetensors file")
@@ -493,8 +499,8 @@ def test_a_config_that_is_wrong_or_does_not_fit(good, change, reason):
 @pytest.mark.parametrize(
     ("vocabulary", "reason"),
     [
-        (["\n", "a", "b"], "the vocabulary has 3 characters, the config says 4"),
-        (["\n", "a", "b", "c", "d"], "the vocabulary has 5 characters, the config says 4"),
+        (["\n", "a", "b"], "the vocabulary has 3 characters and the config says 4"),
+        (["\n", "a", "b", "c", "d"], "the vocabulary has 5 characters and the config says 4"),
         ([], "at least one character"),
         (["\n", "a", "b", "ab"], "has to be one character"),
         (["\n", "a", "b", 3], "has to be one character"),

@@ -128,7 +128,7 @@ def test_from_dict_names_a_missing_field(name):
 
 
 def test_from_dict_names_unknown_fields():
-    with pytest.raises(KvtuiError, match=r"unknown fields \['layers', 'n_head'\], missing fields \[\]"):
+    with pytest.raises(KvtuiError, match=r"unknown fields \['layers', 'n_head'\] and missing fields \[\] in"):
         ModelConfig.from_dict(GOOD | {"n_head": 4, "layers": 1})
 
 

@@ -7,7 +7,7 @@ import click
 from kvtui.core.measure.benchmark import BenchResult, benchmark
 from kvtui.tui.cli.options import Whole, model_option
 from kvtui.tui.cli.progress import counting_bar
-from kvtui.tui.cli.streams import write_json
+from kvtui.tui.cli.streams import write_json, write_rich
 from kvtui.tui.start.loading import load_model
 
 
@@ -35,7 +35,6 @@ def bench(model: str | None, repeats: int, as_json: bool) -> None:
 
 def _print(result: BenchResult) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -50,7 +49,5 @@ def _print(result: BenchResult) -> None:
             f"{uncached / cached:.1f} ×",
             f"{cached / result.floor_seconds:.2f} ×",
         )
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(Text(f"floor {result.floor_seconds * 1e3:.3f} ms · {result.model} · {result.threads} threads"))
-    console.print(Text(result.machine))
+    floor = f"floor {result.floor_seconds * 1e3:.3f} ms · {result.model} · {result.threads} threads"
+    write_rich(table, Text(f"{floor}\n{result.machine}"))

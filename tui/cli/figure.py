@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +17,7 @@ from kvtui.core.measure.benchmark import benchmark, machine
 from kvtui.core.tokenizer import describe_start
 from kvtui.tui.cli.options import Whole, model_option, seed_option
 from kvtui.tui.cli.progress import counting_bar
-from kvtui.tui.cli.streams import note, read_stdin
+from kvtui.tui.cli.streams import check_place, note, read_stdin
 from kvtui.tui.start.loading import load_model
 
 if TYPE_CHECKING:
@@ -230,13 +229,7 @@ def _prepare(out: Path, force: bool) -> None:
         KvtuiError: Matplotlib is missing, the suffix names no format, or the file cannot or must not be written.
     """
     figures.figure_format(out)
-    folder = out.absolute().parent
-    if out.is_dir():
-        raise KvtuiError(f"{out} is a folder: give a file in it, such as {out / 'figure.png'}")
-    if not folder.is_dir():
-        raise KvtuiError(f"{out}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK):
-        raise KvtuiError(f"{out}: the folder {folder} cannot be written to")
+    check_place(out, "figure.png")
     if out.exists() and not force:
         raise KvtuiError(f"{out} exists already and is kept: add --force to overwrite it")
     require_matplotlib()

@@ -13,6 +13,7 @@ import numpy as np
 
 from kvtui.core import Model, events, generate
 from kvtui.core.config import parameter_count
+from kvtui.core.errors import counted
 from kvtui.core.event_lines import ModelWords
 from kvtui.core.policies import CachePolicy
 from kvtui.core.tokenizer import describe_start
@@ -132,15 +133,16 @@ def words(model: Model) -> dict[str, Any]:
 
 
 def _summary(prefill: events.Prefill, tokens: list[events.Token], end: events.End, policy: CachePolicy) -> str:
-    lines = [f"prefill: {prefill.tokens:,} tokens in {prefill.seconds * 1e3:.2f} ms"]
+    lines = [f"prefill: {counted(prefill.tokens, 'token')} in {prefill.seconds * 1e3:.2f} ms"]
     if tokens:
         lines.append(
-            f"{end.tokens:,} tokens in {end.seconds:.3f} s of model time: {end.tokens_per_second:,.0f} tokens/s, "
+            f"{counted(end.tokens, 'token')} in {end.seconds:.3f} s of model time: "
+            f"{end.tokens_per_second:,.0f} tokens/s, "
             f"median {median(token.seconds for token in tokens) * 1e3:.2f} ms per token"
         )
     last = tokens[-1] if tokens else prefill
     kept = "" if policy.spec == "full" else f", policy {policy.spec}"
-    held = f"cache: {last.cached_positions:,} positions, {last.cache_bytes:,} bytes{kept}"
+    held = f"cache: {counted(last.cached_positions, 'position')}, {last.cache_bytes:,} bytes{kept}"
     lines.append(held if prefill.cache else "cache: off")
     if end.reason == "stop":
         lines.append("the model ended the text")

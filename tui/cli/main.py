@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from click.shell_completion import shell_complete
+from click.shell_completion import CompletionItem, shell_complete
 
 from kvtui.core.errors import KvtuiError
 from kvtui.core.policies import CachePolicy
@@ -66,6 +66,11 @@ class Commands(click.Group):
             raise click.UsageError(
                 f"write options after the command: 'kvtui {first} …'; for a prompt of that word: 'kvtui … -- {first}'"
             )
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands, and the options of the default one."""
+        found = super().shell_complete(ctx, incomplete) + self.commands[DASHBOARD].shell_complete(ctx, incomplete)
+        return list({item.value: item for item in found}.values())
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Both ways to call it."""
@@ -143,6 +148,8 @@ def dashboard(
         )
     sampling = sampling_settings(greedy, temperature, top_k, top_p)
     check_policy(policy, no_cache)
+    if models_dir is not None and not models_dir.is_dir():
+        raise KvtuiError(f"there is no folder {models_dir}")
     require_terminal()  # before the app is imported, which takes its time
     from kvtui.tui.settings import DashboardSettings
     from kvtui.tui.start.dashboard import run_dashboard

@@ -93,6 +93,10 @@ class Pace(Real):
         """The range in words."""
         return f"{super().range} tokens a second, or 'unlimited'"
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The one word there is."""
+        return [CompletionItem("unlimited")] if "unlimited".startswith(incomplete) else []
+
 
 def pace_value(pace: float | str) -> float | None:
     """The pace as the core wants it: None for unlimited."""
@@ -104,7 +108,7 @@ def _figure(value: float) -> str:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = str(value) or "''"
     return text if len(text) <= 40 else f"{text[:37]}…"
 
 

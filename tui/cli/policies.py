@@ -11,13 +11,13 @@ from pathlib import Path
 import click
 import numpy as np
 
-from kvtui.core import load
 from kvtui.core.measure.benchmark import machine
 from kvtui.core.measure.policy_report import FEWEST_TOKENS, PolicyReport, compare_policies, default_policies, own_text
 from kvtui.core.policies import KINDS, CachePolicy
 from kvtui.tui.cli.options import Policy, Whole, model_option, seed_option
 from kvtui.tui.cli.progress import counting_bar
-from kvtui.tui.cli.streams import read_text, write, write_json
+from kvtui.tui.cli.streams import read_text, write, write_json, write_rich
+from kvtui.tui.start.loading import load_model
 
 MOST_TOKENS = 10_000_000
 
@@ -65,7 +65,7 @@ def policies(
     if textfile is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--seed is for the text that the model writes: leave out it or TEXTFILE")
     text = None if textfile is None else read_text(textfile)
-    decoder = load(model)
+    decoder = load_model(model)
     wanted = list(dict.fromkeys(chosen)) or default_policies(decoder.config)
     for policy in wanted:
         policy.check(decoder.config)
@@ -108,7 +108,6 @@ def _nats(divergence: float, digits: int) -> str:
 
 def _print(reports: list[PolicyReport], about: str) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -136,6 +135,4 @@ def _print(reports: list[PolicyReport], about: str) -> None:
         about,
         machine(),
     )
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(Text("\n".join(notes)))
+    write_rich(table, Text("\n".join(notes)))

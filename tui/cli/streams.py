@@ -12,6 +12,8 @@ from types import FrameType, TracebackType
 from typing import Any
 from unicodedata import category
 
+from rich.console import Console, RenderableType
+
 from kvtui.core.commands import Command, Stop
 from kvtui.core.errors import KvtuiError
 
@@ -43,6 +45,14 @@ def write_generated(text: str) -> None:
     if sys.stdout is not None and sys.stdout.isatty():
         text = "".join(f"<0x{ord(c):02X}>" if category(c) == "Cc" and c not in "\t\n\r" else c for c in text)
     write(text)
+
+
+def write_rich(*things: RenderableType) -> None:
+    """Write what Rich can draw; its own printing would end the program with status 1 when the pipe is closed."""
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        console.print(*things, sep="\n")
+    write(capture.get())
 
 
 def write_json(value: dict[str, Any]) -> None:
@@ -88,9 +98,28 @@ def read_text(path: Path) -> str:
         raise KvtuiError(f"there is no text file {path}") from None
     except (OSError, ValueError) as error:
         raise KvtuiError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    if not data:
+    text = _decode(data, str(path)).replace("\r\n", "\n")
+    if not text:
         raise KvtuiError(f"{path} is empty: give a file with text in it")
-    return _decode(data, str(path)).replace("\r\n", "\n")
+    return text
+
+
+def check_place(out: Path, example: str) -> None:
+    """Refuse a file that cannot be written, before the work that would fill it.
+
+    Raises:
+        KvtuiError: it is a folder, a device or a pipe (which moving a file there would replace), or its folder is not
+            there or closed.
+    """
+    folder = out.absolute().parent
+    if out.is_dir():
+        raise KvtuiError(f"{out} is a folder: give a file in it, such as {out / example}")
+    if not folder.is_dir():
+        raise KvtuiError(f"{out}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise KvtuiError(f"{out}: the folder {folder} cannot be written to")
+    if out.exists() and not out.is_file():
+        raise KvtuiError(f"{out} is a device or a pipe: give a file, such as {example}")
 
 
 def _decode(data: bytes, source: str) -> str:

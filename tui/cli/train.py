@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +13,10 @@ import click
 from click.core import ParameterSource
 
 from kvtui.core.config import parameter_count
-from kvtui.core.errors import KvtuiError
+from kvtui.core.errors import KvtuiError, counted
 from kvtui.core.training.loop import Progress, Run, TrainingSettings, new_run, resume_run, state_path, train
 from kvtui.tui.cli.options import LARGEST_SEED, Command, Kind, Real, Whole
-from kvtui.tui.cli.streams import StopOnInterrupt, note, read_text
+from kvtui.tui.cli.streams import StopOnInterrupt, check_place, note, read_text
 
 MOST_PARAMETERS = 200_000_000  # the trainer holds each one some ten times over in memory
 
@@ -99,7 +98,8 @@ def train_model(
         again = f"kvtui train {shlex.quote(str(textfile))} --out {shlex.quote(str(out))} --resume"
         note(f"stopped after step {run.step:,} and saved; go on with: {again}")
         raise click.Abort
-    note(f"wrote {out}: {run.step:,} steps, {run.seconds / 60:.1f} minutes, best validation loss {run.best:.4f} nats")
+    took = f"{counted(run.step, 'step')}, {run.seconds / 60:.1f} minutes"
+    note(f"wrote {out}: {took}, best validation loss {run.best:.4f} nats")
 
 
 def _refuse_settings(ctx: click.Context) -> None:
@@ -112,13 +112,7 @@ def _refuse_settings(ctx: click.Context) -> None:
 
 def _check_out(textfile: Path, out: Path, resume: bool, force: bool) -> None:
     """Refuse a place that cannot be written to now, not after an hour of training."""
-    folder = out.absolute().parent
-    if out.is_dir():
-        raise KvtuiError(f"--out {out} is a folder: give a file, such as {out / 'model.safetensors'}")
-    if not folder.is_dir():
-        raise KvtuiError(f"--out {out}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK):
-        raise KvtuiError(f"--out {out}: the folder {folder} cannot be written to")
+    check_place(out, "model.safetensors")
     if out.exists() and textfile.exists() and out.samefile(textfile):
         raise KvtuiError(f"--out {out} is the text itself: give another file")
     if resume or force:
@@ -173,10 +167,11 @@ def _reporting(run: Run, characters: int) -> Iterator[Callable[[Progress], None]
 def describe_run(run: Run, characters: int) -> str:
     """What is about to be trained, in a line."""
     settings = run.settings
-    length = f"{settings.steps:,} steps" if settings.steps is not None else f"{settings.minutes:g} minutes"
+    length = counted(settings.steps, "step") if settings.steps is not None else f"{settings.minutes:g} minutes"
     return (
         f"training {parameter_count(run.config):,} parameters on {characters:,} characters for {length}"
-        f"{f', from step {run.step:,} on' if run.step else ''}; validation every {settings.validate_every:,} steps"
+        f"{f', from step {run.step:,} on' if run.step else ''}; "
+        f"validation every {counted(settings.validate_every, 'step')}"
     )
 
 

@@ -8,7 +8,7 @@ from kvtui.tui.cli.options import Pace, pace_value
 
 
 @click.command("watch", short_help="Show the events of another program, from a pipe or a file.")
-@click.argument("source", metavar="FILE|-")
+@click.argument("source", metavar="FILE|-", type=click.Path())
 @click.option(
     "--pace", type=Pace(), help="Tokens a second, or 'unlimited'.  [default: unlimited from a pipe, 25 from a file]"
 )

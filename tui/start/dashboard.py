@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
 from kvtui.tui.app import INTERRUPTED, KvtuiApp
 from kvtui.tui.process.link import WorkerLink
 from kvtui.tui.settings import DashboardSettings
@@ -32,7 +37,26 @@ def run_app(app: KvtuiApp) -> int:
     Raises:
         KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
     """
-    app.run()
+    with _signals_close(app):
+        app.run()
     if app.return_code == INTERRUPTED:
         raise KeyboardInterrupt
     return app.return_code or 0
+
+
+@contextmanager
+def _signals_close(app: KvtuiApp) -> Iterator[None]:
+    """While active, a signal that would end the process closes the app instead, which gives the terminal back.
+
+    Ctrl-C is a key to the app; another program can still send its signal. The status is that of a shell: 128 + number.
+    """
+
+    def close(number: int, frame: FrameType | None) -> None:
+        app.exit(return_code=128 + number)
+
+    before = {number: signal.signal(number, close) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -27,7 +27,7 @@ from kvtui.tui.views.table import VIEWS
 from kvtui.tui.views.watch import WatchView
 
 MODEL = {"name": "gpt2", "parameters": 124_439_808, "num_layers": 12, "num_heads": 12, "context_length": 1024}
-ENTRY = f"{shlex.quote(sys.executable)} -c 'from kvtui.tui.cli.main import main; main()'"
+ENTRY = f"{shlex.quote(sys.executable)} -c 'from kvtui.tui.cli.entry import main; main()'"
 
 
 def recording(text: str, cache: bool = True, model: dict[str, Any] | None = None) -> bytes:
@@ -237,6 +237,18 @@ def test_behind_a_pipe_the_keys_come_from_the_terminal(tmp_path: Path) -> None:
     terminal.press("q")
     assert terminal.finish() == 0
     assert "\x1b[?1049l" in terminal.output  # the terminal is given back
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_gives_the_terminal_back(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "events.jsonl").write_bytes(recording("what-light-through-yonder-window"))
+    terminal = Terminal(f"exec {ENTRY} watch events.jsonl", tmp_path)
+    terminal.until("what-light-through-yonder-window")
+    os.kill(terminal.pid, number)
+    assert terminal.finish() == 128 + number
+    assert "\x1b[?1049l" in terminal.output
+    assert "Traceback" not in terminal.output
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
