@@ -96,7 +96,7 @@ def cache(link: FakeLink, question: ShowCache) -> CacheContents:
 def inspection(link: FakeLink, question: Inspect) -> Inspection:
     """Made-up numbers that depend on the token, on the layer and on the head."""
     position = len(link.window) - 1 if question.position is None else question.position
-    text = link.window[position]
+    text = link.window[min(position, len(link.window) - 1)]  # tokens stand as after a prompt of six, whatever was typed
 
     def candidates(likeliest: float) -> tuple[Candidate, ...]:
         rest = [(1 - likeliest) * 0.5**rank for rank in range(1, 10)]
