@@ -200,7 +200,7 @@ class FakeLink:
     def send(self, request: Request) -> None:
         self.sent.append(request)
         if isinstance(request, Start):
-            self.window = tuple(request.prompt or "\n")
+            self.window = tuple((request.prompt or "\n").rjust(6)[-6:])  # as the prefill and the tokens have it
             prefill = Prefill(6, 0.01, request.settings.cache, 6 * 768, request.prompt or "\n")
             self.say(Batch(request.run, (prefill,)))
         elif (answer := ANSWERS.get(type(request))) and self.starts:
