@@ -84,7 +84,8 @@ class Token:
         parts: where the time went, if asked for.
         max_logit_error: greatest difference between these logits and an uncached run's, if verifying; under a policy
             that includes what the policy changes.
-        argmax_agrees: whether both find the same token likeliest, if verifying.
+        argmax_agrees: whether both find the same token likeliest, if verifying; a tie counts that rounding decides.
+        logit_tolerance: the greatest difference that rounding may explain, if verifying.
     """
 
     step: int
@@ -101,6 +102,7 @@ class Token:
     parts: Parts | None = None
     max_logit_error: float | None = None
     argmax_agrees: bool | None = None
+    logit_tolerance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -460,7 +462,7 @@ class RaceEnd:
 RaceEvent = RaceEstimate | RacePrefill | RaceToken | RaceEnd
 Answer = Attention | CacheContents | Inspection | Breakdown | Limits | Unanswered
 Event = Prefill | Token | Evict | State | Branch | End | Answer | RaceEvent
-_OPTIONAL = ("parts", "max_logit_error", "argmax_agrees", "positions")  # left out of JSON where not asked for
+_OPTIONAL = ("parts", "max_logit_error", "argmax_agrees", "logit_tolerance", "positions")  # left out of JSON if unasked
 
 
 def to_json(event: Event) -> dict[str, Any]:

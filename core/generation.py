@@ -19,6 +19,7 @@ from kvtui.core.cache import KVCache
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array
+from kvtui.core.measure.divergence import rounding
 from kvtui.core.model import Head, Model
 from kvtui.core.observe import AttentionRecord, Stopwatch
 from kvtui.core.policies import CachePolicy, Eviction, parse_policy
@@ -238,8 +239,12 @@ class Generation:
     def _compare(self) -> dict[str, Any]:
         """The newest prediction against one without the cache, as fields of a token."""
         expected = self.model.forward(self.window, last=True)[0]
-        error = float(np.abs(expected - self.logits).max())
-        return {"max_logit_error": error, "argmax_agrees": bool(expected.argmax() == self.logits.argmax())}
+        tolerance = rounding(expected)
+        return {
+            "max_logit_error": float(np.abs(expected - self.logits).max()),
+            "argmax_agrees": bool(expected[self.logits.argmax()] >= expected.max() - tolerance),
+            "logit_tolerance": tolerance,
+        }
 
     def warm_up(self, until: float = math.inf) -> None:
         """Repeat the newest cached step, not timed, as if there had been no wait since.

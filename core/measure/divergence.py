@@ -7,6 +7,19 @@ from numpy.typing import NDArray
 
 from kvtui.core.layers import Array
 
+# Of the largest logit. Measured in float32: 8e-7 in the bundled model, 2e-6 in other trained ones, 3e-5 in random ones of
+# 24 layers with logits of 90. A cache that is wrong makes hundredths and more.
+ROUNDING = 5e-4
+
+
+def rounding(logits: Array) -> float:
+    """The greatest difference of a logit that rounding may explain, (V,).
+
+    Relative to the largest one: a sum loses in rounding what is in proportion to its terms, so a model with logits of a
+    hundred loses more than one with logits of ten.
+    """
+    return ROUNDING * float(np.abs(logits).max())
+
 
 def log_softmax(logits: Array) -> NDArray[np.float64]:
     """Log-probabilities over the last axis, in float64. Same shape."""

@@ -11,6 +11,9 @@ from types import SimpleNamespace
 import pytest
 from calling import Kvtui, assert_refused, run_process
 
+from kvtui.core.events import End, Prefill, Token
+from kvtui.core.policies import parse_policy
+from kvtui.tui.cli.generate import _summary
 from kvtui.tui.cli.streams import write_generated
 
 
@@ -125,3 +128,13 @@ def test_a_model_cannot_move_the_cursor_of_a_terminal(monkeypatch: pytest.Monkey
         monkeypatch.setattr("sys.stdout", out)
         write_generated("a\x1b[2J\té\n")
         assert out.getvalue() == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "policy", "wrong"), [(1e-4, "full", False), (0.5, "full", True), (0.5, "int8", False)]
+)
+def test_verify_says_that_a_cache_is_wrong(error: float, policy: str, wrong: bool) -> None:
+    """One that keeps everything; a policy that rounds is bound to differ."""
+    token = Token(0, 1, 5, "a", -1.0, 0.001, True, 2, 1, 2, 100, None, error, True, 1e-3)
+    words = _summary(Prefill(1, 0.01, True, 50, "a"), [token], End("length", 1, 0.001, 1000.0), parse_policy(policy))
+    assert ("the cache is wrong: that is more than rounding explains" in words) is wrong

@@ -177,6 +177,25 @@ def test_verify_measures_the_difference_of_the_two_paths(model):
     )
     assert (off.max_logit_error, off.argmax_agrees) == (0, True)
     assert all(token.argmax_agrees for token in tokens)
+    logits = model.forward(model.tokenizer.encode("hello" + "".join(token.text for token in tokens[:5])))[-1]
+    assert tokens[4].logit_tolerance == pytest.approx(5e-4 * np.abs(logits).max(), rel=1e-3)
+    assert max(errors) < tokens[4].logit_tolerance / 10
+
+
+def test_a_tie_that_rounding_decides_is_no_disagreement(model):
+    generation = Generation(model, "hello", verify=True)
+    generation.prefill()
+    expected = model.forward(generation.window, last=True)[0]
+    first, second = np.argsort(-expected)[:2]
+    for apart, agrees in ((0.5, True), (2.0, False)):  # times what rounding may explain
+        almost = expected.copy()
+        almost[second] = expected[first] - apart * 5e-4 * np.abs(expected).max()
+        swapped = almost.copy()
+        swapped[[first, second]] = almost[[second, first]]
+        generation.logits = swapped
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(model, "forward", lambda *_, almost=almost, **__: almost[None])
+            assert generation._compare()["argmax_agrees"] is agrees
 
 
 def test_verify_finds_a_cache_that_is_wrong(model):

@@ -14,6 +14,7 @@ from kvtui.core.events import Branch, End, State, Token, Unanswered
 from kvtui.tui.screens.branches import BranchesScreen
 from kvtui.tui.screens.fork import ForkScreen
 from kvtui.tui.session.branches import compare
+from kvtui.tui.session.figures import Verification
 
 
 def tokens(text: str, first: int = 0, ids: bool = True, **changes: Any) -> list[Token]:
@@ -163,6 +164,18 @@ async def test_the_rounding_of_a_large_model_is_not_wrong() -> None:
         await it.press("v")
         it.link.write(tokens("a", max_logit_error=3e-3, argmax_agrees=True))
         await it.until(lambda: "✓ verified 3e-03 in 1 token" in it.screen_text())
+
+
+def test_what_rounding_may_explain_grows_with_the_logits() -> None:
+    """A model with logits of a hundred rounds more than one with logits of one."""
+
+    def failed(**fields: Any) -> bool:
+        return Verification(True).after(tokens("a", argmax_agrees=True, **fields)[0]).failed
+
+    assert not failed(max_logit_error=5e-3, logit_tolerance=1e-2)
+    assert failed(max_logit_error=5e-4, logit_tolerance=1e-4)
+    assert failed(max_logit_error=2e-2)  # of a stream that does not tell
+    assert not failed(max_logit_error=5e-3)
 
 
 async def test_a_policy_that_drops_differs_and_is_not_wrong() -> None:

@@ -149,6 +149,11 @@ def _summary(prefill: events.Prefill, tokens: list[events.Token], end: events.En
     errors = [token.max_logit_error for token in tokens if token.max_logit_error is not None]
     if errors:
         lines.append(f"greatest logit difference to a run without the cache: {max(errors):.2e}")
+        if policy.spec == "full" and any(
+            (token.max_logit_error or 0.0) > (token.logit_tolerance or 0.0) or not token.argmax_agrees
+            for token in tokens
+        ):
+            lines.append("the cache is wrong: that is more than rounding explains")
         agreed = sum(token.argmax_agrees is True for token in tokens)
         lines.append(f"the same token is likeliest in {agreed:,} of {len(errors):,}")
     return "".join(f"{line}\n" for line in lines)

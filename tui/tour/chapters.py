@@ -151,7 +151,7 @@ def size_text(scene: Scene) -> str:
     return (
         f"The price is memory: 2 (key and value) × {config.num_layers} layers × {config.num_kv_heads} heads × "
         f"{config.head_dim} numbers × {size} bytes = {config.cache_bytes_per_token(size):,} bytes for every token of "
-        f"the text, {scene.figures.cache_bytes:,} now. In large models it outgrows everything else."
+        f"the text, {scene.figures.cache_bytes:,} now. Over long texts it can outgrow the weights."
     )
 
 
@@ -170,7 +170,8 @@ def verify_text(scene: Scene) -> str:
     verification = scene.figures.verification
     found = ""
     if verification.checked:
-        found = f" So far they differ by {verification.worst:.0e} at most: rounding, no more."
+        why = "more than rounding" if verification.failed else "rounding, no more"
+        found = f" So far they differ by {verification.worst:.0e} at most: {why}."
     return (
         "A cache must not change what the model says. Verifying runs every token without it as well and compares all "
         f"{scene.config.vocab_size:,} logits, beside the measured time.{found}"
