@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from kvtui.core.layers import Array
 
-# Of the largest logit. Measured in float32: 8e-7 in the bundled model, 2e-6 in other trained ones, 3e-5 in random ones of
-# 24 layers with logits of 90. A cache that is wrong makes hundredths and more.
+# Of the largest logit. Measured in float32: 8e-7 in the bundled model, 2e-6 in another trained one, 3e-5 in random ones
+# of 24 layers with logits of 90. A cache that is wrong makes hundredths and more.
 ROUNDING = 5e-4
 
 
