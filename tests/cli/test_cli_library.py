@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from calling import Kvtui, assert_refused
+from rich.cells import cell_len
 
 
 @pytest.fixture
@@ -56,3 +57,10 @@ def test_where_it_looked_is_said_if_nothing_was_there(kvtui: Kvtui, shelf: Path)
 
 def test_a_missing_folder_is_refused(kvtui: Kvtui, shelf: Path) -> None:
     assert_refused(kvtui("models", "--models-dir", shelf / "x"), "there is no folder")
+
+
+def test_names_of_wide_characters_keep_the_columns(kvtui: Kvtui, tmp_path: Path, tiny_model_file: Path) -> None:
+    shutil.copy(tiny_model_file, tmp_path / "漢字😀.safetensors")
+    shutil.copy(tiny_model_file, tmp_path / "plain.safetensors")
+    lines = kvtui("models", "--models-dir", tmp_path).out.splitlines()
+    assert len({cell_len(line[: line.index("kvtui, F16")]) for line in lines if "kvtui, F16" in line}) == 1

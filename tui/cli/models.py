@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from rich.cells import cell_len, set_cell_size
 
 from kvtui.core.formats.hub import hub_folder
 from kvtui.core.library import LibraryModel, find_models
@@ -49,9 +50,10 @@ def table(found: list[LibraryModel]) -> str:
         count = count_words(model.parameters) if model.parameters else "?"
         kind = printable(f"not usable: {model.problem}" if model.problem else model.kind)
         rows.append((_cut(printable(model.name)), count, size_words(model.file_bytes), kind, path))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    names, kinds = (max(cell_len(row[column]) for row in rows) for column in (0, 3))
+    counts, sizes = (max(len(row[column]) for row in rows) for column in (1, 2))
     return "".join(
-        f"{name:{widths[0]}}  {count:>{widths[1]}}  {size:>{widths[2]}}  {kind:{widths[3]}}  {path}\n"
+        f"{set_cell_size(name, names)}  {count:>{counts}}  {size:>{sizes}}  {set_cell_size(kind, kinds)}  {path}\n"
         for name, count, size, kind, path in rows
     )
 
