@@ -87,6 +87,7 @@ class KvtuiApp(App[None]):
         self._limited_pace = settings.pace or 25.0
         self._models_dir = settings.models_dir
         self._opens_tour = settings.tour
+        self._guide = Guide(lambda: self._main, self.session, self._show_view)
 
     # Views
 
@@ -108,7 +109,6 @@ class KvtuiApp(App[None]):
 
     def on_mount(self) -> None:
         """Start at once if there is a prompt, else wait for one."""
-        self._guide = Guide(self._main, self.session, self._show_view)
         self.prompt.stream = self.session.ready.stream
         self._tick()
         self.set_interval(TICK_SECONDS, self._tick)

@@ -18,15 +18,19 @@ class Guide:
     """Leads through the chapters.
 
     Args:
-        screen: of the panes and of the card.
+        screen: gives that of the panes and of the card, once there is one.
         session: its text is resumed and paused as a chapter asks for.
         show_view: shows the view of a title.
     """
 
-    def __init__(self, screen: Screen[object], session: Session, show_view: Callable[[str], None]) -> None:
-        self._screen = screen
+    def __init__(self, screen: Callable[[], Screen[object]], session: Session, show_view: Callable[[str], None]) -> None:
+        self._screen_of_panes = screen
         self._session = session
         self._show_view = show_view
+
+    @property
+    def _screen(self) -> Screen[object]:
+        return self._screen_of_panes()
 
     @property
     def card(self) -> TourCard:
