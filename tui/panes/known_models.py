@@ -10,8 +10,11 @@ from textual.app import RenderResult
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from kvtui.core.measure.cache_size import SERVED_ITEMSIZE
 from kvtui.tui.drawing.cache_sums import CONTEXTS, Sizes, context_words, model_lines
 from kvtui.tui.drawing.grid import tabs
+
+TITLE = f"The formula for well-known models · {SERVED_ITEMSIZE} bytes a number"
 
 
 class KnownModelsPane(Widget):
@@ -31,13 +34,15 @@ class KnownModelsPane(Widget):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.border_title = "The formula for well-known models · 2 bytes a number"
+        self.border_title = TITLE
         self._here: tuple[str, Sizes] | None = None
 
     def here(self, name: str, sizes: Sizes) -> None:
         """The running model, for comparison."""
         if (name, sizes) != self._here:
             self._here = (name, sizes)
+            own = "" if sizes.itemsize == SERVED_ITEMSIZE else f", {sizes.itemsize} in the last line"
+            self.border_title = TITLE + own
             self.refresh()
 
     def validate_choice(self, choice: int) -> int:

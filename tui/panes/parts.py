@@ -103,5 +103,8 @@ def _segment(name: str, share: float, size: int) -> str:
 def _ratio(cached: Measured | None, uncached: Measured | None) -> str:
     if cached is None or uncached is None or not cached.total:
         return ""
+    times = f"{uncached.total / cached.total:.1f} ×"
+    if cached.context != uncached.context:
+        return f"uncached at {uncached.context:,} takes {times} as long as cached at {cached.context:,} positions"
     asked = " · * measured on request" if cached.asked or uncached.asked else ""
-    return f"shares of each · uncached takes {uncached.total / cached.total:.1f} × as long{asked}"
+    return f"shares of each · uncached takes {times} as long{asked}"
