@@ -32,10 +32,10 @@ from textual import events
 from kvtui.core.events import Event, RaceToken, Token
 from kvtui.core.measure.benchmark import machine
 from kvtui.tui.app import KvtuiApp
-from kvtui.tui.process.link import WorkerLink
-from kvtui.tui.process.wire import Batch, RunSettings, Start, StartRace
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.views.table import VIEWS
+from kvtui.tui.worker.link import WorkerLink
+from kvtui.tui.worker.protocol import Batch, RunSettings, Start, StartRace
 
 WARM_UP_SECONDS = 1.0
 KEY_SECONDS = 0.05

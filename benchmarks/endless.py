@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvtui.core import Generation, Model, load
+from kvtui.core.cache import parse_policy
 from kvtui.core.events import Token
 from kvtui.core.figures.support import new_figure, save_figure
+from kvtui.core.logits import kl_divergence
 from kvtui.core.measure.benchmark import machine
-from kvtui.core.measure.divergence import kl_divergence
 from kvtui.core.observe import AttentionRecord
-from kvtui.core.policies import parse_policy
 from kvtui.core.training.loop import VALIDATION_SHARE
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from kvtui.core import Model, generate, load
 from kvtui.core.events import Event, RaceToken, Token
 from kvtui.core.measure.benchmark import machine
-from kvtui.core.measure.race import Race
+from kvtui.core.race import Race
 
 PROMPT = "ROMEO:"
 PACE = 50.0

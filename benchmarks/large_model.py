@@ -21,9 +21,9 @@ from dashboard import Setup, compare
 from safetensors.numpy import save_file
 
 from kvtui.core import Generation, load
-from kvtui.core.answers.attention import attention
 from kvtui.core.commands import ShowAttention
 from kvtui.core.config import parameter_count
+from kvtui.core.inspection.attention import attention
 from kvtui.core.measure.benchmark import machine
 
 VOCABULARY = 50_257

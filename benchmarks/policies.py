@@ -19,8 +19,8 @@ from time import perf_counter
 import numpy as np
 
 from kvtui.core import KVCache, Model, load
+from kvtui.core.cache import EvictingCache
 from kvtui.core.measure.benchmark import blas_threads, machine
-from kvtui.core.policies import EvictingCache
 
 STEPS = 32
 LIMITS = {"int4": 3.0}  # all others 1.5

@@ -1,6 +1,6 @@
 """The model and everything that needs no terminal."""
 
-from kvtui.core.cache import KVCache
+from kvtui.core.cache.full import KVCache
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.generation import Generation, generate

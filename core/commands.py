@@ -21,7 +21,7 @@ class SetCache:
 
 @dataclass(frozen=True)
 class SetPolicy:
-    """Change what the cache keeps (:func:`kvtui.core.policies.parse_policy`).
+    """Change what the cache keeps (:func:`kvtui.core.cache.parse_policy`).
 
     The next token runs the window once more under it.
     """
@@ -160,7 +160,7 @@ class MeasureLimits:
     answer: ClassVar[type] = events.Limits
 
 
-# Changes nothing: answered between two tokens, and after the end, by the function that core/answers/__init__.py names.
+# Changes nothing: answered between two tokens, and after the end, by the function named in core/inspection/__init__.py.
 Question = ShowAttention | ShowCache | Inspect | MeasureParts | MeasureLimits
 
 Command = (

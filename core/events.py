@@ -293,7 +293,7 @@ class CacheContents:
 
     Attributes:
         shade: what the numbers are: ``value`` or ``key`` norms, the weight with which each was ``read``, or ``why``
-            it is kept (:class:`kvtui.core.cache.Why`).
+            it is kept (:class:`kvtui.core.cache.full.Why`).
         first_layer: counted from 0.
         kept: (layers, key/value heads, kept) the positions that each head holds, ascending.
         shades: (layers, key/value heads, kept) float32, a number for each of them.

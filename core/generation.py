@@ -12,18 +12,18 @@ import numpy as np
 
 from kvtui.core import commands as ask
 from kvtui.core import events
-from kvtui.core.answers import answer
-from kvtui.core.answers.anatomy import Inspector
-from kvtui.core.branches import Branch, common_length
-from kvtui.core.cache import KVCache
+from kvtui.core.cache import CachePolicy, Eviction, parse_policy
+from kvtui.core.cache.full import KVCache
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError
+from kvtui.core.inspection import answer
+from kvtui.core.inspection.anatomy import Inspector
 from kvtui.core.layers import Array
-from kvtui.core.measure.divergence import rounding
+from kvtui.core.logits import rounding
 from kvtui.core.model import Head, Model
 from kvtui.core.observe import AttentionRecord, Stopwatch
-from kvtui.core.policies import CachePolicy, Eviction, parse_policy
 from kvtui.core.sampling import Sampler, SamplingSettings
+from kvtui.core.sequence import Branch, common_length
 from kvtui.core.tokenizer import TextStream, spell
 
 _WARM_UPS = 8  # steps until one takes what it takes in a row, measured

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvtui.core import layers
-from kvtui.core.cache import KVCache
+from kvtui.core.cache import CachePolicy, Eviction, parse_policy
+from kvtui.core.cache.full import KVCache
 from kvtui.core.config import ModelConfig, parameter_count, parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.observe import AttentionRecord, ResidualRecord, Stopwatch
-from kvtui.core.policies import CachePolicy, Eviction, parse_policy
 from kvtui.core.step import DecodeStep
 from kvtui.core.tokenizer import Tokenizer
 
@@ -78,7 +78,7 @@ class Model:
         """An empty cache.
 
         Args:
-            policy: what it keeps, as :func:`kvtui.core.policies.parse_policy` reads it, or one of your own.
+            policy: what it keeps, as :func:`kvtui.core.cache.parse_policy` reads it, or one of your own.
 
         Raises:
             KvtuiError: there is no such policy, or this model cannot have it.

@@ -19,7 +19,7 @@ from kvtui.core.events import Parts
 from kvtui.core.layers import Array, IntArray
 
 if TYPE_CHECKING:
-    from kvtui.core.cache import KVCache
+    from kvtui.core.cache.full import KVCache
 
 _NEVER = np.iinfo(np.int64).max // 2
 

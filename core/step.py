@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from kvtui.core import layers
-from kvtui.core.cache import MOST_HIDDEN, KVCache, RotationAt
+from kvtui.core.cache.full import MOST_HIDDEN, KVCache, RotationAt
 from kvtui.core.config import ModelConfig
 from kvtui.core.layers import Array
 from kvtui.core.observe import AttentionRecord, Stopwatch

@@ -14,8 +14,8 @@ from pathlib import Path
 from time import monotonic
 
 from kvtui.tui.app import KvtuiApp
-from kvtui.tui.process.link import WorkerLink
 from kvtui.tui.settings import DashboardSettings
+from kvtui.tui.worker.link import WorkerLink
 
 IMAGES = Path(__file__).parent / "images"
 PATIENCE = 120.0  # seconds

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
 
-from kvtui.core.checkpoint import save_checkpoint
 from kvtui.core.config import ModelConfig, parameter_shapes
+from kvtui.core.formats.checkpoint import save_checkpoint
 from kvtui.core.tokenizer import CharTokenizer
 
 # The same inputs in every run, and no limit of time: a test that fails here fails everywhere.

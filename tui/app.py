@@ -15,20 +15,17 @@ from textual.containers import Container, Vertical
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Input, Static
 
+from kvtui.core.cache import parse_policy
 from kvtui.core.errors import KvtuiError
-from kvtui.core.library import LibraryModel
-from kvtui.core.policies import parse_policy
+from kvtui.core.loading.library import LibraryModel
 from kvtui.tui.actions import ACTIONS, ALWAYS, PAST, TOUR
+from kvtui.tui.cli.terminal import LEAST_HEIGHT, LEAST_WIDTH
 from kvtui.tui.drawing.words import size_words
 from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged, TokenPicked
 from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.prompt import PromptPane
 from kvtui.tui.panes.status import StatusPane
 from kvtui.tui.panes.tabs import TabsPane, cursor_words
-from kvtui.tui.process.link import Link
-from kvtui.tui.process.questions import Questions
-from kvtui.tui.process.stream_link import CACHE_IS_NOT_OURS, TEXT_IS_NOT_OURS
-from kvtui.tui.process.wire import Ready
 from kvtui.tui.screens.branches import BranchesScreen
 from kvtui.tui.screens.fork import fork_screen
 from kvtui.tui.screens.help import HelpScreen
@@ -37,15 +34,18 @@ from kvtui.tui.screens.overlay import Overlay
 from kvtui.tui.screens.palette import Palette
 from kvtui.tui.screens.policy import CHOICES, PolicyScreen, meaning
 from kvtui.tui.session.figures import faster, slower
+from kvtui.tui.session.questions import Questions
 from kvtui.tui.session.session import Session
 from kvtui.tui.settings import DashboardSettings
-from kvtui.tui.start.terminal import LEAST_HEIGHT, LEAST_WIDTH
 from kvtui.tui.theme import LIGHT
 from kvtui.tui.tour.card import TourCard
 from kvtui.tui.tour.guide import Guide
 from kvtui.tui.views.stream import StreamView
 from kvtui.tui.views.table import VIEWS
 from kvtui.tui.views.view import View
+from kvtui.tui.worker.link import Link
+from kvtui.tui.worker.protocol import Ready
+from kvtui.tui.worker.stream_link import CACHE_IS_NOT_OURS, TEXT_IS_NOT_OURS
 
 TICK_SECONDS = 1 / 12
 NOTICE_SECONDS = 8.0

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvtui.core.answers.attention import attention
 from kvtui.core.commands import ShowAttention
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Prefill
 from kvtui.core.generation import Generation
+from kvtui.core.inspection.attention import attention
 from kvtui.core.layers import Array
 from kvtui.core.model import Model
 from kvtui.core.sampling import SamplingSettings

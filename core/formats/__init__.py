@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from kvtui.core.checkpoint import Checkpoint, load_checkpoint, peek_checkpoint
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
+from kvtui.core.formats.checkpoint import Checkpoint, load_checkpoint, peek_checkpoint
 from kvtui.core.formats.gguf import peek_gguf, read_gguf
 from kvtui.core.formats.huggingface import peek_huggingface, read_huggingface
 from kvtui.core.formats.llama2c import is_llama2c, peek_llama2c, read_llama2c

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kvtui.core.checkpoint import Checkpoint
 from kvtui.core.config import LONGEST_CONTEXT, ModelConfig
 from kvtui.core.errors import KvtuiError, brief
+from kvtui.core.formats.checkpoint import Checkpoint
 from kvtui.core.formats.families import Family, head_width, require
 from kvtui.core.formats.gguf_tokenizer import make_tokenizer
 from kvtui.core.formats.numbers import map_array

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kvtui.core.checkpoint import Checkpoint
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError, brief
+from kvtui.core.formats.checkpoint import Checkpoint
 from kvtui.core.formats.families import FAMILIES
 from kvtui.core.formats.parameters import read_parameters
 from kvtui.core.formats.shards import Stored, find_tensors, read_json

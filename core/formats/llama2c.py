@@ -13,9 +13,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from kvtui.core.checkpoint import Checkpoint
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError
+from kvtui.core.formats.checkpoint import Checkpoint
 from kvtui.core.formats.numbers import as_numbers, map_array
 from kvtui.core.formats.sentencepiece import SentencePieceTokenizer
 from kvtui.core.layers import Array

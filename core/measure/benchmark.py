@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from kvtui.core.cache import KVCache
+from kvtui.core.cache.full import KVCache
 from kvtui.core.config import parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import IntArray

@@ -11,7 +11,7 @@ import numpy as np
 
 from kvtui.core.errors import KvtuiError, counted
 from kvtui.core.layers import Array, IntArray
-from kvtui.core.measure.divergence import log_softmax
+from kvtui.core.logits import log_softmax
 from kvtui.core.model import Model
 
 LONGEST_WINDOW = 1024  # tokens: the logits of a window are kept, and a large vocabulary makes them large

@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from threadpoolctl import threadpool_limits
 
 from kvtui.core import layers
-from kvtui.core.checkpoint import save_checkpoint, write_safetensors
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError, counted
+from kvtui.core.formats.checkpoint import save_checkpoint, write_safetensors
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.tokenizer import CharTokenizer
 from kvtui.core.training.gradients import Pass, window_loss

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from kvtui.core import CharTokenizer, Generation, KvtuiError, Model, ModelConfig, SamplingSettings, generate, load
-from kvtui.core.answers.attention import attention
 from kvtui.core.commands import (
     Fork,
     Pause,
@@ -26,6 +25,7 @@ from kvtui.core.commands import (
 )
 from kvtui.core.config import parameter_shapes
 from kvtui.core.events import Attention, End, Evict, Prefill, State, Token, Unanswered, to_json
+from kvtui.core.inspection.attention import attention
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kvtui.core.event_lines import Line, ModelWords, parse_line
+from kvtui.core.event_json import Line, ModelWords, parse_line
 from kvtui.core.events import End, Prefill, Token
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "transformers_events.py"

@@ -11,9 +11,9 @@ from fake_link import READY, FakeLink
 from textual.pilot import Pilot
 
 from kvtui.tui.app import KvtuiApp
-from kvtui.tui.process.questions import LEAST_SECONDS, Questions
+from kvtui.tui.session.questions import LEAST_SECONDS, Questions
 from kvtui.tui.settings import DashboardSettings
-from kvtui.tui.views.watch import WatchView
+from kvtui.tui.views.watch.view import WatchView
 
 
 async def settle(pilot: Pilot[None]) -> None:

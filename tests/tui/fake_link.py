@@ -24,7 +24,7 @@ from kvtui.core.events import (
     Token,
     WithoutHeads,
 )
-from kvtui.tui.process.wire import Batch, Ready, Report, Request, Start, StartRace
+from kvtui.tui.worker.protocol import Batch, Ready, Report, Request, Start, StartRace
 
 CONFIG = ModelConfig(
     vocab_size=27,
@@ -158,7 +158,7 @@ ANSWERS: dict[type, Callable[[FakeLink, Any], Event]] = {
 
 
 class FakeLink:
-    """Implements :class:`kvtui.tui.process.link.Link`. Answers starts and questions by itself."""
+    """Implements :class:`kvtui.tui.worker.link.Link`. Answers starts and questions by itself."""
 
     def __init__(self) -> None:
         self.sent: list[Request] = []

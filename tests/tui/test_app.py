@@ -11,12 +11,12 @@ from textual.widgets import Static
 from kvtui.core.commands import Pause, Resume, SetCache, SetPace, ShowAttention, Step, Stop
 from kvtui.core.events import End, Evict
 from kvtui.tui.actions import ACTIONS, ALWAYS
-from kvtui.tui.panes.cache import CachePane
 from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.status import StatusPane
-from kvtui.tui.process.wire import Ended, Notice, Ready, Refused
 from kvtui.tui.screens.help import HelpScreen
 from kvtui.tui.screens.palette import Palette
+from kvtui.tui.views.watch.cache_bar import CachePane
+from kvtui.tui.worker.protocol import Ended, Notice, Ready, Refused
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
 

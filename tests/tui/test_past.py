@@ -8,8 +8,8 @@ from textual.geometry import Offset
 
 from kvtui.core.commands import ShowAttention
 from kvtui.tui.drawing.transcript import Transcript
-from kvtui.tui.panes.cache import CachePane
 from kvtui.tui.panes.tabs import cursor_words
+from kvtui.tui.views.watch.cache_bar import CachePane
 
 
 async def written(it: Bench, text: str, first: int = 0) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from kvtui.core.measure.benchmark import BenchResult, benchmark
+from kvtui.tui.cli.loading import load_model
 from kvtui.tui.cli.options import Whole, model_option
 from kvtui.tui.cli.progress import counting_bar
 from kvtui.tui.cli.streams import write_json, write_rich
-from kvtui.tui.start.loading import load_model
 
 
 @click.command("bench", short_help="Cached against uncached on this machine.")

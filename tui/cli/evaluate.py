@@ -9,10 +9,10 @@ import numpy as np
 
 from kvtui.core import KvtuiError
 from kvtui.core.measure.evaluation import evaluate
+from kvtui.tui.cli.loading import load_model
 from kvtui.tui.cli.options import Real, model_option
 from kvtui.tui.cli.progress import counting_bar
 from kvtui.tui.cli.streams import read_text, write, write_json
-from kvtui.tui.start.loading import load_model
 
 LARGEST_LOSS = 700.0  # nats: its perplexity is still a number
 

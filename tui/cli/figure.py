@@ -15,10 +15,10 @@ from kvtui.core.figures.attention_maps import attention_maps, check_index
 from kvtui.core.figures.support import require_matplotlib
 from kvtui.core.measure.benchmark import benchmark, machine
 from kvtui.core.tokenizer import describe_start
+from kvtui.tui.cli.loading import load_model
 from kvtui.tui.cli.options import Whole, model_option, seed_option
 from kvtui.tui.cli.progress import counting_bar
 from kvtui.tui.cli.streams import check_place, note, read_stdin
-from kvtui.tui.start.loading import load_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

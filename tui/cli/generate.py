@@ -12,11 +12,12 @@ import click
 import numpy as np
 
 from kvtui.core import Model, events, generate
+from kvtui.core.cache import CachePolicy
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import counted
-from kvtui.core.event_lines import ModelWords
-from kvtui.core.policies import CachePolicy
+from kvtui.core.event_json import ModelWords
 from kvtui.core.tokenizer import describe_start
+from kvtui.tui.cli.loading import load_model
 from kvtui.tui.cli.options import (
     MOST_TOKENS,
     Whole,
@@ -27,7 +28,6 @@ from kvtui.tui.cli.options import (
     sampling_settings,
 )
 from kvtui.tui.cli.streams import StopOnInterrupt, note, read_stdin, write, write_generated, write_json
-from kvtui.tui.start.loading import load_model
 
 
 @click.command("generate", short_help="Continue a prompt on standard output.")

@@ -8,11 +8,11 @@ import click
 
 from kvtui.core import Model
 from kvtui.core.config import parameter_count
-from kvtui.core.library import weight_bytes
+from kvtui.core.loading.library import weight_bytes
+from kvtui.tui.cli.loading import load_model
 from kvtui.tui.cli.options import model_option
 from kvtui.tui.cli.streams import one_line, write, write_json
 from kvtui.tui.drawing.words import size_words
-from kvtui.tui.start.loading import load_model
 
 
 @click.command("info", short_help="Shapes, parameters, cache bytes, provenance.")

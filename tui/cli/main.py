@@ -15,8 +15,8 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
+from kvtui.core.cache import CachePolicy
 from kvtui.core.errors import KvtuiError
-from kvtui.core.policies import CachePolicy
 from kvtui.tui.cli.bench import bench
 from kvtui.tui.cli.evaluate import evaluate_text
 from kvtui.tui.cli.figure import figure
@@ -35,9 +35,9 @@ from kvtui.tui.cli.options import (
 )
 from kvtui.tui.cli.policies import policies
 from kvtui.tui.cli.streams import discard_output, note
+from kvtui.tui.cli.terminal import require_terminal
 from kvtui.tui.cli.train import train_model
 from kvtui.tui.cli.watch import watch
-from kvtui.tui.start.terminal import require_terminal
 
 DASHBOARD = "(dashboard)"  # hidden: what runs when no command is named; no prompt is likely to be this word
 COMPLETE = "_KVTUI_COMPLETE"  # set by the shell when it wants completions
@@ -151,8 +151,8 @@ def dashboard(
     if models_dir is not None and not models_dir.is_dir():
         raise KvtuiError(f"there is no folder {models_dir}")
     require_terminal()  # before the app is imported, which takes its time
+    from kvtui.tui.cli.launch import run_dashboard
     from kvtui.tui.settings import DashboardSettings
-    from kvtui.tui.start.dashboard import run_dashboard
 
     status = run_dashboard(
         DashboardSettings(

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from rich.cells import cell_len, set_cell_size
 
-from kvtui.core.formats.hub import hub_folder
-from kvtui.core.library import LibraryModel, find_models
+from kvtui.core.loading.hub import hub_folder
+from kvtui.core.loading.library import LibraryModel, find_models
 from kvtui.tui.cli.options import models_dir_option
 from kvtui.tui.cli.streams import note, write, write_json
 from kvtui.tui.drawing.labels import printable

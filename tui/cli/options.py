@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from kvtui.core.cache import KINDS, CachePolicy, parse_policy
 from kvtui.core.errors import KvtuiError
-from kvtui.core.policies import KINDS, CachePolicy, parse_policy
 from kvtui.core.sampling import SamplingSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -125,8 +125,8 @@ def model_option(command: Command) -> Command:
 
 def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The bundled names, those in the Hugging Face cache, and whatever files the shell finds."""
-    from kvtui.core.formats.hub import repositories
     from kvtui.core.loading import bundled_names
+    from kvtui.core.loading.hub import repositories
 
     names = [name for name in (*bundled_names(), *repositories()) if name.startswith(incomplete)]
     return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
@@ -150,7 +150,7 @@ def seed_option(default: int) -> Callable[[Command], Command]:
 
 
 class Policy(Kind):
-    """A cache policy, as :func:`kvtui.core.policies.parse_policy` reads it."""
+    """A cache policy, as :func:`kvtui.core.cache.parse_policy` reads it."""
 
     name = "policy"
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import click
 import numpy as np
 
+from kvtui.core.cache import KINDS, CachePolicy
 from kvtui.core.measure.benchmark import machine
 from kvtui.core.measure.policy_report import FEWEST_TOKENS, PolicyReport, compare_policies, default_policies, own_text
-from kvtui.core.policies import KINDS, CachePolicy
+from kvtui.tui.cli.loading import load_model
 from kvtui.tui.cli.options import Policy, Whole, model_option, seed_option
 from kvtui.tui.cli.progress import counting_bar
 from kvtui.tui.cli.streams import read_text, write, write_json, write_rich
-from kvtui.tui.start.loading import load_model
 
 MOST_TOKENS = 10_000_000
 

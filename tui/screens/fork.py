@@ -18,10 +18,10 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Candidate, Inspection, Token
 from kvtui.tui.drawing.labels import label, piece
 from kvtui.tui.panes.prompt import NEWLINE
-from kvtui.tui.process.stream_link import TEXT_IS_NOT_OURS
 from kvtui.tui.screens.overlay import Overlay
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
+from kvtui.tui.worker.stream_link import TEXT_IS_NOT_OURS
 
 NOTHING_WRITTEN = "There is nothing to fork now: write a text first."
 RACING = "A race is being run: the text can be forked after its end. s ends it."

@@ -15,9 +15,9 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from kvtui.core.errors import KvtuiError
-from kvtui.core.formats.hub import hub_folder
-from kvtui.core.library import LibraryModel, find_models
 from kvtui.core.loading import model_path
+from kvtui.core.loading.hub import hub_folder
+from kvtui.core.loading.library import LibraryModel, find_models
 from kvtui.tui.drawing.labels import printable
 from kvtui.tui.drawing.words import count_words, size_words
 

@@ -13,9 +13,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from kvtui.core.cache import KINDS, parse_policy
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
-from kvtui.core.policies import KINDS, parse_policy
 
 OFF = "off"  # no policy: a lane of a race without the cache
 COMBINED = "int8,window:128"  # stands for all that go together

@@ -8,7 +8,7 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.events import RaceEnd, RaceEstimate, RaceEvent, RacePrefill, RaceToken
 from kvtui.core.measure.growth import Prediction, fit_operations
 from kvtui.core.measure.operations import multiply_adds
-from kvtui.core.measure.race import LANES, Lane
+from kvtui.core.race import LANES, Lane
 
 LEAST_FIT = 8  # tokens before a prediction is made of them
 

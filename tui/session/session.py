@@ -18,10 +18,8 @@ from kvtui.core.events import (
     Token,
     Unanswered,
 )
-from kvtui.core.measure.race import LANES, Lane, RaceCommand
+from kvtui.core.race import LANES, Lane, RaceCommand
 from kvtui.core.sampling import SamplingSettings
-from kvtui.tui.process.link import Link
-from kvtui.tui.process.wire import Batch, Ended, Loading, Notice, Ready, Refused, Report, RunSettings, Start, StartRace
 from kvtui.tui.session.branches import Continuation
 from kvtui.tui.session.figures import Figures, Phase, Verification
 from kvtui.tui.session.race import RaceRecord
@@ -30,6 +28,19 @@ from kvtui.tui.session.timeline import Mark, Timeline
 from kvtui.tui.session.timings import TimingHistory
 from kvtui.tui.session.update import Update
 from kvtui.tui.settings import DashboardSettings
+from kvtui.tui.worker.link import Link
+from kvtui.tui.worker.protocol import (
+    Batch,
+    Ended,
+    Loading,
+    Notice,
+    Ready,
+    Refused,
+    Report,
+    RunSettings,
+    Start,
+    StartRace,
+)
 
 RUNS_KEPT = 200
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from kvtui.core.events import Answer, Prefill, Token
-from kvtui.tui.process.wire import Ready
+from kvtui.tui.worker.protocol import Ready
 
 Severity = Literal["information", "warning", "error"]
 

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kvtui.core.checkpoint import load_checkpoint, write_safetensors
 from kvtui.core.errors import KvtuiError
+from kvtui.core.formats.checkpoint import load_checkpoint, write_safetensors
 from kvtui.core.model import Model
 from kvtui.core.training import loop
 from kvtui.core.training.loop import (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from kvtui.tui.drawing.transcript import LIMIT, PROMPT, Transcript
-from kvtui.tui.panes.output import probability_level, time_level
+from kvtui.tui.views.watch.output import probability_level, time_level
 
 
 def lines(transcript: Transcript) -> list[str]:

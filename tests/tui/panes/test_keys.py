@@ -7,10 +7,10 @@ from bench import bench
 
 from kvtui.tui.actions import ACTIONS
 from kvtui.tui.panes.keys import Entry, entries, fitting
-from kvtui.tui.views.cache import CacheView
+from kvtui.tui.views.cache.view import CacheView
 from kvtui.tui.views.table import VIEWS
 from kvtui.tui.views.view import View
-from kvtui.tui.views.watch import WatchView
+from kvtui.tui.views.watch.view import WatchView
 
 
 def words(rows: list[list[Entry]]) -> list[list[str]]:

@@ -12,9 +12,9 @@ from bench import Bench, bench
 from fake_link import CONFIG, token
 
 from kvtui.core.commands import ShowAttention
-from kvtui.core.library import LibraryModel
-from kvtui.tui.process.wire import Ended, Loading, Ready, Refused
+from kvtui.core.loading.library import LibraryModel
 from kvtui.tui.screens.models import ModelsScreen, line
+from kvtui.tui.worker.protocol import Ended, Loading, Ready, Refused
 
 OTHER = Ready("tiny", CONFIG, 99, 768)
 

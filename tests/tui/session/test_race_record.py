@@ -10,11 +10,11 @@ from racing import end, prefills, rounds
 
 from kvtui.core import Model, load
 from kvtui.core.events import RaceEnd, RaceEstimate
-from kvtui.core.measure.race import Race
-from kvtui.tui.drawing.race_charts import times_drawing, totals_drawing
-from kvtui.tui.drawing.race_words import estimate_words, verdict
+from kvtui.core.race import Race
 from kvtui.tui.drawing.words import duration, three_digits
 from kvtui.tui.session.race import RaceRecord
+from kvtui.tui.views.race.draw_charts import times_drawing, totals_drawing
+from kvtui.tui.views.race.verdict import estimate_words, verdict
 
 
 def record(*batches: list) -> RaceRecord:

@@ -10,10 +10,10 @@ from racing import end, prefills, rounds
 
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.drawing.bars import Scale, line
-from kvtui.tui.drawing.runs import run_lines
-from kvtui.tui.panes.runs import RunsPane
 from kvtui.tui.session.runs import RunRecord, record, sampling_words, saving
 from kvtui.tui.session.timings import Kind, TimingHistory
+from kvtui.tui.views.time.draw_runs import run_lines
+from kvtui.tui.views.time.runs import RunsPane
 
 
 def history(count: int, milliseconds: float, cache: bool = True) -> TimingHistory:

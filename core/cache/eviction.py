@@ -1,0 +1,254 @@
+"""Policies that rank positions: a cache of fixed size, and one class for each way to say which positions matter."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from kvtui.core import layers
+from kvtui.core.cache.full import KVCache, Why
+from kvtui.core.config import ModelConfig
+from kvtui.core.errors import KvtuiError
+from kvtui.core.layers import Array, IntArray
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What a policy can go by. Leading axes are (G,) in a prompt's pass and (layers, G) in a single step.
+
+    Attributes:
+        positions: (…, S) places in the text.
+        attention: (…, S) what the policy's ``observe`` has made of the attention they got.
+        keys: (…, S, D).
+        values: (…, S, D).
+        newest: the newest position of the pass.
+    """
+
+    positions: IntArray
+    attention: Array
+    keys: Array
+    values: Array
+    newest: int
+
+
+class Eviction(ABC):
+    """Which positions to keep, head by head: the class to derive a policy of your own from.
+
+    A pass over several positions (the prompt) attends to everything there is, then keeps the most important. A single
+    step first drops the least important position, if it has to, then attends to what is left and to itself. Keys keep
+    the rotary angles of their places in the text, as in the code of the papers.
+
+    Attributes:
+        watches: which attention weights ``observe`` gets: those of every pass, of the prompt only, or none.
+    """
+
+    watches: Literal["always", "prompt", "never"] = "never"
+
+    @abstractmethod
+    def keeps(self, held: int, new: int) -> int:
+        """How many positions to keep when ``new`` ones come to ``held`` others."""
+
+    @abstractmethod
+    def importance(self, entries: Entries) -> Array:
+        """A number for each entry, (…, S): the lowest are dropped. Infinity protects."""
+
+    def observe(self, attention: Array, weights: Array, rows_left: int) -> None:
+        """Note in ``attention`` what some query rows looked at; by default the sum of all weights.
+
+        Args:
+            attention: (G, S), changed in place.
+            weights: (G, H/G, rows, keys); keys after them are hidden from these rows.
+            rows_left: query rows of the pass from the first of these on.
+        """
+        attention[:, : weights.shape[3]] += weights.sum(axis=(1, 2))
+
+
+class EvictingCache(KVCache):
+    """A cache in which every head keeps its own choice of positions.
+
+    Attributes:
+        policy: what chooses.
+        positions: (layers, G, capacity) place in the text of each entry.
+        attention: (layers, G, capacity) what the policy has noted.
+    """
+
+    def __init__(self, config: ModelConfig, policy: Eviction, dtype: Any) -> None:
+        super().__init__(config, min(policy.keeps(config.context_length, 1), config.context_length), dtype)
+        self.policy = policy
+        self.watches = policy.watches == "always"
+        self.positions: IntArray = np.zeros(self.keys.shape[:3], np.int32)
+        self.attention: Array = np.zeros(self.keys.shape[:3], dtype)
+        self._layers: IntArray = np.arange(config.num_layers)[:, None]
+        self._heads: IntArray = np.arange(config.num_kv_heads)
+        self._held = 0
+        self._count = 0  # positions of this pass
+        self._evicted: list[tuple[IntArray, IntArray]] = []  # as take_evicted has them, of each pass
+        self._dropped: list[IntArray] = []  # (G, n) of each layer of this pass
+        self._exact_from = 0  # the least length that truncate can go back to
+
+    @property
+    def held(self) -> int:
+        """Positions that a head has in the cache."""
+        return self._held
+
+    @property
+    def bytes_allocated(self) -> int:
+        """Bytes of all arrays, what the policy notes included."""
+        return super().bytes_allocated + self.positions.nbytes + self.attention.nbytes
+
+    def check_room(self, count: int) -> None:
+        """Raise KvtuiError past the model's context: positions are those of the text."""
+        if self.length + count > self.config.context_length:
+            raise KvtuiError(
+                f"{self.length} positions have been run, so {count} more do not fit into the model's context of "
+                f"{self.config.context_length}; truncate or reset the cache first"
+            )
+
+    def open(self, count: int) -> int:
+        """Find places: a single position takes that of the least important if it has to."""
+        self.check_room(count)
+        self._count, held = count, self._held
+        self._next = min(self.policy.keeps(held, count), held + count)
+        slot: Any = held  # of all heads, or (layers, G)
+        if count == 1:
+            if self._next <= held:
+                slot = self.policy.importance(self._entries(held)).argmin(axis=-1)
+                dropped = self.positions[self._layers, self._heads, slot][..., None]
+                self._evicted.append((dropped, np.array([self.length])))
+            self.positions[self._layers, self._heads, slot] = self.length
+            self.attention[self._layers, self._heads, slot] = 0
+        self._slot = slot
+        return self._place(slice(held, held + 1), self._next)
+
+    def _entries(self, held: int) -> Entries:
+        return Entries(
+            self.positions[:, :, :held],
+            self.attention[:, :, :held],
+            self.keys[:, :, :held],
+            self.values[:, :, :held],
+            self.length,
+        )
+
+    def write(self, layer: int, key: Array, value: Array) -> None:
+        """Store a single position. (G, 1, D) each."""
+        if isinstance(self._slot, int):
+            super().write(layer, key, value)
+        else:
+            self.keys[layer, self._heads, self._slot[layer]] = key[:, 0]
+            self.values[layer, self._heads, self._slot[layer]] = value[:, 0]
+
+    def observe(self, layer: int, weights: Array) -> None:
+        """See one position's attention weights, (G, H/G, S)."""
+        self.policy.observe(self.attention[layer], weights[:, :, None], 1)
+
+    def attend(self, layer: int, query: Array, key: Array, value: Array) -> Array:
+        """Attend to all that there is; several new positions then compete with those held. -> (T, H·D)."""
+        if self._count == 1:
+            self.write(layer, key, value)
+            entries = Entries(
+                self.positions[layer],
+                self.attention[layer],
+                self._seen_keys[layer],
+                self._seen_values[layer],
+                self.length,
+            )
+            return self._watched(query, entries, self.watches)
+        held, count = self._held, self._count
+        new = np.broadcast_to(np.arange(self.length, self.length + count), key.shape[:2])
+        entries = Entries(
+            np.concatenate([self.positions[layer, :, :held], new], axis=1),
+            np.concatenate([self.attention[layer, :, :held], np.zeros_like(key[..., 0])], axis=1),
+            np.concatenate([self.keys[layer, :, :held], key], axis=1),
+            np.concatenate([self.values[layer, :, :held], value], axis=1),
+            self.length + count - 1,
+        )
+        mixed = self._watched(query, entries, self.policy.watches != "never")
+        self._keep(layer, entries)
+        return mixed
+
+    def _watched(self, query: Array, entries: Entries, watches: bool) -> Array:
+        rows, kv_heads = query.shape[1], len(entries.keys)
+
+        def on_weights(first: int, weights: Array) -> None:
+            grouped = weights.reshape(kv_heads, -1, *weights.shape[1:])
+            self.policy.observe(entries.attention, grouped, rows - first)
+
+        return layers.causal_attention(query, entries.keys, entries.values, on_weights if watches else None)
+
+    def _keep(self, layer: int, entries: Entries) -> None:
+        """Store the most important entries, in the order of the text."""
+        order = np.argsort(-self.policy.importance(entries), axis=-1, kind="stable")  # (G, S)
+        chosen = np.sort(order[:, : self._next], axis=-1)
+        dropped = np.sort(order[:, self._next :], axis=-1)
+        self._dropped.append(np.take_along_axis(entries.positions, dropped, axis=1))
+        for noted, found in ((self.positions, entries.positions), (self.attention, entries.attention)):
+            noted[layer, :, : self._next] = np.take_along_axis(found, chosen, axis=1)
+        for stored, found in ((self.keys, entries.keys), (self.values, entries.values)):
+            stored[layer, :, : self._next] = np.take_along_axis(found, chosen[..., None], axis=1)
+
+    def advance(self, count: int) -> None:
+        """All layers have stored their positions: they are in use from now on."""
+        watched = self.policy.watches == "always" or (self.policy.watches == "prompt" and count > 1)
+        evicted = self._next < self._held + count
+        self.length += count
+        self._held = self._next
+        if self._dropped:
+            dropped, self._dropped = np.stack(self._dropped), []
+            self._evicted.append((dropped, np.full(dropped.shape[2], self.length)))
+        if watched or evicted:
+            self._exact_from = self.length
+
+    @property
+    def oldest(self) -> int:
+        """The first position that some head holds."""
+        return int(self.positions[:, :, : self._held].min(initial=self.length))
+
+    def kept(self, layer: int) -> IntArray:
+        """Positions that each head holds. (G, K)."""
+        return np.sort(self.positions[layer, :, : self._held], axis=-1)
+
+    def read(self, layer: int) -> tuple[Array, Array]:
+        """Keys and values in the order of :meth:`kept`. (G, K, D) each."""
+        order = np.argsort(self.positions[layer, :, : self._held], axis=-1)[..., None]
+        return tuple(np.take_along_axis(array[layer], order, axis=1) for array in (self.keys, self.values))  # type: ignore[return-value]
+
+    def why(self, layer: int) -> IntArray:
+        """What the policy protected when it last looked is recent, the others won by their importance. (G, K).
+
+        What came after the last look, as with SnapKV after the prompt, had room.
+        """
+        if self.length == self._held:
+            return super().why(layer)
+        looked = replace(self._entries(self._held), newest=self._exact_from - 1)
+        codes = np.where(np.isinf(self.policy.importance(looked)[layer]), Why.RECENT, Why.HEAVY)
+        positions = self.positions[layer, :, : self._held]
+        codes[positions >= self._exact_from] = Why.ROOM
+        return np.take_along_axis(codes, np.argsort(positions, axis=-1), axis=1)
+
+    def take_evicted(self) -> tuple[IntArray, IntArray]:
+        """Positions dropped since last asked, (layers, G, n), and for each the first query that missed it, (n,)."""
+        parts, self._evicted = [super().take_evicted(), *self._evicted], []
+        return np.concatenate([part for part, _ in parts], axis=2), np.concatenate([queries for _, queries in parts])
+
+    def truncate(self, length: int) -> None:
+        """Forget every position from ``length`` on, back to where the policy last looked or dropped something."""
+        if 0 < length < self._exact_from:
+            raise KvtuiError(
+                f"cannot truncate to {length} positions: what was dropped or noted after that cannot be undone; "
+                "run the text again from its beginning"
+            )
+        before = self.length
+        super().truncate(length)
+        if length:
+            self._held -= before - length
+        else:
+            self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; the memory stays allocated."""
+        super().reset()
+        self._held = self._exact_from = 0
+        self._evicted.clear()

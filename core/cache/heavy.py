@@ -1,0 +1,30 @@
+"""Heavy hitters: the positions that have been looked at most (H2O, Zhang et al. 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvtui.core.cache.eviction import Entries, Eviction
+from kvtui.core.layers import Array
+
+
+@dataclass(frozen=True)
+class Heavy(Eviction):
+    """Keeps the ``heavy`` positions with the largest accumulated attention, and the ``recent`` last ones.
+
+    Attention is summed over all queries so far, head by head (algorithm 1 of the paper, its "local" statistics).
+    """
+
+    heavy: int
+    recent: int
+    watches = "always"
+
+    def keeps(self, held: int, new: int) -> int:
+        """Never more than both together."""
+        return min(held + new, self.heavy + self.recent)
+
+    def importance(self, entries: Entries) -> Array:
+        """Attention so far; the last ones are safe."""
+        return np.where(entries.positions > entries.newest - self.recent, np.inf, entries.attention)

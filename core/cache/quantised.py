@@ -1,0 +1,346 @@
+"""Keys and values in 8 or 4 bits (KIVI, Liu et al. 2024), alone or in a rolling window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvtui.core import layers
+from kvtui.core.cache.full import RotationAt, Why
+from kvtui.core.cache.rolling import RollingCache
+from kvtui.core.config import ModelConfig
+from kvtui.core.errors import KvtuiError
+from kvtui.core.layers import Array, IntArray
+
+GROUP = 32  # positions that are packed together, as in the paper's experiments
+
+Codes = NDArray[np.integer[Any]]
+
+
+def quantise(x: Array, bits: int, axis: int) -> tuple[Codes, Array, Array | None]:
+    """Whole numbers with x ≈ codes · scale + zero; the error of a number is at most half its scale.
+
+    4 bits go from 0 to 15, with a zero of their own so that none of them is wasted, as in the paper. 8 bits are enough
+    to do without: they go from -127 to 127, about 0, as in the format Q8_0 of llama.cpp.
+
+    Args:
+        x: of any shape.
+        bits: of a code, 8 or 4.
+        axis: numbers along it share a scale and a zero.
+
+    Returns:
+        Codes like ``x``, scale and zero with ``axis`` of length 1; no zero for 8 bits.
+    """
+    if bits == 8:
+        scale = np.abs(x).max(axis=axis, keepdims=True) / 127
+        return np.rint(x / np.where(scale > 0, scale, 1)).astype(np.int8), scale, None
+    least = x.min(axis=axis, keepdims=True)
+    scale = (x.max(axis=axis, keepdims=True) - least) / 15
+    return np.rint((x - least) / np.where(scale > 0, scale, 1)).astype(np.uint8), scale, least
+
+
+def pack(codes: Codes, bits: int) -> Codes:
+    """Two 4-bit codes to a byte: (…, GROUP, D) -> (…, GROUP/2, D).
+
+    Position p is in the low half of a byte and p + GROUP/2 in the high one, so that each unpacks in one piece.
+    """
+    if bits == 8:
+        return codes
+    return np.bitwise_or(codes[..., : GROUP // 2, :], codes[..., GROUP // 2 :, :] << 4, dtype=np.uint8)
+
+
+def unpack(packed: Codes, bits: int, out: Array) -> Array:
+    """Codes as floating-point numbers: (…, GROUP/2 or GROUP, D) -> (…, GROUP, D)."""
+    if bits == 8:
+        np.copyto(out, packed)
+    else:
+        np.copyto(out[..., : GROUP // 2, :], packed & 15)
+        np.copyto(out[..., GROUP // 2 :, :], packed >> 4)
+    return out
+
+
+class Packed:
+    """Groups of keys or of values in few bits.
+
+    Args:
+        shape: (layers, G, groups, D).
+        bits: of a code.
+        axis: along which numbers share a scale: -2 for keys (each channel its own), -1 for values (each position).
+        dtype: of scales and zeros.
+    """
+
+    def __init__(self, shape: tuple[int, int, int, int], bits: int, axis: int, dtype: Any) -> None:
+        *leading, head_dim = shape
+        shared = (1, head_dim) if axis == -2 else (GROUP, 1)
+        self.codes: Codes = np.zeros((*leading, GROUP * bits // 8, head_dim), np.int8 if bits == 8 else np.uint8)
+        self.scale: Array = np.zeros((*leading, *shared), dtype)
+        self.zero: Array | None = np.zeros((*leading, *shared), dtype) if bits == 4 else None
+        self._bits, self._axis = bits, axis
+
+    @property
+    def nbytes(self) -> int:
+        """Codes, scales and zeros."""
+        return self.codes.nbytes + self.scale.nbytes + (0 if self.zero is None else self.zero.nbytes)
+
+    def store(self, layer: int | slice, group: int, x: Array) -> None:
+        """Quantise a group of positions, of one layer or of several. (G, GROUP, D) or (layers, G, GROUP, D)."""
+        codes, self.scale[layer, :, group], zero = quantise(x, self._bits, self._axis)
+        self.codes[layer, :, group] = pack(codes, self._bits)
+        if self.zero is not None:
+            self.zero[layer, :, group] = zero
+
+    def numbers(self, layer: int, count: int) -> Array:
+        """The first ``count`` groups as they are read. -> (G, count, GROUP, D)."""
+        codes = self.codes[layer, :, :count]
+        out = np.empty((*codes.shape[:2], GROUP, codes.shape[3]), self.scale.dtype)
+        numbers = unpack(codes, self._bits, out) * self.scale[layer, :, :count]
+        return numbers if self.zero is None else numbers + self.zero[layer, :, :count]
+
+
+@dataclass(frozen=True)
+class _Views:
+    """What a step reads of one layer's groups."""
+
+    key_codes: Codes  # (G, groups, GROUP·bits/8, D)
+    key_scale: Array  # (G, groups, D, 1)
+    key_zero: Array | None  # (G, groups, D)
+    value_codes: Codes  # as key_codes
+    value_scale: Array  # (G, 1, groups·GROUP)
+    value_zero: Array | None  # (G, groups·GROUP, 1)
+
+    @classmethod
+    def of(cls, cache: QuantisedCache, layer: int, groups: int) -> _Views:
+        keys, values = cache.packed_keys, cache.packed_values
+        flat = (values.scale.shape[1], -1)
+        return cls(
+            keys.codes[layer, :, :groups],
+            keys.scale[layer, :, :groups].swapaxes(2, 3),
+            None if keys.zero is None else keys.zero[layer, :, :groups, 0],
+            values.codes[layer, :, :groups],
+            values.scale[layer].reshape(flat)[:, None, : groups * GROUP],
+            None if values.zero is None else values.zero[layer].reshape(flat)[:, : groups * GROUP, None],
+        )
+
+
+class QuantisedCache(RollingCache):
+    """Positions in groups of 32, each key channel and each value of a group with a scale of its own.
+
+    The newest positions, up to 32, are kept as they are until they make a group, and so are the sinks (algorithm 1 of
+    the paper: keys per channel, values per token, a residual in full precision). A pass over several positions sees
+    those of the pass as they are. A single step reads the packed ones without multiplying them out, since
+    q · (codes · scale + zero) = (q · scale) · codes + q · zero, and likewise for the values.
+
+    Args:
+        config: the model's shape.
+        bits: 8 or 4.
+        sinks: positions at the beginning that are kept as they are.
+        recent: last positions to keep, more than 32.
+        endless: whether older ones are dropped, so that positions can go on past the context.
+        dtype: of what is not packed.
+        rotation_at: the turn of a position.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        bits: int,
+        sinks: int,
+        recent: int,
+        endless: bool,
+        dtype: Any,
+        rotation_at: RotationAt,
+    ) -> None:
+        super().__init__(config, sinks, recent, dtype, rotation_at, places=sinks + GROUP)
+        self.endless = endless
+        groups = -(-(self.recent - 1) // GROUP)
+        shape = (config.num_layers, config.num_kv_heads, groups, config.head_dim)
+        self.packed_keys = Packed(shape, bits, -2, dtype)
+        self.packed_values = Packed(shape, bits, -1, dtype)
+        self._places = groups  # for groups, used in turn
+        self.bits = bits
+        self._groups = 0
+        self._hidden: list[slice] = []
+        self._views: list[_Views] = []
+
+    @property
+    def bytes_allocated(self) -> int:
+        """Bytes of all arrays, in use or not."""
+        return super().bytes_allocated + self.packed_keys.nbytes + self.packed_values.nbytes
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes of the groups, of the positions that are not in one, and of the copy of the sinks' keys."""
+        groups, tail = self._split(self.length)
+        each = (self.keys.nbytes + self.values.nbytes) // self.capacity
+        packed = (self.packed_keys.nbytes + self.packed_values.nbytes) // self._places
+        return (min(self.length, self.sinks) + tail) * each + groups * packed + self._sink_copy_bytes
+
+    def _split(self, length: int) -> tuple[int, int]:
+        """Groups and single positions, the sinks not counted, when ``length`` positions have been run."""
+        after = max(0, length - self.sinks)
+        tail = (after - 1) % GROUP + 1 if after else 0
+        return min((after - tail) // GROUP, self._places), tail
+
+    def _order(self, length: int) -> list[int]:
+        """Places of the groups there are when ``length`` positions have been run, the oldest group first."""
+        groups, tail = self._split(length)
+        made = max(0, length - self.sinks - tail) // GROUP
+        return [number % self._places for number in range(made - groups, made)]
+
+    def at_once(self, count: int) -> int:
+        """As many as fit without dropping any; after that until a group is packed, as later ones read it packed."""
+        if not self.drops(1):
+            return super().at_once(count)
+        return min(count, GROUP - self._split(self.length)[1] % GROUP)
+
+    def check_room(self, count: int) -> None:
+        """Raise KvtuiError past the context, unless old positions are dropped."""
+        if not self.endless and self.length + count > self.config.context_length:
+            raise KvtuiError(
+                f"the cache has {self.length} of {self.config.context_length} positions in use, so {count} more do not "
+                "fit; truncate or reset it first"
+            )
+
+    def open(self, count: int) -> int:
+        """Find places; the oldest positions of a group that are not to be seen any more are hidden."""
+        self.check_room(count)
+        length = self.length + count
+        if self.drops(count):
+            self._move_sinks(length - self.sinks - self.recent)
+        groups, tail = self._split(length)
+        single = min(length, self.sinks) + tail
+        self._groups = groups
+        behind = groups * GROUP + tail - self.recent  # positions to hide, fewer than two groups
+        oldest = self._order(length)[:2] if behind > 0 else []
+        self._hidden = [
+            slice(place * GROUP, place * GROUP + min(GROUP, behind - passed))
+            for place, passed in zip(oldest, (0, GROUP), strict=False)
+            if behind > passed
+        ]
+        self._pack(slice(None), self.length)
+        place, _ = self._single_place(self.length)
+        self._place(slice(place, place + 1), single)
+        return single + groups * GROUP
+
+    def _single_place(self, position: int) -> tuple[int, int]:
+        """Where a position stands before it is packed, and how many fit there one behind the other."""
+        after = position - self.sinks
+        return (position, -after) if after < 0 else (self.sinks + after % GROUP, GROUP - after % GROUP)
+
+    def _pack(self, layer: int | slice, position: int) -> None:
+        """Quantise the group before ``position``, if it is full."""
+        number, more = divmod(position - self.sinks, GROUP)
+        if number > 0 and not more:
+            for packed, single in ((self.packed_keys, self.keys), (self.packed_values, self.values)):
+                packed.store(layer, (number - 1) % self._places, single[layer, :, self.sinks :])
+
+    def _write_several(self, layer: int, key: Array, value: Array) -> None:
+        """Store new positions, and quantise each group that is full when another comes. (G, T, D) each."""
+        done, count = 0, key.shape[1]
+        while done < count:
+            if done:  # open() did it for the first position
+                self._pack(layer, self.length + done)
+            place, room = self._single_place(self.length + done)
+            end = min(done + room, count)
+            self.keys[layer, :, place : place + end - done] = key[:, done:end]
+            self.values[layer, :, place : place + end - done] = value[:, done:end]
+            done = end
+
+    def score(self, layer: int, query: Array, out: Array) -> None:
+        """Products of one position's queries with all keys. (G, H/G, D) -> (G, H/G, S)."""
+        if layer == 0:
+            self._bind(out)
+        views = self._views[layer]
+        super().score(layer, query, self._single)
+        if not self._groups:
+            return
+        column = query.swapaxes(1, 2)  # (G, D, H/G)
+        codes = unpack(views.key_codes, self.bits, self._codes)  # (G, groups, GROUP, D)
+        products = np.matmul(codes, column[:, None] * views.key_scale)  # (G, groups, GROUP, H/G)
+        if views.key_zero is None:
+            np.copyto(self._columns, products)
+        else:
+            np.add(products, np.matmul(views.key_zero, column)[:, :, None], out=self._columns)
+        for columns in self._hidden:
+            self._packed[..., columns] = -np.inf
+
+    def mix(self, layer: int, weights: Array, out: Array) -> None:
+        """Sums of all values by weight. (G, H/G, S) -> (G, H/G, D)."""
+        views = self._views[layer]
+        super().mix(layer, self._single, out)
+        if not self._groups:
+            return
+        unpack(views.value_codes, self.bits, self._codes)
+        out += np.matmul(self._packed * views.value_scale, self._flat_codes)
+        if views.value_zero is not None:
+            out += np.matmul(self._packed, views.value_zero)
+
+    def _bind(self, scores: Array) -> None:
+        """Views of a step's scores, the same in all layers; and of what they are made from, when groups have come.
+
+        Made once, as a view takes a good part of the time of a small product.
+        """
+        single = scores.shape[2] - self._groups * GROUP
+        self._single, self._packed = scores[..., :single], scores[..., single:]
+        by_group = self._packed.reshape(*scores.shape[:2], self._groups, GROUP)
+        self._columns = by_group.transpose(0, 2, 3, 1)  # (G, groups, GROUP, H/G)
+        if not self._views or self._views[0].key_scale.shape[1] != self._groups:
+            layers, kv_heads, _, head_dim = self.keys.shape
+            self._codes = np.empty((kv_heads, self._groups, GROUP, head_dim), self.keys.dtype)
+            self._flat_codes = self._codes.reshape(kv_heads, -1, head_dim)
+            self._views = [_Views.of(self, layer, self._groups) for layer in range(layers)]
+
+    def attend(self, layer: int, query: Array, key: Array, value: Array) -> Array:
+        """Several positions that fit see each other as they are, others what a step would. -> (T, H·D)."""
+        count = key.shape[1]
+        if count > 1 and not self.drops(count):
+            held = self._read(layer, self.length)
+            self._write_several(layer, key, value)
+            keys, values = (np.concatenate(pair, axis=1) for pair in zip(held, (key, value), strict=True))
+            return layers.causal_attention(query, keys, values)
+        self._write_several(layer, key, value)
+        keys, values = self._read(layer, self.length + count, count)
+        if self.drops(count):
+            return self._look_back(layer, query, keys, values)
+        return layers.causal_attention(query, keys, values)
+
+    def why(self, layer: int) -> IntArray:
+        """Between the sinks and the newest positions, which are kept as they are, all are packed. (G, K)."""
+        codes = np.array(super().why(layer))
+        codes[:, self.sinks : max(self.sinks, self.held - self._split(self.length)[1])] = Why.PACKED
+        return codes
+
+    def read(self, layer: int) -> tuple[Array, Array]:
+        """Keys and values as they are read, in the order of :meth:`kept`. (G, K, D) each."""
+        return self._read(layer, self.length)
+
+    def _read(self, layer: int, length: int, queries: int = 1) -> tuple[Array, Array]:
+        """What the last ``queries`` of ``length`` positions see, if no group has been packed among them."""
+        groups, tail = self._split(length)
+        sinks = min(length, self.sinks)
+        dropped = groups * GROUP + tail - self.recent - (queries - 1)
+        order = self._order(length)
+        parts = []
+        for packed, single in ((self.packed_keys, self.keys), (self.packed_values, self.values)):
+            numbers = packed.numbers(layer, groups)[:, order]
+            old = numbers.reshape(len(numbers), groups * GROUP, numbers.shape[3])[:, max(0, dropped) :]
+            parts.append(
+                np.concatenate(
+                    [single[layer, :, :sinks], old, single[layer, :, self.sinks : self.sinks + tail]], axis=1
+                )
+            )
+        return parts[0], parts[1]
+
+    def truncate(self, length: int) -> None:
+        """Forget every position from ``length`` on, as far as they are not packed."""
+        packed = self.length - self._split(self.length)[1]
+        packed = packed if packed > self.sinks else 0
+        if 0 < length <= packed:
+            raise KvtuiError(
+                f"cannot truncate to {length} positions: the first {packed} are packed in groups of {GROUP}; "
+                "run the text again from its beginning"
+            )
+        super().truncate(length)

@@ -1,0 +1,42 @@
+"""The prompt compressed by what its end looks at (SnapKV, Li et al. 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvtui.core.cache.eviction import Entries, Eviction
+from kvtui.core.layers import Array
+
+POOL = 7  # positions; the kernel of the paper's experiments (sec. 5)
+
+
+@dataclass(frozen=True)
+class Snap(Eviction):
+    """Keeps of a prompt its last ``window`` positions and the ``chosen`` others that these look at most; then all.
+
+    The attention of the window's queries is summed head by head, and each position takes the largest sum of its
+    neighbourhood, so that what stands around an important position is kept with it (sec. 4.2 of the paper). The
+    positions of the window itself are kept anyway, and what they get does not count.
+    """
+
+    chosen: int
+    window: int
+    watches = "prompt"
+
+    def keeps(self, held: int, new: int) -> int:
+        """The first pass, over the prompt, is cut down; whatever comes after it is kept."""
+        return held + new if held or new == 1 else min(new, self.chosen + self.window)
+
+    def observe(self, attention: Array, weights: Array, rows_left: int) -> None:
+        """Sum what the last rows of the prompt look at."""
+        super().observe(attention, weights[:, :, max(0, rows_left - self.window) :], rows_left)
+
+    def importance(self, entries: Entries) -> Array:
+        """The largest attention among the neighbours; the observing window is safe."""
+        observing = entries.positions > entries.newest - self.window
+        votes = np.where(observing, 0, entries.attention)
+        edges = [(0, 0)] * (votes.ndim - 1) + [(POOL // 2, POOL // 2)]
+        pooled = np.lib.stride_tricks.sliding_window_view(np.pad(votes, edges), POOL, axis=-1).max(axis=-1)
+        return np.where(observing, np.inf, pooled)

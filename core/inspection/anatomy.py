@@ -1,0 +1,233 @@
+"""How one token came about: the candidates it was chosen from, what each layer would have predicted, how widely each
+head looked, and what the prediction would have been without some heads.
+
+Everything is worked out after the fact, by running the text before the token once more through the model. It takes no
+part in writing, and no measured time holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from time import perf_counter
+
+import numpy as np
+
+from kvtui.core.errors import KvtuiError
+from kvtui.core.events import Candidate, Cut, Inspection, LensLayer, WithoutHeads
+from kvtui.core.layers import Array, IntArray
+from kvtui.core.logits import kl_divergence, log_softmax
+from kvtui.core.model import Head, Model
+from kvtui.core.observe import AttentionRecord, ResidualRecord
+from kvtui.core.sampling import SamplingSettings, survivors
+from kvtui.core.tokenizer import TextStream, Tokenizer
+
+CANDIDATES = 10
+CONTINUATION_SECONDS = 0.25  # a large model must not keep the reader waiting
+BEFORE = 60  # tokens of the text before that are told
+
+
+def entropy(weights: Array) -> Array:
+    """Entropy in nats over the last axis: 0 if all weight is on one key, log(keys) if it is spread evenly."""
+    logs = np.log(weights, out=np.zeros(weights.shape, np.float64), where=weights > 0)
+    return np.maximum(-(weights * logs).sum(axis=-1), 0.0)
+
+
+def candidates(
+    logits: Array,
+    settings: SamplingSettings,
+    tokenizer: Tokenizer,
+    chosen: int | None = None,
+    count: int = CANDIDATES,
+    also: Collection[int] = (),
+) -> tuple[Candidate, ...]:
+    """The likeliest tokens, before and after the settings; ``chosen`` is among them, even if it was an unlikely one.
+
+    Args:
+        logits: (V,).
+        settings: how the sampler chooses.
+        tokenizer: gives the tokens' text.
+        chosen: the token that was written.
+        count: how many, beside ``chosen`` and ``also`` where they are none of them.
+        also: ids that are wanted as well.
+    """
+    logs = log_softmax(logits)
+    order = np.argsort(-logs, kind="stable")
+    if settings.temperature == 0:
+        weights, left = np.ones_like(logs), {int(order[0])}
+    else:
+        weights = np.exp((logs - logs.max()) / settings.temperature)
+        left = set(survivors(weights, settings).tolist())
+    total = weights[list(left)].sum()
+    ranked = [(rank, int(token)) for rank, token in enumerate(order[:count])]
+    missing = {*also, *(() if chosen is None else (chosen,))} - {token for _, token in ranked}
+    ranked += sorted((int(np.flatnonzero(order == token)[0]), token) for token in missing)
+
+    def cut_by(rank: int, token: int) -> Cut | None:
+        if token in left:
+            return None
+        if settings.temperature == 0:
+            return "greedy"
+        return "top-k" if settings.top_k is not None and rank >= settings.top_k else "top-p"
+
+    return tuple(
+        Candidate(
+            rank=rank,
+            id=token,
+            text=tokenizer.piece(token),
+            probability=float(np.exp(logs[token])),
+            sampled=float(weights[token] / total) if token in left else 0.0,
+            cut_by=cut_by(rank, token),
+            chosen=token == chosen,
+        )
+        for rank, token in ranked
+    )
+
+
+def logit_lens(model: Model, residuals: Array, chosen: int) -> tuple[LensLayer, ...]:
+    """What the model would predict if it ended after each layer.
+
+    The final norm and the output projection are applied to the residual as it leaves the embedding and each block
+    (nostalgebraist 2020, "interpreting GPT: the logit lens").
+
+    Args:
+        model: the decoder.
+        residuals: (layers + 1, E) of one position, see :class:`~kvtui.core.observe.ResidualRecord`.
+        chosen: the token whose probability is told as well.
+    """
+    logs = log_softmax(model.unembed(residuals))  # (layers + 1, V)
+    tops = logs.argmax(axis=-1)
+    return tuple(
+        LensLayer(
+            id=int(top),
+            text=model.tokenizer.piece(int(top)),
+            probability=float(np.exp(row[top])),
+            chosen_probability=float(np.exp(row[chosen])),
+        )
+        for row, top in zip(logs, tops, strict=True)
+    )
+
+
+class Follower:
+    """Predicts what follows a text that grows, with a cache of its own: only what is new is run.
+
+    Kept apart from the generation's cache, so that looking changes nothing there.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._cache = model.new_cache()
+        self._record = AttentionRecord(model.config, model.dtype)
+        self._ids: list[int] = []
+
+    def follow(self, ids: Sequence[int]) -> tuple[Array, Array]:
+        """Logits (V,) after the last id, and the residuals (layers + 1, E) of its position."""
+        shared = _common(self._ids, ids[:-1])  # the last one is always run: its residuals are asked for
+        self._cache.truncate(shared)
+        residuals = ResidualRecord()
+        logits = self.model.forward(ids[shared:], self._cache, last=True, record=self._record, residuals=residuals)[0]
+        self._ids = list(ids)
+        return logits, residuals.stacked()
+
+    def attention_entropy(self) -> Array:
+        """Entropy of the last position's attention weights, (layers, H) in nats."""
+        last = len(self._ids)
+        layers = range(self.model.config.num_layers)
+        return entropy(np.stack([self._record.weights(layer, last - 1, last)[:, 0] for layer in layers]))
+
+    def continuation(self, logits: Array, count: int) -> str:
+        """Up to ``count`` tokens that follow if the likeliest is always taken, as far as context and time go."""
+        length, written = self._cache.length, []
+        deadline = perf_counter() + CONTINUATION_SECONDS
+        for _ in range(min(count, self._cache.capacity - length)):
+            if perf_counter() > deadline:
+                break
+            written.append(int(logits.argmax()))
+            logits = self.model.decode(written[-1], self._cache)
+        self._cache.truncate(length)
+        stream = TextStream(self.model.tokenizer, self._ids[-1])
+        return "".join(map(stream.add, written))
+
+
+class Inspector:
+    """Answers how a token came about, for one token after another of a text."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._whole = Follower(model)
+        self._heads_off: tuple[Head, ...] = ()
+        self._reduced: Follower | None = None
+
+    def inspect(
+        self,
+        context: Sequence[int],
+        token: int,
+        settings: SamplingSettings,
+        heads_off: Collection[Head] = (),
+        continuation: int = 0,
+        *,
+        position: int,
+        written: bool = True,
+    ) -> Inspection:
+        """How ``token`` came to follow ``context``.
+
+        Args:
+            context: the ids that the model saw.
+            token: the id that was chosen.
+            settings: how it was chosen.
+            heads_off: (layer, head) pairs to do without.
+            continuation: tokens to write on greedily, with the heads and without them.
+            position: of the token in the whole text, for the answer.
+            written: False if the token is one of the prompt's, for the answer.
+
+        Raises:
+            KvtuiError: an empty context, or no such head.
+        """
+        if not context:
+            raise KvtuiError("nothing stands before the first token: it was not predicted")
+        started = perf_counter()
+        logits, residuals = self._whole.follow(context)
+        choose = partial(candidates, settings=settings, tokenizer=self._model.tokenizer, chosen=token)
+        lens = logit_lens(self._model, residuals, token)
+        spread = self._whole.attention_entropy()
+        off = tuple(sorted(set(heads_off)))
+        without = self._without(context, logits, choose, off, continuation) if off else None
+        return Inspection(
+            position=position,
+            id=token,
+            text=self._model.tokenizer.piece(token),
+            written=written,
+            context=len(context),
+            before=self._model.tokenizer.decode(context[-BEFORE:]),
+            candidates=choose(logits),
+            lens=lens,
+            entropy=spread,
+            without=without,
+            seconds=perf_counter() - started,
+        )
+
+    def _without(
+        self,
+        context: Sequence[int],
+        whole: Array,
+        choose: Callable[..., tuple[Candidate, ...]],
+        heads_off: tuple[Head, ...],
+        continuation: int,
+    ) -> WithoutHeads:
+        if self._reduced is None or self._heads_off != heads_off:
+            self._reduced, self._heads_off = Follower(self._model.without_heads(heads_off)), heads_off
+        logits, _ = self._reduced.follow(context)
+        return WithoutHeads(
+            heads=heads_off,
+            kl=kl_divergence(whole, logits),
+            candidates=choose(logits, also=[candidate.id for candidate in choose(whole)]),
+            continuation=self._reduced.continuation(logits, continuation),
+            continuation_with=self._whole.continuation(whole, continuation),
+        )
+
+
+def _common(first: Sequence[int] | IntArray, second: Sequence[int] | IntArray) -> int:
+    """How many ids two texts begin with in common."""
+    length = min(len(first), len(second))
+    differ = np.flatnonzero(np.asarray(first[:length]) != np.asarray(second[:length]))
+    return int(differ[0]) if len(differ) else length

@@ -1,0 +1,137 @@
+"""The models that there are on this machine: those of the package, and those in a folder. No weights are read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvtui.core.config import parameter_count
+from kvtui.core.errors import KvtuiError
+from kvtui.core.formats import peek_model
+from kvtui.core.loading import bundled_names, bundled_path
+from kvtui.core.loading.hub import hub_folder
+
+_SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
+_TOKENIZERS = re.compile(r"tok\d*\.bin|tokenizer\.bin")  # of llama2.c
+_DEPTH = 5  # folders below the one that is searched: a snapshot of the Hugging Face cache lies three below it
+_MOST_FOLDERS = 5_000  # that are searched: someone may name a whole disk
+
+
+@dataclass(frozen=True)
+class LibraryModel:
+    """A model, or what looks like one.
+
+    Attributes:
+        name: short; of a bundled model what ``--model`` takes.
+        path: its file or folder, which ``--model`` takes.
+        kind: format and architecture; empty if it cannot be read.
+        parameters: how many; 0 if it cannot be read.
+        file_bytes: of its weights.
+        problem: why it cannot be loaded, in a few words; empty if nothing is known against it.
+        bundled: whether it comes with the package.
+    """
+
+    name: str
+    path: Path
+    kind: str
+    parameters: int
+    file_bytes: int
+    problem: str = ""
+    bundled: bool = False
+
+    @property
+    def model(self) -> str:
+        """What ``--model`` takes."""
+        return self.name if self.bundled else str(self.path)
+
+
+def find_models(folder: Path | None = None) -> list[LibraryModel]:
+    """The bundled models, then those in a folder by name.
+
+    Args:
+        folder: searched with what lies below it; None for :func:`hub_folder`, which need not exist.
+
+    Raises:
+        KvtuiError: the folder that was named does not exist or cannot be read.
+    """
+    bundled = [_describe(bundled_path(name), name, bundled=True) for name in bundled_names()]
+    if folder is None:
+        folder = hub_folder()
+        if not folder.is_dir():
+            return bundled
+    elif not folder.is_dir():
+        raise KvtuiError(f"there is no folder {folder}")
+    elif not os.access(folder, os.R_OK | os.X_OK):
+        raise KvtuiError(f"cannot read the folder {folder}")
+    found = [_describe(path, _name(path, folder)) for path in _candidates(folder)]
+    return bundled + sorted(found, key=lambda model: (model.name.lower(), str(model.path)))
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    """Model folders, and model files that are in none."""
+    waiting = [(folder, 0)]
+    searched: set[Path] = set()  # a link may lead back up
+    while waiting and len(searched) < _MOST_FOLDERS:
+        current, depth = waiting.pop()
+        if (real := current.resolve()) in searched:
+            continue
+        searched.add(real)
+        if (current / "config.json").is_file():
+            yield current
+            continue
+        try:
+            entries = sorted(current.iterdir())
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                if depth < _DEPTH:
+                    waiting.append((entry, depth + 1))
+            elif entry.suffix in _SUFFIXES and not _TOKENIZERS.fullmatch(entry.name):
+                yield entry
+
+
+def _name(path: Path, folder: Path) -> str:
+    """``openai-community/gpt2`` for a snapshot in the Hugging Face cache, else the path within the folder."""
+    within = path.relative_to(folder)
+    if path.is_file():
+        within = within.with_suffix("")
+    match within.parts:
+        case [repository, "snapshots", revision, *rest] if repository.startswith("models--"):
+            name = "/".join([repository.removeprefix("models--").replace("--", "/"), *rest])
+            several = len(list((folder / repository / "snapshots").iterdir())) > 1
+            return f"{name} ({revision[:7]})" if several else name
+        case []:
+            return path.resolve().name
+    return str(within)
+
+
+def _describe(path: Path, name: str, *, bundled: bool = False) -> LibraryModel:
+    size = 0
+    try:
+        size = weight_bytes(path)
+        config, kind = peek_model(path)
+    except KvtuiError as error:
+        return LibraryModel(name, path, "", 0, size, _brief(str(error), path), bundled)
+    except OSError as error:
+        return LibraryModel(name, path, "", 0, size, error.strerror or "unreadable", bundled)
+    return LibraryModel(name, path, kind, parameter_count(config), size, "", bundled)
+
+
+def weight_bytes(path: Path) -> int:
+    """Bytes of a model's file, or of the weights in its folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+
+
+def _brief(message: str, path: Path) -> str:
+    """The beginning of a message, without the path that the reader sees anyway."""
+    for known in (str(path / "config.json"), str(path)):
+        message = message.replace(f"{known}: ", "").replace(f"{known} ", "")
+    return re.split(r"; |, | \(|: ", message, maxsplit=1)[0]

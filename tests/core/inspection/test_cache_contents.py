@@ -1,0 +1,136 @@
+"""What is in the cache, against arrays that are computed otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kvtui.core import Generation, KvtuiError, Model, load
+from kvtui.core.commands import SetCache, ShowAttention, ShowCache
+from kvtui.core.config import ModelConfig, parameter_shapes
+from kvtui.core.events import CacheContents
+from kvtui.core.inspection.attention import attention
+from kvtui.core.inspection.cache_contents import cache_contents
+from kvtui.core.tokenizer import CharTokenizer
+
+GROUPED = ModelConfig(27, 16, 3, 4, 2, 6, 24, 24)
+
+
+@pytest.fixture(scope="module")
+def grouped() -> Model:
+    """Four query heads share two key/value heads."""
+    rng = np.random.default_rng(2)
+    parameters = {
+        name: (rng.normal(0, 0.4, shape) + name.endswith("gain")).astype(np.float32)
+        for name, shape in parameter_shapes(GROUPED).items()
+    }
+    return Model(GROUPED, CharTokenizer("\nabcdefghijklmnopqrstuvwxyz"), parameters)
+
+
+def written(model: Model, count: int, **settings: bool) -> Generation:
+    """A text of three characters and ``count`` more."""
+    generation = Generation(model, "abc", max_new_tokens=count, seed=1, observe=True, **settings)
+    for _ in generation.run():
+        pass
+    return generation
+
+
+@pytest.mark.parametrize("shade", ["key", "value"])
+def test_norms_are_those_of_a_run_over_the_whole_text(grouped: Model, shade: str) -> None:
+    generation = written(grouped, 6)
+    event = cache_contents(generation, ShowCache(shade, 1))  # type: ignore[arg-type]
+    cache = grouped.new_cache()
+    grouped.forward(generation.window, cache)
+    kept = (cache.keys if shade == "key" else cache.values)[1:, :, :9]
+    expected = [[[np.linalg.norm(vector) for vector in head] for head in layer] for layer in kept]
+    np.testing.assert_allclose(event.shades, expected, rtol=1e-4)
+    assert (event.first_layer, event.position, event.written, event.length) == (1, 0, 1, 9)
+    np.testing.assert_array_equal(event.kept, np.broadcast_to(np.arange(9), (2, 2, 9)))
+
+
+def test_what_was_read_is_the_attention_of_the_newest_query(grouped: Model) -> None:
+    generation = written(grouped, 6)
+    event = cache_contents(generation, ShowCache("read", 0, 2))
+    assert event.shades.shape == (2, 2, 9)
+    for layer in range(2):
+        weights = attention(generation, ShowAttention(layer)).weights[:, -1]  # (H, S)
+        np.testing.assert_allclose(event.shades[layer, 0], (weights[0] + weights[1]) / 2, rtol=1e-5)
+        np.testing.assert_allclose(event.shades[layer, 1], (weights[2] + weights[3]) / 2, rtol=1e-5)
+    np.testing.assert_allclose(event.shades.sum(axis=-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shade", ["key", "value", "read"])
+def test_the_cache_as_it_was(grouped: Model, shade: str) -> None:
+    then = cache_contents(written(grouped, 2), ShowCache(shade))  # type: ignore[arg-type]
+    now = cache_contents(written(grouped, 6), ShowCache(shade, length=5))  # type: ignore[arg-type]
+    np.testing.assert_allclose(now.shades, then.shades, rtol=1e-5)
+
+
+def test_more_than_there_is_and_nothing(grouped: Model) -> None:
+    assert cache_contents(written(grouped, 2), ShowCache(length=99)).shades.shape == (3, 2, 5)
+    off = cache_contents(written(grouped, 2, cache=False), ShowCache("read"))
+    assert (off.shades.shape, off.written) == ((3, 2, 0), 0)
+
+
+def test_after_the_window_has_moved(grouped: Model) -> None:
+    event = cache_contents(written(grouped, 14), ShowCache())  # 16 positions, 8 dropped, 9 kept with the new one
+    assert (event.position, event.written, event.shades.shape) == (8, 9, (3, 2, 9))
+
+
+@pytest.mark.parametrize("layers", [(3, None), (-1, None), (2, 2)])
+def test_no_such_layers(grouped: Model, layers: tuple[int, int | None]) -> None:
+    with pytest.raises(KvtuiError, match="no layers"):
+        cache_contents(written(grouped, 1), ShowCache("value", *layers))
+
+
+def test_read_needs_a_record(grouped: Model) -> None:
+    with pytest.raises(KvtuiError, match="observe"):
+        cache_contents(Generation(grouped, "abc"), ShowCache("read"))
+
+
+def test_asked_between_tokens(tiny_model_file: Path) -> None:
+    class Plan:
+        """A question before the first token, and one when the cache is off."""
+
+        def __init__(self) -> None:
+            self.left = [ShowCache(), None, SetCache(False), None, ShowCache("key"), None]
+
+        def poll(self, timeout: float | None) -> object:
+            return self.left.pop(0) if self.left else None
+
+    model = load(tiny_model_file)
+    run = Generation(model, "Romeo", max_new_tokens=4, seed=1, commands=Plan()).run()  # type: ignore[arg-type]
+    first, second = [event for event in run if isinstance(event, CacheContents)]
+    assert (first.shade, first.shades.shape, first.written) == ("value", (2, 2, 5), 5)
+    assert (second.shade, second.shades.shape, second.written) == ("key", (2, 2, 0), 0)
+
+
+@pytest.mark.parametrize("policy", ["window:4", "sink:2+3", "heavy:2+3"])
+@pytest.mark.parametrize("shade", ["key", "read"])
+def test_what_a_policy_held_then(grouped: Model, policy: str, shade: str) -> None:
+    """Looking back gives what was told when it was the newest."""
+
+    def told(count: int, length: int | None = None) -> CacheContents:
+        generation = Generation(grouped, "abc", policy=policy, max_new_tokens=count, seed=1, observe=True)
+        for _ in generation.run():
+            pass
+        return cache_contents(generation, ShowCache(shade, length=length))  # type: ignore[arg-type]
+
+    for count, now in ((6, 11), (9, 30)):  # at 30 the window of 16 has moved, but only a rolling cache goes on
+        if now == 30 and policy.startswith("heavy"):
+            continue
+        then = told(now - 4 if now == 30 else count)
+        back = told(now, then.length)
+        np.testing.assert_array_equal(back.kept, then.kept)
+        np.testing.assert_allclose(back.shades, then.shades, rtol=1e-3, atol=1e-5)
+        assert back.length == then.length
+
+
+def test_values_dropped_since_are_gone(grouped: Model) -> None:
+    generation = Generation(grouped, "abc", policy="window:4", max_new_tokens=9, seed=1, observe=True)
+    for _ in generation.run():
+        pass
+    with pytest.raises(KvtuiError, match="values dropped since are gone"):
+        cache_contents(generation, ShowCache("value", length=8))

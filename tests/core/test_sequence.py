@@ -1,0 +1,195 @@
+"""Forks: another token in a written text, and back to what was written before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kvtui.core import Generation, KvtuiError, Model, load
+from kvtui.core.commands import Fork, Revisit, SetCache, ShowAttention, Stop
+from kvtui.core.events import Branch, End, Evict, State, Token, Unanswered
+from kvtui.core.inspection.attention import attention
+from kvtui.core.tokenizer import spell
+
+PROMPT = "hello"
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_file) -> Model:
+    return load(tiny_model_file)
+
+
+class Told:
+    """A generation that is told things after given numbers of tokens, and everything that it says."""
+
+    def __init__(self, model: Model, plan: dict[int, object], count: int = 12, **options: object) -> None:
+        self.plan, self.made = dict(plan), 0
+        self.generation = Generation(model, PROMPT, max_new_tokens=count, seed=5, commands=self, **options)
+        self.events = [self.count(event) for event in self.generation.run()]
+
+    def count(self, event: object) -> object:
+        self.made += isinstance(event, Token)
+        return event
+
+    def poll(self, timeout: float | None) -> object | None:
+        return self.plan.pop(self.made, None)
+
+    def of(self, kind: type) -> list:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def ids(self) -> list[int]:
+        """Of the whole text of the newest branch."""
+        return self.generation._ids
+
+    def text(self) -> str:
+        return self.generation.model.tokenizer.decode(self.ids())
+
+
+def test_a_fork_keeps_the_text_before_it_and_truncates_the_cache(model):
+    plain, forked = Told(model, {}), Told(model, {8: Fork(8, text="Z")})
+    (branch,) = forked.of(Branch)
+    assert (branch.number, branch.parent, branch.position, branch.length) == (1, 0, 8, 8)
+    assert (branch.reused, branch.computed) == (7, 1)
+    assert forked.text()[:8] == plain.text()[:8]
+    assert forked.text()[8] == "Z"
+    given = forked.events[forked.events.index(branch) + 1]
+    assert (given.step, given.position, given.text, given.computed, given.cached_positions) == (3, 8, "Z", 1, 9)
+    assert [token.step for token in forked.of(Token)] == [*range(8), *range(3, 12)]
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_the_logits_after_a_fork_are_those_of_the_text(model, cache):
+    forked = Told(model, {8: Fork(9, text="qu")}, cache=cache)
+    expected = model.forward(forked.ids())[-1]
+    np.testing.assert_allclose(forked.generation.logits, expected, atol=1e-5)
+    logprobs = [token.logprob for token in forked.of(Token)[8:10]]
+    rows = model.forward(forked.ids()[:10])[-2:].astype(np.float64)
+    rows -= np.log(np.exp(rows).sum(axis=-1, keepdims=True))
+    np.testing.assert_allclose(logprobs, [rows[0][forked.ids()[9]], rows[1][forked.ids()[10]]], atol=1e-5)
+
+
+def test_the_same_forks_give_the_same_texts_with_and_without_the_cache(model):
+    plan = {8: Fork(8, text="Z"), 12: Fork(9, text="y")}
+    texts = [
+        Told(model, plan).text(),
+        Told(model, plan, cache=False).text(),
+        Told(model, {**plan, 10: SetCache(False), 13: SetCache(True)}).text(),
+    ]
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_the_same_fork_twice_gives_two_texts(model):
+    once = Told(model, {8: Fork(8, text="Z")}, 20).text()
+    twice = Told(model, {8: Fork(8, text="Z"), 9: Fork(8, text="Z")}, 20).text()
+    assert once[:9] == twice[:9]
+    assert once != twice
+
+
+def test_a_branch_goes_on_as_if_it_had_never_been_left(model):
+    plain = Told(model, {}, 20)
+    there = Told(model, {8: Fork(8, text="Z"), 12: Revisit(0)}, 20)
+    assert there.text() == plain.text()
+    back = there.of(Branch)[1]
+    assert (back.number, back.parent, back.position, back.length) == (0, 1, 8, 13)
+    assert (back.reused, back.computed) == (8, 5)
+    again = Told(model, {8: Fork(8, text="Z"), 12: Revisit(0), 14: Revisit(1)}, 20)
+    assert again.text() == Told(model, {8: Fork(8, text="Z")}, 20).text()
+
+
+def test_a_branch_whose_window_has_moved_is_run_again(model):
+    there = Told(model, {20: Fork(20, text="Z"), 40: Revisit(0)}, 45)
+    assert there.of(Evict)
+    back = there.of(Branch)[1]
+    assert (back.reused, back.computed) == (0, 25)
+    assert there.text() == Told(model, {}, 45).text()
+
+
+def test_what_the_text_looked_like_is_known_after_a_fork_too(model):
+    forked = Told(model, {8: Fork(8, text="Z")}, observe=True)
+    fresh = Generation(model, PROMPT, max_new_tokens=0, observe=True)
+    list(fresh.run())
+    for token in forked.ids()[5:]:
+        list(fresh.write(token))
+    wanted = ShowAttention(1, None, 0)
+    np.testing.assert_allclose(
+        attention(forked.generation, wanted).weights, attention(fresh, wanted).weights, atol=1e-5
+    )
+
+
+def test_after_the_end_one_can_go_on_elsewhere(model):
+    ended = Told(model, {}, 6)
+    events = list(ended.generation.resume(Fork(8, text="Z")))
+    assert isinstance(events[0], Branch)
+    assert [event.step for event in events if isinstance(event, Token)] == [3, 4, 5]
+    (refused,) = ended.generation.resume(Fork(99, text="Z"))
+    assert isinstance(refused, Unanswered)
+
+
+def test_after_a_stop_too(model):
+    stopped = Told(model, {4: Stop()}, 6)
+    kinds = [type(event) for event in stopped.generation.resume(Fork(8, text="Z"))]
+    assert kinds == [Branch, Token, State, Token, Token, End]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (Fork(14, text="Z"), "no fork at position 14: there are tokens at 5 to 12"),
+        (Fork(4, text="Z"), "no fork at position 4"),
+        (Fork(-1, text="Z"), "no fork at position -1"),
+        (Fork(8, text="é"), "no token for 'é'"),
+        (Fork(8, (999,)), "the vocabulary has 0 to"),
+        (Fork(8), "without a token"),
+        (Revisit(0), "no branch 0"),
+        (Revisit(3), "no branch 3"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_the_text_goes_on(model, wanted, words):
+    told = Told(model, {8: wanted})
+    (refused,) = told.of(Unanswered)
+    assert words in refused.reason
+    assert refused.question == wanted
+    assert told.of(State)
+    assert told.text() == Told(model, {}).text()
+
+
+def test_a_token_that_has_left_the_window_is_no_place_to_fork(model):
+    (refused,) = Told(model, {40: Fork(8, text="Z")}, 45).of(Unanswered)
+    assert "has left the window" in refused.reason
+
+
+def test_the_next_token_can_be_chosen_too(model):
+    told = Told(model, {8: Fork(13, text="Z")})
+    assert told.text()[:13] == Told(model, {}).text()[:13]
+    assert told.text()[13] == "Z"
+    assert told.of(Branch)[0].reused == 12
+
+
+class Words:
+    """A tokenizer of a few words."""
+
+    pieces = (b"", b"a", b"ab", b"abc", b" ", "ö".encode())
+    vocab_size = len(pieces)
+
+    def token_bytes(self, index: int, previous: int | None = None) -> bytes:
+        return self.pieces[index]
+
+
+def test_text_is_spelled_with_the_longest_tokens():
+    assert spell(Words(), "abca öab", 1) == [3, 1, 4, 5, 2]
+    with pytest.raises(KvtuiError, match="no token for 'xa'"):
+        spell(Words(), "abxa", 1)
+    with pytest.raises(KvtuiError, match="no token for '<0xED><0xB3><0xBF>'"):
+        spell(Words(), "ab\udcff", 1)
+
+
+def test_attention_at_a_token_of_the_past_is_what_it_was(model):
+    short, long = (Generation(model, PROMPT, max_new_tokens=n, seed=5, observe=True) for n in (6, 12))
+    list(short.run())
+    list(long.run())
+    then, now = attention(short, ShowAttention(0, None, -3)), attention(long, ShowAttention(0, None, -3, position=10))
+    assert (now.first_row, now.keys) == (then.first_row, then.keys)
+    np.testing.assert_allclose(now.weights, then.weights, atol=1e-6)
+    for position in (12 + 5, -1):
+        with pytest.raises(KvtuiError, match="window"):
+            attention(long, ShowAttention(0, position=position))

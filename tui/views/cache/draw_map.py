@@ -1,0 +1,266 @@
+"""The cache as a map: a row a layer and head, a column a position, as lines of signs. Nothing of Textual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from kvtui.core.cache.full import Why
+from kvtui.core.events import Shade
+from kvtui.core.layers import IntArray
+from kvtui.tui.drawing.bars import runs
+from kvtui.tui.drawing.lines import Line, Piece
+from kvtui.tui.views.cache.map_layout import Axis, Floats, Integers, MapView, binned, fits, placed
+
+RAMPS = ("░▒▓█", "▁▂▃▄▅▆▇█")
+READ_RAMPS = (" ░▒▓█", " .:-=+*#%@")  # of the attention grid: what is hardly read is blank
+SHADES: tuple[Shade, ...] = ("value", "key", "read", "why")
+NAMES: dict[Shade, str] = {
+    "value": "value norm",
+    "key": "key norm",
+    "read": "√ of the weight that reads it",
+    "why": "why it is kept",
+}
+REASONS = {  # a sign for a cell that is kept whole, one for a cell of which a part is kept, a word
+    Why.ROOM: ("■", "▪", "there is room"),
+    Why.SINK: ("S", "s", "sink"),
+    Why.RECENT: ("R", "r", "recent window"),
+    Why.HEAVY: ("H", "h", "heavy hitter"),
+    Why.PACKED: ("Q", "q", "quantised"),
+}
+EMPTY = (
+    "The cache will stand here as a map: a row for every layer and head,",
+    "a mark for every position that is kept.",
+    "Write a prompt and press Enter.",
+)
+FREE, DROPPED, GAP, WRITTEN, READ = "·", "×", "┆", "▲", "─"
+_TICK = 10  # cells between two numbers of the ruler, at least
+
+
+class Look(IntEnum):
+    """What a cell is coloured by; its character says the same."""
+
+    FREE = 0
+    FAINT = 1
+    MIDDLING = 2
+    STRONG = 3
+    WRITTEN = 4
+    DROPPED = 5
+
+
+_REASON_LOOKS = np.array([Look.MIDDLING, Look.STRONG, Look.MIDDLING, Look.STRONG, Look.FAINT])
+STYLES = {look: f"cache-map--{look.name.lower()}" for look in Look}
+
+
+@dataclass
+class MapDrawing:
+    """Lines from the top, and the least and greatest number in them (None if there are none)."""
+
+    lines: list[Line] = field(default_factory=list)
+    scale: tuple[float, float] | None = None
+
+
+def draw(view: MapView) -> MapDrawing:
+    """The rows, the line of what the newest step did, and the ruler."""
+    if view.contents is None and not view.context:
+        return MapDrawing([[(text, "cache-map--hint")] for text in EMPTY])
+    values = binned(view)
+    drawing = MapDrawing(scale=scale_of(view, values))
+    columns = _Columns(view)
+    characters, looks = _signs(view, columns, values, drawing.scale)
+    for row, number in enumerate(range(view.first_row, view.last_row)):
+        pieces = [
+            ("".join(characters[row, start:end]), STYLES[Look(int(looks[row, start]))])
+            for start, end in runs(looks[row])
+        ]
+        drawing.lines.append([(_label(view, number), "cache-map--label"), *pieces])
+    drawing.lines.append([(" " * view.gutter, ""), *_step_line(view, columns)])
+    drawing.lines.append([(_ruler(view, columns.axis), "cache-map--label")])
+    return drawing
+
+
+class _Columns:
+    """What is the same in every row: the axis, and for each cell whether any of its positions was run, was read and
+    was written by the newest step."""
+
+    def __init__(self, view: MapView) -> None:
+        self.axis = axis = view.axis
+        self.run = np.array([axis.positions(cell).start for cell in range(axis.cells)]) < view.length
+        self.read = np.zeros(axis.cells, bool)
+        self.written = np.zeros(axis.cells, bool)
+        if view.contents is not None and view.length:
+            self._mark(self.read, view.contents.kept.reshape(-1))
+            count = view.contents.written if view.written is None else view.written
+            self._mark(self.written, np.arange(max(view.length - count, 0), view.length))
+
+    def _mark(self, marks: npt.NDArray[np.bool_], positions: IntArray) -> None:
+        cells = self.axis.cells_of(positions)
+        marks[cells[cells >= 0]] = True
+
+
+def reasons(view: MapView) -> tuple[npt.NDArray[np.str_], Integers]:
+    """(rows shown, cells) a sign for why most of a cell is kept, a space where nothing is, and the looks."""
+    assert view.contents is not None
+    places, codes, (rows, cells) = placed(view, view.contents)
+    kinds = len(REASONS)
+    counts = np.bincount(places * kinds + codes.astype(np.int64), minlength=rows * cells * kinds)
+    counts = counts.reshape(rows, cells, kinds)
+    kept, most = counts.sum(axis=2), counts.argmax(axis=2)
+    ends = np.array([view.axis.positions(cell).stop for cell in range(cells)])
+    starts = np.array([view.axis.positions(cell).start for cell in range(cells)])
+    run = np.clip(np.minimum(ends, view.length) - starts, 0, None)  # positions of each cell that have been run
+    signs = np.array([[whole, part] for whole, part, _ in REASONS.values()])
+    characters = np.where(kept > 0, signs[most, (kept < run).astype(int)], " ")
+    return characters, _REASON_LOOKS[most]
+
+
+def scale_of(view: MapView, values: Floats | None) -> tuple[float, float] | None:
+    """What the first and the last character of the ramp mean: for weights 0 and 1, for norms the extremes shown."""
+    if values is None or not np.isfinite(values).any():
+        return None
+    if view.shade == "why":
+        return None
+    if view.shade == "read":
+        return 0.0, 1.0
+    return float(np.nanmin(values)), float(np.nanmax(values))
+
+
+def levels(values: Floats, scale: tuple[float, float], steps: int, roots: bool) -> Integers:
+    """Places in a ramp of ``steps`` characters; NaN is -1. ``roots``: of the square root, as in the attention grid."""
+    low, high = scale
+    fractions = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    fractions = np.sqrt(np.clip(fractions, 0.0, 1.0)) if roots else np.clip(fractions, 0.0, 1.0)
+    places = np.minimum(np.floor(np.nan_to_num(fractions) * steps), steps - 1).astype(np.int64)
+    return np.where(np.isfinite(values), places, -1)
+
+
+def _signs(
+    view: MapView, columns: _Columns, values: Floats | None, scale: tuple[float, float] | None
+) -> tuple[npt.NDArray[np.str_], Integers]:
+    """(rows shown, cells) characters of the map and their looks."""
+    shape = (view.last_row - view.first_row, columns.axis.cells)
+    absent = DROPPED if values is not None else " "  # before the answer nothing is known of what was run
+    values = np.full(shape, np.nan) if values is None else values
+    kept = np.isfinite(values)
+    if view.shade == "why" and view.contents is not None and fits(view):
+        characters, looks = reasons(view)
+    else:
+        places = levels(values, scale or (0.0, 1.0), len(view.ramp), view.shade == "read")
+        characters = np.array([*view.ramp, FREE])[places]
+        looks = Look.FAINT + np.minimum(places * 3 // len(view.ramp), 2)
+    looks = np.where(kept, np.where(columns.written, Look.WRITTEN, looks), Look.FREE)
+    dropped = ~kept & columns.run
+    looks[dropped] = Look.DROPPED
+    characters = np.where(kept, characters, np.where(dropped, absent, FREE))
+    if columns.axis.gap is not None:
+        characters[:, columns.axis.gap], looks[:, columns.axis.gap] = GAP, Look.FREE
+    return characters, looks
+
+
+def _step_line(view: MapView, columns: _Columns) -> list[Piece]:
+    """What was written and what was read in the newest step, below the columns: read is what any head keeps."""
+    if not view.cache:
+        words = f"off: nothing is kept, all {view.context} positions are run for each token"
+        return [(words[: view.room], "cache-map--off")]
+    if view.gone:
+        return [(view.gone[: view.room], "cache-map--off")]
+    looks = np.where(columns.written, 2, np.where(columns.read, 1, 0))
+    signs = ((" ", ""), (READ, STYLES[Look.FAINT]), (WRITTEN, STYLES[Look.WRITTEN]))
+    return [(signs[looks[start]][0] * (end - start), signs[looks[start]][1]) for start, end in runs(looks)]
+
+
+def _ruler(view: MapView, axis: Axis) -> str:
+    """Positions under the cells, counted from 0 at the first that was run."""
+    line = [" "] * (view.gutter + axis.cells)
+    step = _round_step(_TICK * axis.per_cell)
+    first = -(-axis.base // step) * step
+    ticks = [*range(0, axis.early, step), *range(first, axis.positions(axis.cells - 1).stop, step)]
+    free = 0
+    for position in ticks:
+        place = view.gutter + int(axis.cells_of(np.array(position)))
+        text = str(position)
+        if free <= place and place + len(text) <= len(line):
+            line[place : place + len(text)] = text
+            free = place + len(text) + 1
+    return "".join(line)
+
+
+def _round_step(least: int) -> int:
+    """The next of 10, 20, 50, 100 … or power of two times ten that is not below."""
+    power = 10
+    while True:
+        for factor in (1, 2, 5):
+            if factor * power >= least:
+                return factor * power
+        power *= 10
+
+
+def _label(view: MapView, row: int) -> str:
+    """``L1 H2 ``; the layer only at its first head and at the top."""
+    layer, head = divmod(row, view.heads)
+    digits = len(str(view.layers))
+    name = f"L{layer + 1:<{digits}}" if head == 0 or row == view.first_row else " " * (digits + 1)
+    return f"{name} {'G' if view.grouped else 'H'}{head + 1:<{len(str(view.heads))}} "
+
+
+def title(view: MapView, drawing: MapDrawing) -> str:
+    """What the marks mean, as far as there is room."""
+    positions = "1 position" if view.per_cell == 1 else f"{view.per_cell} positions"
+    scale = ""
+    if drawing.scale is not None:
+        low, high = drawing.scale
+        norms = f" {view.ramp[0]} {low:.1f} to {view.ramp[-1]} {high:4.1f}"
+        scale = f", 0 to 1 {view.ramp}" if view.shade == "read" else norms
+    choices = (
+        f"Cache map · {NAMES[view.shade]}{scale} · a cell is {positions}",
+        f"{NAMES[view.shade]}{scale} · a cell is {positions}",
+        f"a cell is {positions}",
+    )
+    return next((choice for choice in choices if len(choice) <= view.width), choices[-1])
+
+
+def legend(view: MapView) -> str:
+    """What the signs mean, as far as there is room."""
+    rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
+    if view.shade == "why":
+        codes = np.unique(view.contents.shades).tolist() if view.contents is not None and fits(view) else []
+        kept = ", ".join(f"{whole} {word}" for code, (whole, _, word) in REASONS.items() if code in codes)
+        meaning = f"kept: {kept}" if kept else ""
+        small = "small: in part" if view.dropped and view.per_cell > 1 else ""
+    else:
+        meaning, small = f"{READ} read, {WRITTEN} written by the newest step", ""
+    free, dropped = f"{FREE} free", f"{DROPPED} dropped" if view.dropped else ""
+    rows = rows if view.total_rows > view.rows else ""
+    choices = [
+        " · ".join(sign for sign in signs if sign)
+        for signs in ((free, dropped, meaning, small, rows), (free, dropped, meaning, rows), (dropped, meaning, rows))
+    ]
+    return next((choice for choice in choices if len(choice) + 4 <= view.width), choices[-1])
+
+
+def pointed(view: MapView, x: int, y: int) -> str:
+    """What is in a cell, in figures; empty where there is nothing."""
+    values, axis = binned(view), view.axis
+    cell = x - view.gutter
+    if values is None or view.contents is None or not (0 <= y < len(values) and 0 <= cell < axis.cells):
+        return ""
+    layer, head = divmod(view.first_row + y, view.heads)
+    positions = axis.positions(cell)
+    first, last = positions.start, min(positions.stop, view.length) - 1
+    if last < first:
+        return ""
+    where = f"layer {layer + 1} {'key/value head' if view.grouped else 'head'} {head + 1}, " + (
+        f"position {first}" if first == last else f"positions {first}–{last}"
+    )
+    if not np.isfinite(values[y, cell]):
+        return f"{where}: dropped"
+    if view.shade == "why":
+        sign = reasons(view)[0][y, cell]
+        word = next(word for whole, part, word in REASONS.values() if sign in (whole, part))
+        return f"{where}: {word}"
+    what = {"value": "value norm", "key": "key norm", "read": "read with weight"}[view.shade]
+    mean = "mean " if first != last and view.shade != "read" else ""
+    return f"{where}: {mean}{what} {values[y, cell]:.3g}"

@@ -1,0 +1,240 @@
+"""View 3: the cache as a map, what it weighs, and what the caches of other models would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.reactive import reactive
+
+from kvtui.core.commands import Question, ShowCache
+from kvtui.core.events import CacheContents, Token, Unanswered
+from kvtui.tui.actions import Action
+from kvtui.tui.drawing.bars import round_up
+from kvtui.tui.drawing.chart import Axis, Curve, Drawing
+from kvtui.tui.drawing.lines import Line
+from kvtui.tui.panes.chart import Chart
+from kvtui.tui.panes.lines import LinesPane
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
+from kvtui.tui.views.cache.draw_sizes import Sizes, sizes_lines
+from kvtui.tui.views.cache.known_models import KnownModelsPane
+from kvtui.tui.views.cache.map import CacheMapPane
+from kvtui.tui.views.view import View
+
+GONE = "filled anew since: what was in it then is gone"
+BELOW = ("-all", "-growth", "-models", "-none")  # what stands below the map: as much as there is room for, or one
+
+MOST_POINTS = 4096  # that the chart is drawn from
+
+
+class CacheView(View):
+    """The third view."""
+
+    TITLE = "Cache"
+    SUMMARY = "The cache as a map of layers, heads and positions; what it weighs, here and in well-known models."
+    ACTIONS: ClassVar[tuple[Action, ...]] = (
+        Action(
+            "shade", "k", "k", "What the map shows", "Norms of values or keys, what was read, why it is kept.", "Shade"
+        ),
+        Action("previous_layer", "left_square_bracket", "[", "Previous layer", "Scroll the map up to it.", "-"),
+        Action("next_layer", "right_square_bracket", "]", "Next layer", "Scroll the map down to it.", "Layer"),
+        Action("zoom", "z", "z", "Zoom of the map", "All positions in the width, or one in a cell.", "Zoom"),
+        Action("ramp", "g", "g", "Characters of the map", "Shades or bars.", "Marks", rank=6),
+        Action(
+            "below",
+            "m",
+            "m",
+            "What stands below the map",
+            "Sizes and growth, growth alone, well-known models, or nothing.",
+            "More",
+        ),
+        Action(
+            "shorter", "left_curly_bracket", "{", "Shorter context", "For the caches of well-known models.", "-", rank=3
+        ),
+        Action(
+            "longer",
+            "right_curly_bracket",
+            "}",
+            "Longer context",
+            "For the caches of well-known models.",
+            "Context",
+            rank=3,
+        ),
+    )
+    PARAGRAPHS = (
+        (
+            "Cache map",
+            "A row for every layer and key/value head, a column for every position, or for several where there are "
+            "more than cells: the title says how many. The denser the mark, the longer the vector that is kept there, "
+            "or the more of it the newest token read. The line below marks what the newest step wrote and read. "
+            "Under a policy (P), × was dropped, and k shows in the end why the rest is kept.",
+        ),
+        (
+            "What it weighs",
+            "Bytes of one position, of those kept now (measured), and of a full context; the formula they follow; the "
+            "memory of the generator process, with model and Python, as the system measures it.",
+        ),
+        (
+            "Well-known models",
+            "The same formula with the shapes that their makers publish, for one text of a context that you pick with "
+            "{ and }. A server keeps one such cache for every text that is being written.",
+        ),
+    )
+
+    below: reactive[str] = reactive(BELOW[0])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._points: list[tuple[float, float]] = []  # tokens of the text, MB
+        self._stride = 1  # tokens from one point to the next
+        self._growth = Drawing()
+        self._contents: CacheContents | None = None
+        self._refused = ""  # why the worker could not answer
+        self._here: Token | None = None  # the token that the chart marks
+
+    def compose(self) -> ComposeResult:
+        """The map above, sums below."""
+        yield CacheMapPane(id="cache-map")
+        with Horizontal(id="cache-below"):
+            with Vertical(id="cache-weight"):
+                yield LinesPane(lambda width, height: [], "What it weighs", id="cache-sizes")
+                yield Chart("Growth · MB by tokens of the text", id="cache-growth")
+            yield KnownModelsPane(id="cache-models")
+
+    @property
+    def map(self) -> CacheMapPane:
+        """The map."""
+        return self.query_one(CacheMapPane)
+
+    def show(self, update: Update, session: Session) -> None:
+        """Feed every pane."""
+        if update.fresh or update.ready:
+            self.map.configure(session.ready.config)
+        if update.fresh:
+            self.map.clear()
+            self._points, self._stride = [], 1
+            self._contents, self._refused = None, ""
+        if update.prefill is not None:
+            self._points.append((update.prefill.dropped + update.prefill.tokens, update.prefill.cache_bytes / 1e6))
+        self._add(update.tokens)
+        self._take(update)
+        self._show_map(update.answer(CacheContents), session)
+        sizes = self._sizes(session)
+        self.query_one("#cache-sizes", LinesPane).show(partial(_sizes_lines, sizes))
+        self.query_one(KnownModelsPane).here(session.ready.name, sizes)
+        here = session.looking
+        if update.news or here != self._here or not self._growth.curves:
+            self._here = here
+            self._growth = growth(self._points, sizes, here)
+        self.query_one(Chart).show(self._growth)
+
+    def _add(self, tokens: Sequence[Token]) -> None:
+        """Every token's bytes for the chart; of a long text every other, then every fourth …"""
+        self._points += [
+            (token.position + 1, token.cache_bytes / 1e6) for token in tokens if token.step % self._stride == 0
+        ]
+        if len(self._points) > MOST_POINTS:
+            self._stride *= 2
+            self._points = self._points[::2]
+
+    def _take(self, update: Update) -> None:
+        """Keep what the worker has answered."""
+        for answer in update.answers:
+            if isinstance(answer, CacheContents):
+                self._contents, self._refused = answer, ""
+            elif isinstance(answer, Unanswered) and isinstance(answer.question, ShowCache):
+                self._refused = answer.reason
+
+    def _show_map(self, contents: CacheContents | None, session: Session) -> None:
+        """The cache as it is, or as it was at the token that the reader looks at."""
+        figures, token = session.shown, session.looking
+        if token is None:
+            self.map.show(contents, figures.cache, figures.context)
+            return
+        start = self._contents.position if self._contents else 0
+        length = max(0, token.position + 1 - start) if token.cache else 0
+        gone = GONE if token.position < start or self._differs(token, length) else self._refused
+        self.map.show(contents, figures.cache, figures.context, length, token.computed, gone)
+
+    def _differs(self, token: Token, length: int) -> bool:
+        """Whether the cache was filled under another policy since: then it held another number of positions."""
+        contents = self._contents
+        if contents is None or contents.length != length or not token.cache:
+            return False
+        return contents.kept.shape[2] != token.cached_positions
+
+    def _sizes(self, session: Session) -> Sizes:
+        ready, figures = session.ready, session.shown
+        config, contents = ready.config, self._contents
+        return Sizes(
+            config,
+            ready.cache_bytes_per_position // (2 * config.num_layers * config.kv_dim),
+            figures.cache,
+            figures.cached_positions if figures.cache else 0,
+            figures.cache_bytes if figures.cache else 0,
+            contents.process_bytes if contents else None,
+            contents is not None,
+            figures.policy,
+        )
+
+    def questions(self, session: Session) -> Iterable[Question]:
+        """The layers that are on the map."""
+        yield self.map.question
+
+    # Keys
+
+    def watch_below(self, before: str, below: str) -> None:
+        """Show other panes below the map."""
+        self.remove_class(before).add_class(below)
+
+    def action_shade(self) -> None:
+        """Value norm, key norm, read."""
+        self.map.cycle_shade()
+
+    def action_previous_layer(self) -> None:
+        """Up."""
+        self.map.move_layer(-1)
+
+    def action_next_layer(self) -> None:
+        """Down."""
+        self.map.move_layer(1)
+
+    def action_zoom(self) -> None:
+        """Fitted, or one position a cell."""
+        self.map.fitted = not self.map.fitted
+
+    def action_ramp(self) -> None:
+        """Shades or bars."""
+        self.map.cycle_ramp()
+
+    def action_below(self) -> None:
+        """Everything, one, nothing."""
+        self.below = BELOW[(BELOW.index(self.below) + 1) % len(BELOW)]
+
+    def action_shorter(self) -> None:
+        """A context of half the length."""
+        self.query_one(KnownModelsPane).choice -= 1
+
+    def action_longer(self) -> None:
+        """A context of twice the length."""
+        self.query_one(KnownModelsPane).choice += 1
+
+
+def _sizes_lines(sizes: Sizes, width: int, height: int) -> list[Line]:
+    return sizes_lines(sizes, width)
+
+
+def growth(points: list[tuple[float, float]], sizes: Sizes, here: Token | None = None) -> Drawing:
+    """Measured bytes against tokens of the text, and the formula up to a full context; ``here`` is marked."""
+    capacity = sizes.config.context_length
+    full = sizes.by_formula(capacity) / 1e6
+    formula = Curve([(0.0, 0.0), (capacity, full)], style="chart--axis", label="formula")
+    measured = Curve(list(points), style="chart--first", label="measured")
+    last = max(capacity, points[-1][0] if points else 0)
+    looked_at = [] if here is None else [(here.position + 1.0, here.cache_bytes / 1e6)]
+    mark = Curve(looked_at, style="chart--third", marker="◆", joined=False)
+    return Drawing((formula, measured, mark), Axis(0, last), Axis(0, round_up(full)))

@@ -1,0 +1,244 @@
+"""View 2: the same text with the cache and without, in two lanes that take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Static
+
+from kvtui.core.config import ModelConfig
+from kvtui.core.race import LANES, Lane
+from kvtui.tui.actions import Action
+from kvtui.tui.drawing.chart import Drawing
+from kvtui.tui.panes.chart import Chart
+from kvtui.tui.screens.policy import OFF, PolicyScreen
+from kvtui.tui.session.race import RaceRecord
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
+from kvtui.tui.views.race.draw_charts import times_drawing, totals_drawing
+from kvtui.tui.views.race.lane import LanePane
+from kvtui.tui.views.race.score import ScorePane
+from kvtui.tui.views.race.verdict import estimate_words, verdict
+from kvtui.tui.views.view import View
+from kvtui.tui.worker.protocol import RACE_TOKENS
+
+LENGTHS: tuple[int | None, ...] = (None, 64, 128, 256, 512, 1024)  # tokens; None: as far as the context has room
+HINT = """\
+The same prompt and the same seed in two lanes: one with the cache, one without. They take turns token by token in one \
+process, so that a slow moment of the machine falls on both.
+
+Here will stand both texts with a mark for every token that agrees, the time that each lane has taken, the time per \
+token against the length of the text beside what the counted operations predict, and at the end a verdict in numbers.
+
+[b]Enter[/b] starts it, from the prompt above; [b]s[/b] ends it before its time. It ends the text of view 1.
+[b]n[/b] changes its length, now {length}.
+[b]O[/b] and [b]o[/b] change the lanes, to compare cache policies, now {lanes}."""
+ASK = """\
+{estimate}
+
+[b]Enter[/b] starts it all the same. [b]n[/b] changes its length, now {length}."""
+LANE_HINT = (
+    "With a cache in both lanes, the second writes no text of its own: it follows the first one's, and KL tells at "
+    "every token how far what it would say next is off."
+)
+PREPARING = "Timing a few passes, to see how long the race will take …"
+
+
+class RaceView(View):
+    """Cache on against cache off, or one cache policy against another."""
+
+    TITLE = "Race"
+    SUMMARY = "Cache on against cache off, or two cache policies, in two lanes."
+    ACTIONS: ClassVar[tuple[Action, ...]] = (
+        Action("race", "enter", "Enter", "Race", "Start a race from the prompt, with the cache and without.", "Race"),
+        Action(
+            "length", "n", "n", "Length of the race", "How many tokens each lane of the next race writes.", "Length"
+        ),
+        Action(
+            "first_lane",
+            "O",
+            "O",
+            "First lane",
+            "What the first lane of the next race is: a cache policy, or off.",
+            "-",
+        ),
+        Action(
+            "second_lane",
+            "o",
+            "o",
+            "Second lane",
+            "What the second lane of the next race is: off, or a cache policy. Under a policy it follows the first "
+            "lane's text, and KL says how far its predictions are off.",
+            "Lanes",
+        ),
+        Action("time_scale", "l", "l", "Logarithmic or linear time", "The axis of the time per token.", "Scale"),
+    )
+    PARAGRAPHS = (
+        (
+            "Race",
+            "The same prompt and seed in two lanes, one with the cache and one without, which take turns token by "
+            "token. ✓ stands for a token that is the same in both. Space pauses, . writes one token in each, - and + "
+            "change the pace. A race that would take more than a minute is estimated first, and asked about.",
+        ),
+        (
+            "Race of two cache policies",
+            "o and O choose the lanes. With a cache in both, the second follows the first one's text: the marks say "
+            "whether it would have chosen the same token, the strip below how far its prediction is off, as KL in nats "
+            "from 0.0001 to 1, half a decade a step.",
+        ),
+        (
+            "Time per token of a race",
+            "In dots what was measured, in dashes what the counted operations predict: a fixed time and a time for "
+            "each multiply-add, fitted to the lane. With the cache it grows in a line, without it in a parabola.",
+        ),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._session: Session | None = None
+        self._length: int | None = None
+        self._lanes = ("full", OFF)
+        self._logarithmic = False
+        self._shown = (0, 0)  # number and lanes of the race whose prompt the panes show
+        self._drawn: dict[str, object] = {}
+
+    def compose(self) -> ComposeResult:
+        """What will stand here; and the score, in the end the verdict, both texts, both charts."""
+        yield Static(id="race-hint")
+        with Vertical(id="race"):
+            yield ScorePane(id="score")
+            yield Static(id="verdict", markup=False)
+            with Horizontal(id="lanes"):
+                yield LanePane(classes="lane")
+                yield LanePane(classes="lane")
+            with Horizontal(id="race-charts"):
+                yield Chart("Time so far · s by tokens", id="race-totals")
+                yield Chart("Time per token · ms by context", "-- as counted operations predict", id="race-times")
+
+    def start(self, session: Session, prompt: str, seed: int | None = None) -> bool:
+        """A race, in place of a text."""
+        return session.start_race(prompt, self._length, seed, lanes_of(*self._lanes))
+
+    def show(self, update: Update, session: Session) -> None:
+        """Draw how the newest race stands."""
+        self._session = session
+        race = session.race
+        self.set_class(bool(race.lanes), "-racing")
+        self.set_class(race.end is not None, "-ended")
+        self.set_class(race.follows, "-follows")
+        if len(race.lanes) < 2:
+            self.query_one("#race-hint", Static).update(self._words(session))
+            return
+        for pane, lane in zip(self.query(LanePane), race.lanes, strict=False):
+            if self._shown != (race.number, len(race.lanes)):
+                pane.start(lane)
+            pane.show(lane, session.racing)
+        self._shown = race.number, len(race.lanes)
+        self.query_one(ScorePane).show(race)
+        self._show_verdict(race)
+        self._draw(race)
+
+    def _words(self, session: Session) -> str:
+        """What to say while there is no race to show."""
+        length = length_words(self._length, session.ready.config)
+        if session.race.estimate is not None:
+            return ASK.format(estimate=estimate_words(session.race.estimate), length=length)
+        return PREPARING if session.racing else HINT.format(length=length, lanes=_versus(*self._lanes))
+
+    def _show_verdict(self, race: RaceRecord) -> None:
+        words = verdict(race) if race.end else ""
+        pane = self.query_one("#verdict", Static)
+        pane.display = bool(words)
+        pane.update(words)
+
+    def _draw(self, race: RaceRecord) -> None:
+        """Draw a chart that is due and not up to date; one at a time, as a key waits for it."""
+        assert self._session is not None
+        config = self._session.ready.config
+        state = (race.number, race.steps, race.end is not None, self._logarithmic)
+        drawings: dict[str, Callable[[], Drawing]] = {
+            "race-totals": lambda: totals_drawing(race),
+            "race-times": lambda: times_drawing(race, config, self._logarithmic),
+        }
+        for name, drawing in drawings.items():
+            chart = self.query_one(f"#{name}", Chart)
+            if chart.due and self._drawn.get(name) != state:
+                chart.show(drawing())
+                self._drawn[name] = state
+                return
+
+    def action_race(self) -> None:
+        """Start, or say yes to an estimate."""
+        session = self._session
+        if session is not None and session.race.estimate is not None and session.prompt is not None:
+            tokens, lanes = session.race.estimate.tokens, session.race.plan
+            session.start_race(session.prompt, tokens, lanes=lanes, confirmed=True)
+        else:
+            self.call_later(self.run_action, "app.submit_prompt")
+
+    def action_length(self) -> None:
+        """The next length."""
+        self._length = LENGTHS[(LENGTHS.index(self._length) + 1) % len(LENGTHS)]
+        session = self._session
+        if session is None:
+            return
+        context = session.ready.config.context_length
+        past = self._length is not None and self._length >= context
+        moves = f" They go past the context of {context:,}: the window moves, in both lanes." if past else ""
+        self._tell(f"{length_words(self._length, session.ready.config)}.{moves}")
+        session.race.estimate = None
+
+    def _tell(self, words: str) -> None:
+        """What the next race will be, in place of what was said of it before: keys may be pressed many times."""
+        self.app.clear_notifications()
+        self.notify(f"The next race: {words}", markup=False)
+
+    def action_first_lane(self) -> None:
+        """Another first lane."""
+        self._choose_lane(0, "First lane of the next race")
+
+    def action_second_lane(self) -> None:
+        """Another second lane."""
+        self._choose_lane(1, "Second lane of the next race")
+
+    def _choose_lane(self, number: int, title: str) -> None:
+        if self._session is None:
+            return
+
+        def chosen(spec: str | None) -> None:
+            if spec is not None:
+                self._lanes = (spec, self._lanes[1]) if number == 0 else (self._lanes[0], spec)
+                self._tell(f"{_versus(*self._lanes)}. Enter starts it.")
+
+        config = self._session.ready.config
+        self.app.push_screen(PolicyScreen(self._lanes[number], config, title, LANE_HINT, off=True), chosen)
+
+    def action_time_scale(self) -> None:
+        """Logarithmic or linear."""
+        self._logarithmic = not self._logarithmic
+
+
+def lanes_of(first: str, second: str) -> tuple[Lane, Lane]:
+    """Two lanes from policies, ``off`` for no cache. With two caches the second follows the text of the first."""
+    if {first, second} == {"full", OFF}:
+        return (LANES[0], LANES[1]) if second == OFF else (LANES[1], LANES[0])
+    lanes = [Lane("uncached", False) if spec == OFF else Lane(spec, True, spec) for spec in (first, second)]
+    return lanes[0], replace(lanes[1], follow=True)
+
+
+def length_words(tokens: int | None, config: ModelConfig) -> str:
+    """How long a race is to be. None is as far as the context has room."""
+    if tokens is not None:
+        return f"{tokens:,} tokens"
+    most = f", {RACE_TOKENS:,} tokens at most" if config.context_length > RACE_TOKENS else ""
+    return f"to the end of the context{most}"
+
+
+def _versus(first: str, second: str) -> str:
+    """``full against sink:4+124``."""
+    names = ["no cache" if spec == OFF else spec for spec in (first, second)]
+    return " against ".join(names)

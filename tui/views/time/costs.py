@@ -1,0 +1,97 @@
+"""What each part of a token takes, counted, and how fast it went, against what the machine can do at most."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import RenderResult
+from textual.strip import Strip
+from textual.widget import Widget
+
+from kvtui.core.events import Limits
+from kvtui.tui.drawing.lines import Line
+from kvtui.tui.drawing.words import three_digits
+from kvtui.tui.panes.strips import strip
+from kvtui.tui.views.time.part_times import NAMES, Rate
+
+_PART = 10  # cells of the parts' names
+_COLUMNS = ("ms", "FLOP", "bytes", "GFLOP/s", "GB/s")
+_WIDTHS = (7, 7, 7, 8, 5)
+_LIMIT = 11  # cells of the column that says which limit and how near, where there is room
+_WAYS = ("cached: 1 position is run", "uncached: all, as in a prefill")
+
+Rates = dict[str, Rate]  # of each part, and of the total
+Ways = tuple[Rates | None, Rates | None]  # with the cache, without
+
+
+class CostsPane(Widget):
+    """A table: a line a part and one for all, with the cache and without."""
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "costs--head",
+        "costs--part",
+        "costs--figure",
+        "costs--total",
+    }
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.border_title = "Counted work and measured speed"
+        self._ways: Ways = (None, None)
+        self._limits: Limits | None = None
+
+    def show(self, ways: Ways, limits: Limits | None) -> None:
+        """Show these rates, with the cache and without, beside the limits."""
+        if ways != self._ways or limits is not self._limits:
+            self._ways, self._limits = ways, limits
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        """Unused, as render_line draws; given so that nothing else is drawn."""
+        return ""
+
+    def render_line(self, y: int) -> Strip:
+        """Headings, a line a part and one for all."""
+        rows = self._rows(self.size.width)
+        return strip(self, rows[y] if y < len(rows) else [])
+
+    def _rows(self, width: int) -> list[Line]:
+        limited = self._limits is not None and width >= _PART + 2 * (sum(_WIDTHS) + _LIMIT)
+        columns = sum(_WIDTHS) + (_LIMIT if limited else 0)
+        headings = "".join(name.rjust(size) for name, size in zip(_COLUMNS, _WIDTHS, strict=True))
+        headings += "limit".rjust(_LIMIT) if limited else ""
+        rows: list[Line] = [
+            [(" " * _PART + "".join(f"  {way}".ljust(columns) for way in _WAYS), "costs--head")],
+            [(" " * _PART + headings * 2, "costs--head")],
+        ]
+        for name in (*NAMES, "total"):
+            style = "costs--total" if name == "total" else "costs--figure"
+            cells = "".join(self._cells(way, name, limited).ljust(columns) for way in self._ways)
+            rows.append([(name.ljust(_PART), "costs--part"), (cells, style)])
+        return rows
+
+    def _cells(self, way: Rates | None, name: str, limited: bool) -> str:
+        """The figures of a part, in one way of writing."""
+        if way is None:
+            return "".join("–".rjust(size) for size in _WIDTHS)
+        rate = way[name]
+        cost = rate.cost
+        texts = (
+            f"{1e3 * rate.seconds:.3f}" if rate.seconds < 0.01 else f"{1e3 * rate.seconds:.1f}",
+            three_digits(cost.operations) if cost.operations else "0",
+            three_digits(cost.bytes_read),
+            _rate(rate.flops),
+            _rate(rate.bandwidth),
+        )
+        words = "".join(text.rjust(size) for text, size in zip(texts, _WIDTHS, strict=True))
+        if limited and self._limits is not None:
+            kind = "mem" if rate.memory_bound(self._limits) else "cpu"
+            words += f"{kind} {100 * rate.reached(self._limits):3.0f} %".rjust(_LIMIT)
+        return words
+
+
+def _rate(per_second: float) -> str:
+    """Thousand millions a second, three digits at most."""
+    value = per_second / 1e9
+    return "–" if not value else f"{value:.1f}" if value < 100 else f"{value:.0f}"

@@ -1,0 +1,337 @@
+"""What the model looked at: attention weights of one layer, newest queries below, newest keys on the right."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events
+from textual.app import RenderResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.geometry import Offset, Region, Size
+from textual.reactive import reactive
+from textual.strip import Strip
+from textual.widget import Widget
+
+from kvtui.core.commands import ShowAttention
+from kvtui.core.config import ModelConfig
+from kvtui.core.events import Attention
+from kvtui.tui.drawing.grid import RAMPS
+from kvtui.tui.drawing.labels import is_wide
+from kvtui.tui.messages import QuestionChanged
+from kvtui.tui.panes.strips import strips
+from kvtui.tui.views.watch.draw_attention import (
+    EMPTY,
+    INTENSITY,
+    MODES,
+    Drawing,
+    Mode,
+    View,
+    draw,
+    key_range,
+    pointed,
+    title,
+)
+
+_SCROLL = 8  # keys that one press of an arrow moves
+
+
+class AttentionPane(Widget, can_focus=True):
+    """A grid of attention weights of one head, of all heads side by side, or of their mean."""
+
+    ALLOW_SELECT = False  # a drawing, not text: a drag selects nothing
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *INTENSITY,
+        "attention--dropped",
+        "attention--label",
+        "attention--newest",
+        "attention--tab",
+        "attention--selected",
+        "attention--hint",
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("shift+left", "scroll_keys(-1)", "Older keys", show=False),
+        Binding("shift+right", "scroll_keys(1)", "Newer keys", show=False),
+        Binding("shift+home", "oldest_keys", "Oldest keys", show=False),
+        Binding("shift+end", "newest_keys", "Newest keys", show=False),
+        Binding("up", "page(-1)", "Previous layer", show=False),
+        Binding("down", "page(1)", "Next layer", show=False),
+    ]
+
+    # Not `layer`: that is a widget's own property, and the compositor reads it.
+    layer_index: reactive[int] = reactive(0)
+    head_index: reactive[int | None] = reactive[int | None](0)  # None: the mean of all
+    mode: reactive[Mode] = reactive[Mode]("one")
+    ramp: reactive[int] = reactive(0)
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        self._layers = self._heads = 1
+        self._stream = self._pieces = False
+        self._cell = 1
+        self._event: Attention | None = None
+        self._last_head = 0
+        self._first: int | None = None  # place in the whole text of the first key shown; None follows the newest
+        self._words: tuple[str, ...] = EMPTY
+        self._drawing = Drawing()
+        self._lines: list[Strip] = []
+        self._pointed: Offset | None = None
+        self._titles = ("", "")
+        self._drawn_size = Size()
+        self._told: ShowAttention | None = None
+        super().__init__(id=id, classes=classes)
+        self.border_title = "Attention"
+
+    # What the app calls
+
+    def configure(self, config: ModelConfig, stream: bool = False) -> None:
+        """Take the number of layers and heads from a model; of a ``stream`` there are no weights to be had."""
+        self._stream = stream
+        self._layers, self._heads = config.num_layers, config.num_heads
+        self._event, self._told = None, None
+        self.layer_index = min(self.layer_index, self._layers - 1)
+        self._last_head = min(self._last_head, self._heads - 1)
+        if self.head_index is not None:
+            self.head_index = min(self.head_index, self._heads - 1)
+        self._announce()
+
+    def show(self, event: Attention) -> None:
+        """Draw these weights at the next refresh."""
+        self._event = event
+        self._pieces = any(len(key) > 1 for key in event.keys)
+        self._cell = 2 if any(map(is_wide, event.keys)) else 1
+        self._redraw()
+
+    def say(self, words: tuple[str, ...]) -> None:
+        """Why there are no weights now."""
+        if self._event is not None or self._words != words:
+            self._event, self._words = None, words
+            self._redraw()
+
+    def clear(self) -> None:
+        """Forget the weights: a new generation begins."""
+        self._event, self._first, self._words = None, None, EMPTY
+        self._redraw()
+
+    def next_layer(self) -> None:
+        """The layer after, or the first after the last."""
+        self.layer_index = (self.layer_index + 1) % self._layers
+
+    def previous_layer(self) -> None:
+        """The layer before, or the last before the first."""
+        self.layer_index = (self.layer_index - 1) % self._layers
+
+    def next_head(self) -> None:
+        """The head after; from the mean, the head looked at before."""
+        self.head_index = self._last_head if self.head_index is None else (self.head_index + 1) % self._heads
+
+    def previous_head(self) -> None:
+        """The head before; from the mean, the head looked at before."""
+        self.head_index = self._last_head if self.head_index is None else (self.head_index - 1) % self._heads
+
+    def cycle_mode(self) -> None:
+        """One head, all heads, their mean."""
+        self.mode = MODES[(MODES.index(self.mode) + 1) % len(MODES)]
+
+    def cycle_ramp(self) -> None:
+        """ASCII or shades."""
+        self.ramp = (self.ramp + 1) % len(RAMPS)
+
+    @property
+    def question(self) -> ShowAttention:
+        """The weights that this pane can show now."""
+        view = self._view()
+        return ShowAttention(self.layer_index, view.wanted_heads, -view.rows, mean=self.mode == "mean")
+
+    def _announce(self) -> None:
+        """Tell what is wanted if that changed, and draw what is there."""
+        if not self.is_running:
+            return
+        self._redraw()
+        if self.size.height and self._told != (question := self.question):
+            self._told = question
+            self.post_message(QuestionChanged())
+
+    # Choices and their consequences
+
+    def validate_layer_index(self, layer: int) -> int:
+        """A layer that there is."""
+        return min(max(layer, 0), self._layers - 1)
+
+    def validate_head_index(self, head: int | None) -> int | None:
+        """A head that there is, or None."""
+        return None if head is None else min(max(head, 0), self._heads - 1)
+
+    def watch_layer_index(self) -> None:
+        """Ask for the other layer."""
+        self._announce()
+
+    def watch_head_index(self, head: int | None) -> None:
+        """None is the mean; a head is itself, or the chosen one among all."""
+        if head is None:
+            self.mode = "mean"
+        else:
+            self._last_head = head
+            if self.mode == "mean":
+                self.mode = "one"
+        self._announce()
+
+    def watch_mode(self, mode: Mode) -> None:
+        """Keep the head in step with the mode."""
+        if mode == "mean":
+            self.head_index = None
+        elif self.head_index is None:
+            self.head_index = self._last_head
+        self._announce()
+
+    def watch_ramp(self) -> None:
+        """Draw with the other characters."""
+        self._announce()
+
+    def on_resize(self) -> None:
+        """More or fewer rows fit."""
+        self._announce()
+
+    # Keys and mouse
+
+    def action_scroll_keys(self, direction: int) -> None:
+        """Older (-1) or newer (1) keys."""
+        if self._event is None:
+            return
+        total, position = len(self._event.keys), self._event.position
+        newest = max(total - self._view().key_room, 0)
+        now = newest if self._first is None else self._first - position
+        first = max(now + direction * _SCROLL, 0)
+        self._first = None if first >= newest else first + position
+        self._redraw()
+
+    def action_oldest_keys(self) -> None:
+        """The beginning of the window; it stays there."""
+        if self._event is not None:
+            self._first = self._event.position
+            self._redraw()
+
+    def action_newest_keys(self) -> None:
+        """Follow the newest key."""
+        self._first = None
+        self._redraw()
+
+    def action_page(self, direction: int) -> None:
+        """Next or previous layer."""
+        (self.next_layer if direction > 0 else self.previous_layer)()
+
+    def _wheel(self, event: events.MouseEvent, direction: int) -> None:
+        """On the tabs and labels the wheel pages layers, or heads in their row; on the grid it moves along the keys."""
+        event.stop()
+        y = event.get_content_offset_capture(self).y
+        if y == 0:
+            self.action_page(direction)
+        elif y == 1 and self._view().tall:
+            (self.next_head if direction > 0 else self.previous_head)()
+        else:
+            self.action_scroll_keys(direction)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Onwards."""
+        self._wheel(event, 1)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Back."""
+        self._wheel(event, -1)
+
+    def on_mouse_scroll_left(self, event: events.MouseScrollLeft) -> None:
+        """Older keys."""
+        event.stop()
+        self.action_scroll_keys(-1)
+
+    def on_mouse_scroll_right(self, event: events.MouseScrollRight) -> None:
+        """Newer keys."""
+        event.stop()
+        self.action_scroll_keys(1)
+
+    def on_click(self, event: events.Click) -> None:
+        """Choose what is under the mouse."""
+        offset = event.get_content_offset(self)
+        if offset is None:
+            return
+        for target in self._drawing.targets:
+            if offset.y == target.y and target.start <= offset.x < target.end:
+                if target.layer is not None:
+                    self.layer_index = target.layer
+                if target.mode is not None:
+                    self.mode = target.mode
+                if target.head is not None:
+                    if (
+                        target.head == self.head_index and target.mode is None
+                    ):  # a tile that is chosen already: enlarge it
+                        self.mode = "one"
+                    self.head_index = target.head
+                return
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """Tell the weight under the mouse in figures."""
+        self._pointed = event.get_content_offset(self)
+        self._describe()
+
+    def on_leave(self) -> None:
+        """Back to the range of keys."""
+        self._pointed = None
+        self._describe()
+
+    # Drawing
+
+    def _view(self) -> View:
+        event = self._event
+        first = None if self._first is None or event is None else self._first - event.position
+        ramp = RAMPS[self.ramp]
+        size = self.size
+        return View(
+            size.width,
+            size.height,
+            self._layers,
+            self._heads,
+            self.layer_index,
+            self.head_index,
+            self.mode,
+            ramp,
+            first,
+            event,
+            self._stream,
+            self._words,
+            self._pieces,
+            self._cell,
+        )
+
+    def render(self) -> RenderResult:
+        """Unused, as render_line draws; given so that nothing else is drawn."""
+        return ""
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Colour everything once a refresh, as the theme may have changed; render_line hands it out."""
+        if self._drawn_size != self.size:
+            self._redraw()
+        self._lines = strips(self, self._drawing.lines)
+        return super().render_lines(crop)
+
+    def _redraw(self) -> None:
+        """Lay everything out anew."""
+        self._drawn_size = self.size
+        self._drawing = draw(self._view())
+        self._describe()
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the content."""
+        if y < len(self._lines):
+            return self._lines[y]
+        return Strip.blank(self.size.width, self.rich_style)
+
+    def _describe(self) -> None:
+        """In the border: above the choice and the ramp, below the keys, or the weight pointed at."""
+        view, subtitle = self._view(), key_range(self._drawing)
+        if self._pointed is not None:
+            subtitle = pointed(view, self._drawing, self._pointed.x, self._pointed.y) or subtitle
+        titles = (title(view), subtitle)
+        if self._titles != titles:
+            self._titles = titles
+            # Content, not str: a label such as [ is no markup.
+            self.border_title, self.border_subtitle = Content(titles[0]), Content(titles[1])

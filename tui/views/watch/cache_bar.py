@@ -1,0 +1,100 @@
+"""How much of the cache is in use."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import RenderResult
+from textual.strip import Strip
+from textual.widget import Widget
+
+from kvtui.tui.drawing.lines import Line
+from kvtui.tui.drawing.words import size_words
+from kvtui.tui.panes.strips import strip
+from kvtui.tui.session.figures import Figures
+from kvtui.tui.worker.protocol import Ready
+
+_LEAST_BAR = 10
+
+
+class CachePane(Widget):
+    """A bar of positions in use, and their bytes."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"cache--used", "cache--free", "cache--off", "cache--label"}
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.border_title = "Cache"
+        self._ready: Ready | None = None
+        self._figures = Figures()
+
+    def show(self, ready: Ready, figures: Figures) -> None:
+        """Show these from the next refresh on."""
+        if (ready, figures) != (self._ready, self._figures):
+            self._ready, self._figures = ready, figures
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        """Unused, as render_line draws; given so that nothing else is drawn."""
+        return ""
+
+    def render_line(self, y: int) -> Strip:
+        """Bar and words."""
+        width = self.size.width
+        if self._ready is None:
+            return Strip.blank(width, self.rich_style)
+        bordered = bool(self.styles.border_top[0])
+        label = "" if bordered else "Cache "
+        words = self._words(self._ready, width - len(label) - _LEAST_BAR - 2)
+        room = max(width - len(label) - len(words) - 2, 0)
+        pieces = [(label, "cache--label"), *self._bar(self._ready, room), (f"  {words}", "")]
+        return strip(self, pieces)
+
+    def _bar(self, ready: Ready, room: int) -> Line:
+        figures, capacity = self._figures, ready.config.context_length
+        if not figures.cache:
+            return [("╱" * room, "cache--off")]
+        if not ready.parameters:  # a stream that has not told its context
+            return [(" " * room, "")]
+        used = min(round(room * figures.cached_positions / capacity), room)
+        if figures.cached_positions and not used:
+            used = min(1, room)
+        return [("█" * used, "cache--used"), ("░" * (room - used), "cache--free")]
+
+    def _words(self, ready: Ready, room: int) -> str:
+        """The longest text that fits."""
+        figures, capacity = self._figures, ready.config.context_length
+        digits = len(str(capacity))
+        full = each = ready.cache_bytes_per_position
+        if figures.cached_positions and (ready.stream or figures.policy != "full"):
+            each = round(figures.cache_bytes / figures.cached_positions)
+        if figures.cache and not ready.parameters:
+            choices = [
+                f"{figures.cached_positions:7,} positions",
+                f" · {size_words(figures.cache_bytes):>8}",
+                f" · {size_words(each)} per token",
+            ]
+        elif figures.cache:
+            choices = [
+                f"{figures.cached_positions:{digits}} of {capacity} positions",
+                f" · {size_words(figures.cache_bytes):>8} of {size_words(capacity * (each if ready.stream else full))}",
+                f" · {size_words(each)} per token",
+                self._moved(),
+            ]
+        else:
+            choices = [
+                "off: nothing is kept",
+                f" · all {figures.context:{digits}} positions are run for each token" if figures.context else "",
+                self._moved(),
+            ]
+        words = ""
+        for choice in choices:
+            if words and len(words) + len(choice) > room:
+                break
+            words += choice
+        return words
+
+    def _moved(self) -> str:
+        """How often the window has moved on since the context was full."""
+        count = self._figures.evictions
+        return f" · oldest half dropped {count} {'time' if count == 1 else 'times'}" if count else ""

@@ -1,0 +1,209 @@
+"""View 1: the text as it is written, what the model looked at, what each token cost, and how full the cache is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+
+from kvtui.core.commands import Question
+from kvtui.core.events import Attention
+from kvtui.tui.actions import Action
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
+from kvtui.tui.views.view import View
+from kvtui.tui.views.watch.attention import AttentionPane
+from kvtui.tui.views.watch.cache_bar import CachePane
+from kvtui.tui.views.watch.output import OutputPane
+from kvtui.tui.views.watch.timing import TimingPane
+
+LEFT_THE_WINDOW = (
+    "This token has left the model's window:",
+    "the model cannot see it any more,",
+    "and what it attended to is not kept.",
+)
+
+
+class WatchView(View):
+    """The first view."""
+
+    TITLE = "Watch"
+    ASKS = False
+    SUMMARY = "The text, the attention, the time per token and the cache, as they come."
+    ACTIONS: ClassVar[tuple[Action, ...]] = (
+        Action(
+            "previous_layer", "left_square_bracket", "[", "Previous layer", "Attention of the layer before.", "-", True
+        ),
+        Action("next_layer", "right_square_bracket", "]", "Next layer", "Attention of the layer after.", "Layer", True),
+        Action("previous_head", "less_than_sign", "<", "Previous head", "Attention of the head before.", "-", True),
+        Action("next_head", "greater_than_sign", ">", "Next head", "Attention of the head after.", "Head", True),
+        Action(
+            "heads",
+            "h",
+            "h",
+            "One head, all heads, or their mean",
+            "What the attention pane draws.",
+            "Heads",
+            asks=True,
+            rank=3,
+        ),
+        Action(
+            "ramp",
+            "g",
+            "g",
+            "Characters of the attention grid",
+            "ASCII characters or shades.",
+            "Marks",
+            asks=True,
+            rank=6,
+        ),
+        Action(
+            "colour",
+            "c",
+            "c",
+            "Colour of the output",
+            "By nothing, by each token's time, or by its probability.",
+            "Colour",
+            rank=3,
+        ),
+        Action(
+            "time_scale",
+            "l",
+            "l",
+            "Logarithmic or linear time",
+            "The axis of the bars of time per token.",
+            "Scale",
+            rank=6,
+        ),
+        Action(
+            "time_zoom",
+            "z",
+            "z",
+            "Zoom of the bars",
+            "More tokens in a bar; after the most, automatic again.",
+            "Zoom",
+            rank=6,
+        ),
+    )
+    PARAGRAPHS = (
+        (
+            "Output",
+            "The text, your prompt underlined. It follows its end until you scroll up; the End key follows again. "
+            "Click a token, or press the left arrow key, to look at its moment: every pane then shows what there "
+            "was when it was written. With c, each token is tinted by its time against the fastest one, or by the "
+            "probability the model gave it.",
+        ),
+        (
+            "Attention",
+            "Which tokens the model looked at. Rows are the newest tokens, columns the ones before; the denser the "
+            "mark, the greater the weight. A row sums to 1. Point at a cell to read its weight. Click layers and "
+            "heads; scroll along the keys with the wheel, or with shift and an arrow key. ╱ is a key that a cache "
+            "policy had dropped when the query came.",
+        ),
+        (
+            "Time per token",
+            "One bar per token: the model's own time, without drawing, pipes and waiting. Solid bars were written with "
+            "the cache, dotted ones without. Turning the cache on again costs one long bar: the whole context is run "
+            "once to fill it. The saving is the ratio of medians at comparable length. The line is the text before, "
+            "token by token.",
+        ),
+        (
+            "Cache",
+            "Keys and values that are kept, so that a new token need not run the whole text again. When the context is "
+            "full, its oldest half is dropped and the rest is run once more.",
+        ),
+    )
+
+    def compose(self) -> ComposeResult:
+        """Text and attention side by side, then the time, then the cache."""
+        with Horizontal(id="middle"):
+            yield OutputPane(id="output")
+            yield AttentionPane(id="attention")
+        yield TimingPane(id="timing")
+        yield CachePane(id="cache")
+
+    @property
+    def output(self) -> OutputPane:
+        """The text."""
+        return self.query_one(OutputPane)
+
+    @property
+    def attention(self) -> AttentionPane:
+        """What the model looked at."""
+        return self.query_one(AttentionPane)
+
+    @property
+    def timing(self) -> TimingPane:
+        """What each token cost."""
+        return self.query_one(TimingPane)
+
+    def show(self, update: Update, session: Session) -> None:
+        """Feed every pane."""
+        if update.fresh or update.ready:
+            self.attention.configure(session.ready.config, session.ready.stream)
+            self.timing.stream = session.ready.stream
+        if update.fresh and session.prompt is not None:
+            self.output.start()
+            self.timing.start()
+            self.timing.previous = session.previous
+            self.attention.clear()
+        if update.prefill is not None:
+            self.output.add_prompt(update.prefill.prompt)
+        if update.tokens:
+            self.output.add(update.tokens)
+            self.timing.add(update.tokens)
+        if attention := update.answer(Attention):
+            self.attention.show(attention)
+        if session.cursor is not None and session.cursor < session.window_start:
+            self.attention.say(LEFT_THE_WINDOW)
+        self.output.writing = session.writing  # a race is not this text
+        self.output.look(session.looking)
+        self.timing.look(session.looking)
+        self.query_one(CachePane).show(session.ready, session.shown)
+
+    def follow(self) -> None:
+        """To the end of the text."""
+        self.output.follow()
+
+    def questions(self, session: Session) -> Iterable[Question]:
+        """The rows of attention that fit, up to the token that is looked at."""
+        yield replace(self.attention.question, position=session.cursor)
+
+    def action_previous_layer(self) -> None:
+        """Attention."""
+        self.attention.previous_layer()
+
+    def action_next_layer(self) -> None:
+        """Attention."""
+        self.attention.next_layer()
+
+    def action_previous_head(self) -> None:
+        """Attention."""
+        self.attention.previous_head()
+
+    def action_next_head(self) -> None:
+        """Attention."""
+        self.attention.next_head()
+
+    def action_heads(self) -> None:
+        """One, all, mean."""
+        self.attention.cycle_mode()
+
+    def action_ramp(self) -> None:
+        """ASCII or shades."""
+        self.attention.cycle_ramp()
+
+    def action_time_scale(self) -> None:
+        """Logarithmic or linear."""
+        self.timing.action_toggle_scale()
+
+    def action_time_zoom(self) -> None:
+        """Tokens in a bar."""
+        self.timing.action_zoom(2)
+
+    def action_colour(self) -> None:
+        """Nothing, time, probability."""
+        self.output.cycle_colouring()

@@ -1,0 +1,192 @@
+"""The dashboard's end of the generator process: starts it, talks to it, notices its death."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import IO, Protocol
+
+from kvtui.core.errors import KvtuiError
+from kvtui.tui.worker.protocol import Ended, Loading, Ready, Refused, Report, Request, Shutdown, read_frame, write_frame
+
+_GRACE_SECONDS = 0.5
+
+
+class Link(Protocol):
+    """What the dashboard needs of the generator process; tests put a fake in its place."""
+
+    def send(self, request: Request) -> None:
+        """Pass a request on; lost silently if the process is gone, as its end is reported anyway."""
+        ...
+
+    def drain(self) -> list[Report]:
+        """All reports that came since the last call, without waiting."""
+        ...
+
+    def restart(self) -> None:
+        """Start a new process in place of one that is gone."""
+        ...
+
+    def load(self, model: str | None) -> None:
+        """Start a process with another model, as ``--model`` says it, in place of this one."""
+        ...
+
+    def close(self) -> None:
+        """End the process."""
+        ...
+
+
+class WorkerLink:
+    """A generator process and the pipes to it.
+
+    Plain subprocess pipes, as multiprocessing cannot spawn from inside a running Textual app, where standard error has
+    no file descriptor; and so a restart goes the same way as the start.
+
+    Args:
+        model: what ``--model`` says, None for the bundled one.
+        command: another program to run, for tests.
+    """
+
+    def __init__(self, model: str | None = None, command: Sequence[str] | None = None) -> None:
+        self._command = list(command or worker_command(model))
+        self._reports: SimpleQueue[Report] = SimpleQueue()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] | None = None
+        self._reader: threading.Thread | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Id of the process that runs now."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the process; its :class:`Ready` or :class:`Refused` comes as the first report."""
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
+        )
+        self._process = process
+        self._reports = SimpleQueue()  # what the process before has left unread is of no interest any more
+        reading = (process, self._errors, self._reports)
+        self._reader = threading.Thread(target=self._read, args=reading, name="reports", daemon=True)
+        self._reader.start()
+
+    def restart(self) -> None:
+        """Start a new process in place of one that is gone."""
+        self.close()
+        self.start()
+
+    def load(self, model: str | None) -> None:
+        """Start a process with another model in place of this one, which is ended first: memory may not hold both."""
+        self._command = worker_command(model)
+        self.restart()
+
+    def wait_ready(
+        self, timeout: float = 120.0, on_progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Ready:
+        """Wait for the model to be loaded.
+
+        Args:
+            timeout: seconds without any sign of life.
+            on_progress: called with (parts done, parts in all).
+
+        Raises:
+            KvtuiError: it cannot be, or nothing was heard for ``timeout`` seconds.
+        """
+        deadline = monotonic() + timeout
+        while True:
+            try:
+                report = self._reports.get(timeout=max(0.0, deadline - monotonic()))
+            except Empty:
+                raise KvtuiError(f"the generator process did not load the model within {timeout:.0f} s") from None
+            if isinstance(report, Loading):
+                deadline = monotonic() + timeout
+                on_progress(report.done, report.total)
+            if isinstance(report, Ready):
+                return report
+            if isinstance(report, Refused):
+                raise KvtuiError(report.message)
+            if isinstance(report, Ended):
+                raise KvtuiError(f"the generator process could not start: {report.reason}")
+
+    def send(self, request: Request) -> None:
+        """Pass a request on; lost silently if the process is gone, as its end is reported anyway."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                write_frame(self._process.stdin, request)  # type: ignore[arg-type]
+
+    def drain(self) -> list[Report]:
+        """All reports that came since the last call, without waiting."""
+        reports = []
+        with contextlib.suppress(Empty):
+            while True:
+                reports.append(self._reports.get_nowait())
+        return reports
+
+    def close(self) -> None:
+        """End the process and wait for its end; it is killed if it takes longer than half a second."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(OSError, ValueError):
+            write_frame(process.stdin, Shutdown())  # type: ignore[arg-type]
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        try:
+            process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if self._reader is not None:
+            self._reader.join()
+        process.stdout.close()
+        if self._errors is not None:
+            self._errors.close()
+
+    def _read(self, process: subprocess.Popen[bytes], errors: IO[bytes], reports: SimpleQueue[Report]) -> None:
+        """Runs in a thread: hand reports over until the process ends, then say why it did."""
+        assert process.stdout is not None
+        try:
+            while True:
+                reports.put(read_frame(process.stdout))  # type: ignore[arg-type]
+        except (EOFError, OSError, ValueError):
+            pass
+        except Exception as error:  # a damaged frame: the process is of no use any more
+            process.kill()
+            reports.put(Ended(f"it sent something unreadable ({error})"))
+            return
+        if self._process is process:  # else it ends because close() wants it
+            reports.put(Ended(describe_end(process.wait(), _last_line(errors))))
+
+
+def worker_command(model: str | None) -> list[str]:
+    """The program of the generator process."""
+    # -P: the folder that the reader happens to be in must not offer modules to import.
+    return [sys.executable, "-P", "-m", "kvtui.tui.worker.main", *([] if model is None else [model])]
+
+
+def describe_end(status: int, error: str) -> str:
+    """Why a process ended, in words. ``status`` as subprocess gives it: negative for a signal."""
+    if status < 0:
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = str(-status)
+        return f"ended by signal {name}"
+    return f"exit status {status}" + (f": {error}" if error else "")
+
+
+def _last_line(stream: IO[bytes]) -> str:
+    """The last line that the process wrote to standard error: of a traceback, the one that names the error."""
+    stream.seek(0)
+    lines = stream.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""

@@ -1,0 +1,317 @@
+"""The generator process: it holds the model, writes text when told to, and tells what happened. No Textual in here.
+
+``python -m kvtui.tui.worker.main [MODEL]`` reads requests from standard input and writes reports to standard
+output, in the frames of :mod:`kvtui.tui.worker.protocol`. The dashboard starts it through
+:class:`kvtui.tui.worker.link.WorkerLink`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from queue import Empty, SimpleQueue
+from time import perf_counter
+from typing import BinaryIO
+
+from threadpoolctl import threadpool_limits
+
+from kvtui.core import Generation, KvtuiError, Model, load
+from kvtui.core import commands as ask
+from kvtui.core.config import parameter_count
+from kvtui.core.estimate import estimate_race
+from kvtui.core.events import Event
+from kvtui.core.inspection import answer
+from kvtui.core.race import Race
+from kvtui.core.tokenizer import describe_character, describe_start
+from kvtui.tui.worker.protocol import (
+    RACE_TOKENS,
+    Batch,
+    Loading,
+    Notice,
+    Ready,
+    Refused,
+    Report,
+    Request,
+    Shutdown,
+    Start,
+    StartRace,
+    read_frame,
+    write_frame,
+)
+
+BATCH_SECONDS = 0.03
+LOADING_SECONDS = 0.2  # between two reports of how far the model is loaded
+LONGEST_RACE_SECONDS = 60.0  # model time of all lanes that the reader is not asked about
+
+
+class Outbox:
+    """Collects events and sends them together, so that a pipe write is paid once in 30 ms and not for every token."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.run = 0
+        self._stream = stream
+        self._events: list[Event] = []
+        self._due = 0.0
+
+    def add(self, event: Event) -> None:
+        """Send an event with the next batch."""
+        if not self._events:
+            self._due = perf_counter() + BATCH_SECONDS
+        self._events.append(event)
+
+    def seconds_left(self) -> float | None:
+        """Seconds until a batch is due; None if there is nothing to send."""
+        return max(0.0, self._due - perf_counter()) if self._events else None
+
+    def flush_if_due(self) -> None:
+        """Send the batch if it has waited long enough."""
+        if self._events and perf_counter() >= self._due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the batch now."""
+        if self._events:
+            batch = Batch(self.run, tuple(self._events))
+            self._events.clear()
+            write_frame(self._stream, batch)
+
+    def loading(self, done: int, total: int) -> None:
+        """Say how far the model is loaded, if the last word about it is old enough."""
+        if perf_counter() >= self._due:
+            self._due = perf_counter() + LOADING_SECONDS
+            self.send(Loading(done, total))
+
+    def send(self, report: Report) -> None:
+        """Send a report at once, after what was collected before it."""
+        self.flush()
+        write_frame(self._stream, report)
+
+
+class Inbox:
+    """Requests from the dashboard, and the loop's :class:`~kvtui.core.commands.CommandSource`.
+
+    A thread reads the pipe, so that asking costs the loop no system call. While the loop waits, due batches go out.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.interruption: Start | StartRace | Shutdown | None = None
+        self._outbox = outbox
+        self._requests: SimpleQueue[Request] = SimpleQueue()
+
+    def read_from(self, stream: BinaryIO) -> None:
+        """Start reading requests; the end of the stream is a :class:`Shutdown`, so that no orphan stays."""
+        threading.Thread(target=self._read, args=(stream,), name="requests", daemon=True).start()
+
+    def _read(self, stream: BinaryIO) -> None:
+        try:
+            while True:
+                self._requests.put(read_frame(stream))
+        except (EOFError, OSError):
+            self._requests.put(Shutdown())
+
+    def put(self, requests: Iterable[Request]) -> None:
+        """Add requests by hand."""
+        for request in requests:
+            self._requests.put(request)
+
+    def next_request(self, timeout: float | None = None) -> Request | None:
+        """The next request, waiting up to ``timeout`` seconds (None: for ever); None if there is none."""
+        deadline = None if timeout is None else perf_counter() + timeout
+        while True:
+            self._outbox.flush_if_due()
+            left = None if deadline is None else max(0.0, deadline - perf_counter())
+            due = self._outbox.seconds_left()
+            wait = left if due is None else due if left is None else min(left, due)
+            try:
+                return self._requests.get(timeout=wait)
+            except Empty:
+                if deadline is not None and perf_counter() >= deadline:
+                    return None
+
+    def poll(self, timeout: float | None) -> ask.Command | None:
+        """As :class:`~kvtui.core.commands.CommandSource` says. A new start or a shutdown becomes a stop."""
+        if timeout == 0.0:
+            self._outbox.flush_if_due()
+            if self._requests.empty():
+                return None
+        request = self.next_request(timeout)
+        if isinstance(request, Start | StartRace | Shutdown):
+            self.interruption = request
+            return ask.Stop()
+        return request
+
+
+class Worker:
+    """Obeys requests until told to shut down."""
+
+    def __init__(self, model: Model, inbox: Inbox, outbox: Outbox) -> None:
+        self._model = model
+        self._inbox = inbox
+        self._outbox = outbox
+        self._generation: Generation | None = None
+
+    def run(self) -> None:
+        """Serve. After the end of a text its questions are answered still, and it may be gone on with elsewhere."""
+        self._outbox.send(describe(self._model))
+        request: Request | None = None
+        while True:
+            request = request or self._inbox.next_request()
+            if isinstance(request, Shutdown):
+                return
+            following: Request | None = None
+            if isinstance(request, Start):
+                following = self._write(request)
+            elif isinstance(request, StartRace):
+                following = self._race(request)
+            elif isinstance(request, ask.Question) and self._generation is not None:
+                self._outbox.add(answer(self._generation, request))
+                self._outbox.flush()
+            elif isinstance(request, ask.Fork | ask.Revisit) and self._generation is not None:
+                self._inbox.interruption = None
+                following = self._follow(self._outbox.run, self._generation.resume(request))
+            elif request is not None and self._generation is not None:
+                with contextlib.suppress(KvtuiError):
+                    list(self._generation.change(request))  # for when it is gone on with; nobody waits for a State now
+            request = following
+
+    def _write(self, start: Start) -> Request | None:
+        """Write one text; the request that interrupted it, if any."""
+        self._begin(start.run)
+        settings = start.settings
+        try:
+            self._generation = Generation(
+                self._model,
+                self._known(start),
+                seed=settings.seed,
+                cache=settings.cache,
+                policy=settings.policy,
+                sampling=settings.sampling,
+                commands=self._inbox,
+                pace=settings.pace,
+                parts=True,  # costs a hundredth of the smallest model's time
+                observe=True,
+                verify=settings.verify,
+            )
+        except KvtuiError as error:
+            self._outbox.send(Notice(start.run, str(error), fatal=True))
+            return None
+        return self._follow(start.run, self._generation.run())
+
+    def _follow(self, run: int, events: Iterable[Event]) -> Request | None:
+        """Tell of all events; the request that interrupted them, if any."""
+        try:
+            for event in events:
+                self._outbox.add(event)
+        except KvtuiError as error:
+            self._outbox.send(Notice(run, str(error), fatal=True))
+        self._outbox.flush()
+        return self._inbox.interruption
+
+    def _race(self, start: StartRace) -> Request | None:
+        """Run one race, unless the reader has to be asked first; the request that interrupted it, if any."""
+        self._begin(start.run)
+        try:
+            for event in self._race_events(start):
+                self._outbox.add(event)
+        except KvtuiError as error:
+            self._outbox.send(Notice(start.run, str(error), fatal=True))
+        self._outbox.flush()
+        return self._inbox.interruption
+
+    def _race_events(self, start: StartRace) -> Iterator[Event]:
+        prompt, settings = self._known(start), start.settings
+        prompt_tokens = len(self._model.tokenizer.encode(prompt)) or 1
+        room = self._model.config.context_length - prompt_tokens
+        tokens = start.tokens or min(room if room > 0 else RACE_TOKENS, RACE_TOKENS)
+        if not start.confirmed:
+            estimate = estimate_race(self._model, prompt_tokens, tokens, start.lanes)
+            if sum(estimate.seconds) > LONGEST_RACE_SECONDS:
+                yield estimate
+                return
+        yield from Race(
+            self._model,
+            prompt,
+            start.lanes,
+            max_new_tokens=tokens,
+            seed=settings.seed,
+            sampling=settings.sampling,
+            commands=self._inbox,
+            pace=settings.pace,
+        ).run()
+
+    def _begin(self, run: int) -> None:
+        """What comes from now on belongs to this run."""
+        self._outbox.flush()
+        self._outbox.run = run
+        self._inbox.interruption = None
+
+    def _known(self, start: Start | StartRace) -> str:
+        """The prompt without the characters that the model never saw; says what it dropped."""
+        tokenizer = self._model.tokenizer
+        known, unknown = tokenizer.split_known(start.prompt)
+        if unknown:
+            names = ", ".join(describe_character(character) for character in unknown[:5])
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            self._outbox.send(Notice(start.run, f"dropped from the prompt, as the model never saw it: {names}{more}"))
+        if not known:
+            self._outbox.send(Notice(start.run, f"the prompt is empty: starting from {describe_start(tokenizer)}"))
+        return known
+
+
+def spare_a_core() -> None:
+    """Leave one core to the dashboard, unless the reader has chosen a number of threads.
+
+    BLAS threads wait for each other by spinning: one of them kept from its core by the drawing, or by another program,
+    made an uncached step of 128 positions take 30 times as long as on one thread.
+    """
+    if not any(os.environ.get(name) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threadpool_limits(max(1, cores - 1), user_api="blas")
+
+
+def describe(model: Model) -> Ready:
+    """What the dashboard needs to know of a model."""
+    itemsize = int(model.dtype.itemsize)
+    return Ready(model.name, model.config, parameter_count(model.config), model.config.cache_bytes_per_token(itemsize))
+
+
+def serve(requests: BinaryIO, reports: BinaryIO, name: str | None) -> int:
+    """Load a model and serve it; the exit status."""
+    outbox = Outbox(reports)
+    inbox = Inbox(outbox)
+    inbox.read_from(requests)
+    try:
+        try:
+            model = load(name, on_progress=outbox.loading)
+        except KvtuiError as error:
+            outbox.send(Refused(str(error)))
+            return 2
+        except OSError as error:
+            outbox.send(Refused(f"cannot read the model: {error.strerror or error}"))
+            return 2
+        except MemoryError:
+            outbox.send(Refused("the model needs more memory than there is"))
+            return 2
+        Worker(model, inbox, outbox).run()
+    except BrokenPipeError:
+        pass  # the dashboard is gone: nothing is left to do
+    return 0
+
+
+def main() -> None:
+    """Entry point of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the dashboard's to answer
+    reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not end up between the frames
+    spare_a_core()
+    status = serve(sys.stdin.buffer, reports, sys.argv[1] if len(sys.argv) > 1 else None)
+    sys.stderr.flush()
+    os._exit(status)  # the reading thread still waits for a request; nothing here needs tidying up
+
+
+if __name__ == "__main__":
+    main()

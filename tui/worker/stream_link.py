@@ -1,0 +1,322 @@
+"""Events of another program in place of a generator process: a pipe or a recording, as JSON lines."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import BinaryIO
+
+from kvtui.core import commands as ask
+from kvtui.core.config import ModelConfig
+from kvtui.core.errors import KvtuiError
+from kvtui.core.event_json import LARGEST_LINE, ModelWords, parse_line
+from kvtui.core.events import End, Event, Prefill, State, Token
+from kvtui.tui.drawing.labels import printable
+from kvtui.tui.worker.protocol import Batch, Notice, Ready, Report, Request, Start
+
+AHEAD = 10_000  # events that are read before they are shown; with more the writer waits
+KEPT = 100_000  # events of the text on the screen that are kept, to show it again
+_AT_ONCE = 500  # events in one look, so that the screen stays quick
+_HOPELESS = 1_000  # lines without anything readable, after which a stream is none of events
+_COMPLAINT_SECONDS = 5.0  # from one notice of unreadable lines to the next
+
+CACHE_IS_NOT_OURS = "The cache belongs to the program that writes: switch it there."
+TEXT_IS_NOT_OURS = "Another program writes this text: stop it there. Space holds the screen."
+
+
+@dataclass
+class _LeftOut:
+    """Lines that could not be read since they were last spoken of: how many, the first with its reason, the last."""
+
+    count: int = 0
+    first: int = 0
+    reason: str = ""
+    last: int = 0
+
+    def add(self, number: int, reason: str) -> None:
+        """One more."""
+        if not self.count:
+            self.first, self.reason = number, reason
+        self.count += 1
+        self.last = number
+
+
+class StreamLink:
+    """Implements :class:`kvtui.tui.worker.link.Link`. Pause, step and pace hold the screen, not the other program.
+
+    A thread reads lines ahead; what was read and not shown yet waits, and no event is ever left out. Behind
+    :data:`AHEAD` waiting events the other program's writes wait too.
+
+    Args:
+        stream: of lines, buffered; it is not closed.
+        name: what the screen calls it where it does not name its model.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._stream = stream
+        self._ready = self._unknown = unknown_model(name)
+        self._pace: float | None = None
+        self._reader: threading.Thread | None = None
+        self._run = 0
+        self._paused = False
+        self._steps = 0
+        self._credit = 0.0  # tokens that the pace allows now
+        self._looked = monotonic()
+        self._cache: bool | None = None  # as last told
+        self._answers: list[Report] = []
+        self._kept: list[Event] = []  # of the text on the screen
+        self._shown = 0  # of those
+        self._forgotten = 0
+        self._changed = threading.Condition()  # guards what the reading thread touches:
+        self._waiting: deque[tuple[Event, Ready]] = deque()  # with the model at that place
+        self._left_out = _LeftOut()
+        self._lines = 0
+        self._ended = self._closed = False
+        self._refused = 0  # lines that could not be read
+        self._next_complaint = 0.0
+        self._said_end = False
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._reader = threading.Thread(target=self._read, name="events", daemon=True)
+        self._reader.start()
+
+    def wait_end(self) -> None:
+        """Wait until the stream has ended or was closed."""
+        if self._reader is not None:
+            self._reader.join()
+
+    def has_come(self, seconds: float | None = None) -> bool:
+        """Whether the first event has come, or the end; waits for it up to ``seconds`` (None: for ever)."""
+        with self._changed:
+            return bool(self._changed.wait_for(lambda: self._waiting or self._ended, seconds))
+
+    def wait_ready(self) -> Ready:
+        """Wait for the first event, which may name the model.
+
+        Raises:
+            KvtuiError: the stream has ended without one.
+        """
+        self.has_come()
+        with self._changed:
+            if not self._waiting:
+                raise KvtuiError(f"there are no events in {self._ready.name}: {self._why_none()}")
+            self._ready = self._waiting[0][1]
+            return self._ready
+
+    @property
+    def prompt(self) -> str:
+        """The text that the first event goes on from; after :meth:`wait_ready`."""
+        with self._changed:
+            event = self._waiting[0][0] if self._waiting else None
+        return event.prompt if isinstance(event, Prefill) else ""
+
+    def send(self, request: Request) -> None:
+        """Obey what concerns the screen; say why the rest is not for us to do."""
+        match request:
+            case Start(run, _, settings):
+                self._begin_again(run, settings.pace)
+                return
+            case ask.Pause():
+                self._paused = True
+            case ask.Resume():
+                self._paused = False
+            case ask.Step():
+                self._paused, self._steps = True, self._steps + 1
+            case ask.SetPace(pace):
+                self._pace, self._credit = pace, 0.0
+            case ask.SetCache():
+                self._answers.append(Notice(self._run, CACHE_IS_NOT_OURS))
+            case ask.Stop():
+                self._answers.append(Notice(self._run, TEXT_IS_NOT_OURS))
+            case _:
+                return  # nobody answers: see Ready.stream
+        self._answers.append(Batch(self._run, (self._state(),)))
+
+    def drain(self) -> list[Report]:
+        """What is due on the screen since the last call."""
+        if not self._run:
+            return []
+        reports, self._answers = self._answers, []
+        with self._changed:
+            self._release(reports)
+            self._complain(reports)
+            if self._ended and not self._waiting and self._shown == len(self._kept) and not self._said_end:
+                self._said_end = True
+                reports.append(self._farewell())
+            self._changed.notify()
+        return reports
+
+    def restart(self) -> None:
+        """Nothing: there is no process of ours."""
+
+    def load(self, model: str | None) -> None:
+        """Nothing: the model is another program's."""
+
+    def close(self) -> None:
+        """Read no further."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    # The reading thread
+
+    def _read(self) -> None:
+        number, model = 0, self._ready
+        while data := self._next_line():
+            number += 1
+            with self._changed:
+                self._lines = number
+                try:
+                    line = parse_line(data)
+                    if line is not None and isinstance(line.event, Prefill):
+                        model = described(line.model) if line.model else self._unknown
+                except KvtuiError as error:
+                    self._left_out.add(number, str(error))
+                    if self._left_out.count == number == _HOPELESS:
+                        break
+                    continue
+                if line is not None:
+                    self._waiting.append((line.event, model))
+                    self._changed.notify()
+                    self._changed.wait_for(lambda: len(self._waiting) < AHEAD or self._closed)
+                if self._closed:
+                    return
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def _next_line(self) -> bytes:
+        """The next line, of one that is too long only the beginning; empty at the end."""
+        try:
+            line = self._stream.readline(LARGEST_LINE + 1)
+            if len(line) > LARGEST_LINE and not line.endswith(b"\n"):
+                while (rest := self._stream.readline(LARGEST_LINE)) and not rest.endswith(b"\n"):
+                    pass
+        except (OSError, ValueError):  # as if it had ended
+            return b""
+        return line
+
+    # What is due
+
+    def _release(self, reports: list[Report]) -> None:
+        """Hand on the events that pause and pace allow, each text beginning a look of its own."""
+        now = monotonic()
+        self._credit = min(self._credit + (now - self._looked) * (self._pace or 0.0), max(self._pace or 0.0, 1.0))
+        self._looked = now
+        due: list[Event] = []
+        while len(due) < _AT_ONCE and (event := self._peek()) is not None:
+            if (self._paused and not self._steps) or (isinstance(event, Prefill) and due):
+                break
+            if isinstance(event, Token):
+                if self._paused:
+                    self._steps -= 1
+                elif self._pace is not None:
+                    if self._credit < 1:
+                        break
+                    self._credit -= 1
+            elif isinstance(event, End):
+                self._steps = 0
+            self._take(event, due, reports)
+        if due:
+            reports.append(Batch(self._run, tuple(due)))
+
+    def _peek(self) -> Event | None:
+        if self._shown < len(self._kept):
+            return self._kept[self._shown]
+        return self._waiting[0][0] if self._waiting else None
+
+    def _take(self, event: Event, due: list[Event], reports: list[Report]) -> None:
+        """Move an event to the shown ones, and tell what changes with it."""
+        if self._shown == len(self._kept):
+            _, model = self._waiting.popleft()
+            if isinstance(event, Prefill):
+                self._kept, self._shown, self._forgotten = [], 0, 0
+                if model != self._ready:
+                    self._ready = model
+                    reports.append(model)
+            self._kept.append(event)
+            if len(self._kept) > 2 * KEPT:
+                del self._kept[1 : 1 + KEPT]  # the prompt stays
+                self._shown -= KEPT
+                self._forgotten += KEPT
+        self._shown += 1
+        if isinstance(event, Prefill | Token) and event.cache != self._cache:
+            self._cache = event.cache
+            due.append(self._state())
+        due.append(event)
+
+    def _state(self) -> State:
+        return State(bool(self._cache), self._paused, self._pace)
+
+    def _begin_again(self, run: int, pace: float | None) -> None:
+        """Show the text on the screen once more from its beginning."""
+        again = self._run > 0
+        self._run, self._pace, self._paused, self._steps = run, pace, False, 0
+        self._shown, self._cache, self._said_end = 0, None, False
+        self._credit, self._looked = 0.0, monotonic()
+        self._answers = []
+        if again:
+            missing = f"; its first {self._forgotten:,} events are not kept" if self._forgotten else ""
+            words = "Another program writes this text, with a prompt of its own: it is shown once more"
+            self._answers.append(Notice(run, words + missing + "."))
+
+    # What is said of the stream itself
+
+    def _complain(self, reports: list[Report]) -> None:
+        """Of lines that could not be read, not too often."""
+        lines = self._left_out
+        if not lines.count or (monotonic() < self._next_complaint and not self._ended):
+            return
+        more = "" if lines.count == 1 else f", and {lines.count - 1:,} more up to line {lines.last:,}"
+        reports.append(Notice(self._run, f"Line {lines.first:,} was left out: {lines.reason}{more}."))
+        self._refused += lines.count
+        self._left_out = _LeftOut()
+        self._next_complaint = monotonic() + _COMPLAINT_SECONDS
+
+    def _farewell(self) -> Notice:
+        refused = f", {self._refused:,} of them left out" if self._refused else ""
+        lines = f"{self._lines:,} lines{refused}"
+        if self._kept and isinstance(self._kept[-1], End):
+            return Notice(self._run, f"The stream has ended: {lines}.")
+        words = f"The stream broke off after {lines}: there was no 'end', so its program has stopped in the middle."
+        return Notice(self._run, words, fatal=True)
+
+    def _why_none(self) -> str:
+        if self._left_out.count:
+            return f"line {self._left_out.first:,} of {self._lines:,} was left out, as {self._left_out.reason}"
+        return f"none in {self._lines:,} lines" if self._lines else "it is empty"
+
+
+def unknown_model(name: str) -> Ready:
+    """A model of which nothing is known yet; the smallest shape stands for it, and is not shown."""
+    config = ModelConfig(
+        vocab_size=1,
+        context_length=1,
+        num_layers=1,
+        num_heads=1,
+        num_kv_heads=1,
+        head_dim=2,
+        embed_dim=1,
+        mlp_dim=1,
+    )
+    return Ready(printable(name), config, 0, 0, stream=True)
+
+
+def described(model: ModelWords) -> Ready:
+    """A model as its writer describes it.
+
+    Raises:
+        KvtuiError: a size that no decoder can have.
+    """
+    ready = unknown_model(model.name)
+    config = replace(
+        ready.config,
+        context_length=model.context_length,
+        num_layers=model.num_layers,
+        num_heads=model.num_heads,
+        num_kv_heads=model.num_heads,
+    )
+    return replace(ready, config=config, parameters=model.parameters)
