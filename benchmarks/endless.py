@@ -118,9 +118,9 @@ def measure_staleness(model: Model, ids: list[int], policy: str) -> Staleness:
     positions, divergences, distances, losses = [], [], [], []
     for place, token in enumerate(ids[:-1]):
         logits = model.decode(token, rolling).copy()
-        if place % STALE_EVERY or rolling.length == rolling.held:
+        if place % STALE_EVERY or rolling.length == rolling.num_held:
             continue
-        kept = rolling.kept(0)[0]
+        kept = rolling.positions(0)[0]
         fresh = model.new_cache()
         recomputed = model.forward([ids[position] for position in kept], fresh)[-1]
         positions.append(place + 1)

@@ -18,7 +18,7 @@ from time import perf_counter
 
 import numpy as np
 
-from kvtui.core import KVCache, Model, load
+from kvtui.core import Cache, Model, load
 from kvtui.core.cache import EvictingCache
 from kvtui.core.measure.benchmark import blas_threads, machine
 
@@ -32,7 +32,7 @@ POLICIES = {
 }  # fmt: skip
 
 
-def filled(model: Model, policy: str, kept: int) -> KVCache:
+def filled(model: Model, policy: str, kept: int) -> Cache:
     """A cache that holds its positions, or just less than those if it never drops any."""
     ids = np.random.default_rng(0).integers(model.config.vocab_size, size=2 * model.config.context_length)
     cache = model.new_cache(policy)
@@ -45,9 +45,9 @@ def filled(model: Model, policy: str, kept: int) -> KVCache:
     return cache
 
 
-def burst(model: Model, cache: KVCache) -> Callable[[], float]:
+def burst(model: Model, cache: Cache) -> Callable[[], float]:
     """Seconds a step; a cache that would grow is set back by hand, which is no part of the time."""
-    length, held = cache.length, cache.held
+    length, held = cache.length, cache.num_held
 
     def run() -> float:
         total = 0.0
@@ -58,7 +58,7 @@ def burst(model: Model, cache: KVCache) -> Callable[[], float]:
             if not cache.endless:
                 cache.length = length
             if isinstance(cache, EvictingCache):
-                cache._held = held
+                cache._num_held = held
                 cache.take_evicted()
         return total / STEPS
 

@@ -1,6 +1,6 @@
 """The model and everything that needs no terminal."""
 
-from kvtui.core.cache.full import KVCache
+from kvtui.core.cache import Cache, FullCache, KVCache
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.generation import Generation, generate
@@ -10,7 +10,9 @@ from kvtui.core.sampling import SamplingSettings
 from kvtui.core.tokenizer import CharTokenizer, Tokenizer
 
 __all__ = [
+    "Cache",
     "CharTokenizer",
+    "FullCache",
     "Generation",
     "KVCache",
     "KvtuiError",

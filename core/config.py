@@ -35,7 +35,7 @@ class ModelConfig:
     * ``sliding_window``: a position attends to itself and to those before it, this many together, None for all
       (Mistral, Jiang et al. 2023, sec. 2);
     * ``rotary_divisors``: what each pair's frequency is divided by, empty for nothing, to stretch a model over a longer
-      context (Llama 3; see :func:`kvtui.core.layers.llama3_divisors`).
+      context (Llama 3; see :func:`kvtui.core.rotary.llama3_divisors`).
 
     Raises:
         KvtuiError: a size or a combination that no decoder can have, with the reason.

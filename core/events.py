@@ -293,7 +293,7 @@ class CacheContents:
 
     Attributes:
         shade: what the numbers are: ``value`` or ``key`` norms, the weight with which each was ``read``, or ``why``
-            it is kept (:class:`kvtui.core.cache.full.Why`).
+            it is kept, as an index into ``reasons``.
         first_layer: counted from 0.
         kept: (layers, key/value heads, kept) the positions that each head holds, ascending.
         shades: (layers, key/value heads, kept) float32, a number for each of them.
@@ -301,6 +301,7 @@ class CacheContents:
         position: place in the whole text of position 0.
         written: positions that the newest step wrote: the last so many.
         process_bytes: memory of the process as the system measures it; None where it does not tell.
+        reasons: of ``why``, a word for each number, as the policy has it; the first stands for "there is room".
     """
 
     shade: Shade
@@ -311,6 +312,7 @@ class CacheContents:
     position: int
     written: int
     process_bytes: int | None
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ import numpy as np
 
 from kvtui.core import commands as ask
 from kvtui.core import events
-from kvtui.core.cache import CachePolicy, Eviction, parse_policy
-from kvtui.core.cache.full import KVCache
+from kvtui.core.cache import CachePolicy, FullCache, Policy, parse_policy
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError
 from kvtui.core.inspection import answer
@@ -54,7 +53,7 @@ class Generation:
         max_new_tokens: int | None = None,
         seed: int = 0,
         cache: bool = True,
-        policy: str | CachePolicy | Eviction = "full",
+        policy: str | CachePolicy | Policy = "full",
         sampling: SamplingSettings | None = None,
         commands: ask.CommandSource | None = None,
         pace: float | None = None,
@@ -160,7 +159,7 @@ class Generation:
             prompt=self.model.tokenizer.decode(self.window),
             dropped=self.dropped,
             parts=self._stopwatch.parts() if self._stopwatch else None,
-            cached_positions=self.cache.held,
+            cached_positions=self.cache.num_held,
         )
 
     def write(self, token: int | None = None) -> Iterator[events.Evict | events.Token]:
@@ -181,7 +180,7 @@ class Generation:
             if self.record is not None:
                 self.record.drop(positions, queries)
             oldest = self.cache_start + self.cache.oldest
-            yield events.Evict(count, self.cache.held, oldest, "policy", positions + self.cache_start)
+            yield events.Evict(count, self.cache.num_held, oldest, "policy", positions + self.cache_start)
 
     def _missing(self) -> list[int]:
         """The end of the window that the cache has not seen."""
@@ -224,9 +223,9 @@ class Generation:
             logprob=logprob,
             seconds=seconds,
             cache=self.cache_on,
-            context=self.cache.held if self.cache_on else len(self.window),
+            context=self.cache.num_held if self.cache_on else len(self.window),
             computed=self.computed,
-            cached_positions=self.cache.held,
+            cached_positions=self.cache.num_held,
             cache_bytes=self.cache.bytes_used,
             parts=self._stopwatch.parts() if self._stopwatch else None,
             **(self._compare() if self._verify else {}),
@@ -256,7 +255,7 @@ class Generation:
         """
         cache, length = self.cache, self.cache.length
         fits = parameter_count(self.model.config) * self.model.dtype.itemsize <= _PROCESSOR_CACHE
-        if fits and self.cache_on and type(cache) is KVCache and 0 < length == len(self.window) < cache.capacity:
+        if fits and self.cache_on and isinstance(cache, FullCache) and 0 < length == len(self.window) < cache.capacity:
             sampler = Sampler(self._sampler.settings, 0)
             for _ in range(_WARM_UPS):
                 if time.perf_counter() > until:
@@ -489,7 +488,7 @@ def generate(
     max_new_tokens: int | None = None,
     seed: int = 0,
     cache: bool = True,
-    policy: str | CachePolicy | Eviction = "full",
+    policy: str | CachePolicy | Policy = "full",
     sampling: SamplingSettings | None = None,
     commands: ask.CommandSource | None = None,
     pace: float | None = None,

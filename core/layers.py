@@ -6,7 +6,7 @@ D head_dim, M mlp_dim, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import sqrt
 from typing import Any
 
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 
-# Query rows that are scored together. A block's scores stay in the processor's cache while softmax passes over
-# them, and keys after the block's last row are never scored: that skips nearly half of all the work.
+# Query rows that are scored together. A block's scores stay in the processor's cache during softmax, and keys after the
+# block's last row are never scored: that skips nearly half of all the work.
 QUERY_BLOCK = 64
 
 GELU_SCALE = float(np.sqrt(2.0 / np.pi))
@@ -91,59 +91,30 @@ def softmax(scores: Array) -> Array:
     return scores
 
 
-def rotary_frequencies(head_dim: int, base: float) -> NDArray[np.float64]:
-    """base^(-2j/D) for each pair j = 0 .. D/2-1 of a head, in radians a position (Su et al. 2021, eq. 15). (D/2,)."""
-    return base ** (-np.arange(0, head_dim, 2) / head_dim)
+def attention(query: Array, key: Array, value: Array, window: int | None = None) -> Array:
+    """softmax(QKᵀ/√D + mask)V (Vaswani et al. 2017, eq. 1), the way it is written.
 
-
-def llama3_divisors(
-    frequencies: NDArray[np.float64], factor: float, low: float, high: float, original_context: float
-) -> NDArray[np.float64]:
-    """What Llama 3.1 divides each rotary frequency by to reach a longer context. (D/2,) -> (D/2,).
-
-    Pairs that turn fewer than ``low`` times in the original context are slowed down by ``factor``, those that turn more
-    than ``high`` times are left alone, and between the two it changes smoothly (``apply_scaling`` in llama-models).
-    """
-    turns = frequencies * original_context / (2 * np.pi)  # (D/2,)
-    kept = np.clip((turns - low) / (high - low), 0.0, 1.0)
-    return 1.0 / ((1.0 - kept) / factor + kept)
-
-
-def rotary_table(
-    positions: int | Sequence[int],
-    head_dim: int,
-    base: float,
-    dtype: Any = np.float32,
-    divisors: Sequence[float] = (),
-) -> NDArray[Any]:
-    """exp(i · position · frequency) for every position and pair of a head. (positions, D/2), complex.
+    This is the definition, to be read; the model runs :func:`causal_attention`, which gives the same faster. The T
+    queries belong to the last T of the S positions. Query head h reads key/value head h // (H/G).
 
     Args:
-        positions: which, or how many from 0 on.
-        head_dim: D; the pairs of a head are (2j, 2j+1), as in Su et al. 2021.
-        base: of the frequencies.
-        dtype: of the numbers that will be turned.
-        divisors: (D/2,) what the frequencies are divided by, empty for nothing.
+        query: (H, T, D).
+        key: (G, S, D).
+        value: (G, S, D).
+        window: how many keys a query sees at most, counting its own; None for all.
+
+    Returns:
+        (T, H·D), heads side by side.
     """
-    frequencies = rotary_frequencies(head_dim, base)  # (D/2,)
-    if len(divisors):
-        frequencies = frequencies / np.asarray(divisors)
-    places = np.arange(positions) if isinstance(positions, int) else np.asarray(positions)
-    angles = np.outer(places, frequencies)  # (positions, D/2)
-    return np.exp(1j * angles).astype(np.result_type(dtype, np.complex64))
-
-
-def rotate(heads: Array, rotation: NDArray[Any]) -> Array:
-    """Turn each pair of numbers of each head by its position's angle (Su et al. 2021, sec. 3.4.2).
-
-    A pair (a, b) is the complex number a + ib, so that one complex product turns it.
-
-    Args:
-        heads: (T, H, D), contiguous.
-        rotation: (T, D/2), rows of :func:`rotary_table`.
-    """
-    pairs = heads.view(rotation.dtype)  # (T, H, D/2)
-    return (pairs * rotation[:, None, :]).view(heads.dtype)  # (T, H, D)
+    (num_heads, num_new, head_dim), num_seen = query.shape, key.shape[1]
+    key, value = (np.repeat(array, num_heads // len(array), axis=0) for array in (key, value))  # (H, S, D)
+    scores = query @ key.swapaxes(1, 2) / sqrt(head_dim)  # (H, T, S)
+    query_at = np.arange(num_seen - num_new, num_seen)[:, None]  # (T, 1)
+    key_at = np.arange(num_seen)  # (S,)
+    hidden = (key_at > query_at) | (key_at <= query_at - (window or num_seen))  # (T, S)
+    mask = np.where(hidden, query.dtype.type(-np.inf), query.dtype.type(0))  # (T, S)
+    weights = softmax(scores + mask)  # (H, T, S)
+    return (weights @ value).swapaxes(0, 1).reshape(num_new, num_heads * head_dim)  # (T, H·D)
 
 
 def attention_scores(query: Array, key: Array) -> Array:
@@ -163,9 +134,7 @@ def causal_attention(
     window: int | None = None,
     sink_scores: Array | None = None,
 ) -> Array:
-    """softmax(QKᵀ/√D)V with each query blind to later keys (Vaswani et al. 2017, eq. 1).
-
-    The T queries are the last T of the S positions. Query head h reads key/value head h // (H/G).
+    """What :func:`attention` computes, a block of query rows at a time and without a copy of the keys for each head.
 
     Args:
         query: (H, T, D).
@@ -173,8 +142,9 @@ def causal_attention(
         value: (G, S, D).
         on_weights: called with (first row, weights (H, rows, keys)) of each block of query rows.
         block: query rows to score at a time.
-        window: keys that a query sees at most, its own and those just before it; None for all.
-        sink_scores: (H, T, sinks) of the first keys, in place of q · k / √D; these are seen whatever the window.
+        window: how many keys a query sees at most, counting its own; None for all.
+        sink_scores: (H, T, sinks) scores of the first keys, in place of q · k / √D; these keys are seen whatever the
+            window.
 
     Returns:
         (T, H·D), heads side by side.

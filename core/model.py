@@ -8,27 +8,50 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kvtui.core import layers
-from kvtui.core.cache import CachePolicy, Eviction, parse_policy
-from kvtui.core.cache.full import KVCache
+from kvtui.core.cache import Cache, CachePolicy, Policy, parse_policy
 from kvtui.core.config import ModelConfig, parameter_count, parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.observe import AttentionRecord, ResidualRecord, Stopwatch
+from kvtui.core.rotary import RotaryTable, rotate
 from kvtui.core.step import DecodeStep
 from kvtui.core.tokenizer import Tokenizer
 
 Head = tuple[int, int]  # layer and head, both counted from 0
 
 LARGEST_STEP = 1 << 25  # parameters; 134 MB as float32
-_CHUNK = 64  # positions past the context whose turns are worked out together
-_CHUNKS = 8  # that are kept: two for each text that is being written, of the newest position and of the sinks
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What a pass over new positions carries along: its place, its cache, and the instruments, each None if unused.
+
+    Attributes:
+        start: the first of the new positions.
+    """
+
+    start: int
+    cache: Cache | None
+    record: AttentionRecord | None
+    residuals: ResidualRecord | None
+    stopwatch: Stopwatch | None
+
+    def mark(self, part: str) -> None:
+        """The time since the last mark belongs to ``part``."""
+        if self.stopwatch is not None:
+            self.stopwatch.mark(part)
+
+    def note(self, residual: Array) -> None:
+        """The residual, as it leaves the embedding or a block. (T, E)."""
+        if self.residuals is not None:
+            self.residuals.write(residual)
 
 
 class Model:
@@ -67,14 +90,11 @@ class Model:
         self.path = path
         self.source = source
         self.dtype = parameters["token_embedding"].dtype
-        self.rotation = layers.rotary_table(
-            config.context_length, config.head_dim, config.rotary_base, self.dtype, config.rotary_divisors
-        )
+        self.rotary = RotaryTable(config, self.dtype)
         self.has_step = parameter_count(config) <= LARGEST_STEP  # whether decode has a path of its own
         self._step: DecodeStep | None = None
-        self._later: dict[int, NDArray[Any]] = {}  # turns past the context, some positions at a time
 
-    def new_cache(self, policy: str | CachePolicy | Eviction = "full") -> KVCache:
+    def new_cache(self, policy: str | CachePolicy | Policy = "full") -> Cache:
         """An empty cache.
 
         Args:
@@ -83,29 +103,12 @@ class Model:
         Raises:
             KvtuiError: there is no such policy, or this model cannot have it.
         """
-        return parse_policy(policy).new_cache(self.config, self.dtype, self.rotation_at)
-
-    def rotation_at(self, position: int) -> NDArray[Any]:
-        """The turn of each rotary pair at a position, which may lie past the context. (D/2,) complex."""
-        if position < len(self.rotation):
-            return self.rotation[position]
-        chunk, place = divmod(position, _CHUNK)
-        if chunk not in self._later:
-            if len(self._later) == _CHUNKS:
-                del self._later[next(iter(self._later))]  # the oldest
-            self._later[chunk] = self._rotations(chunk * _CHUNK, _CHUNK)
-        return self._later[chunk][place]
-
-    def _rotations(self, start: int, count: int) -> NDArray[Any]:  # (count, D/2)
-        if start + count <= len(self.rotation):
-            return self.rotation[start : start + count]
-        positions, config = range(start, start + count), self.config
-        return layers.rotary_table(positions, config.head_dim, config.rotary_base, self.dtype, config.rotary_divisors)
+        return parse_policy(policy).new_cache(self.config, self.dtype, self.rotary.at)
 
     def forward(
         self,
         ids: Sequence[int] | IntArray,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
         *,
         last: bool = False,
         record: AttentionRecord | None = None,
@@ -122,7 +125,7 @@ class Model:
             ids: (T,) at least one.
             cache: where to read earlier keys and values, and to store the new ones.
             last: whether only the logits of the last position are wanted: with a large vocabulary those of a long text
-                take much time and memory, and writing on needs no others.
+                take much time and memory, and generating text needs no others.
             record: where to note queries and keys for :meth:`AttentionRecord.weights`.
             residuals: where to note the residual of the newest position, for the logit lens.
             stopwatch: where to note the time of each part.
@@ -141,55 +144,108 @@ class Model:
                 "drop the oldest, or reset the cache"
             )
         if cache is None:
-            return self._pass(ids, None, last, record, residuals, stopwatch)
+            return self._pass(ids, last, _Pass(0, None, record, residuals, stopwatch))
         cache.check_room(len(ids))
         logits, done = [], 0
         while done < len(ids):
-            end = done + cache.at_once(len(ids) - done)
+            end = done + cache.max_pass(len(ids) - done)
             newest = residuals if end == len(ids) else None
-            logits.append(self._pass(ids[done:end], cache, last, record, newest, stopwatch))
+            logits.append(self._pass(ids[done:end], last, _Pass(cache.length, cache, record, newest, stopwatch)))
             done = end
         return logits[-1] if last or len(logits) == 1 else np.concatenate(logits)
 
-    def _pass(
-        self,
-        ids: IntArray,
-        cache: KVCache | None,
-        last: bool,
-        record: AttentionRecord | None,
-        residuals: ResidualRecord | None,
-        stopwatch: Stopwatch | None,
-    ) -> Array:
-        """All layers over new positions at once. (T,) -> (T, V), or (1, V) if ``last``."""
-        start = 0
-        if cache is not None:
-            start = cache.length
-            cache.open(len(ids))
-        x = self._embed(ids, start)  # (T, E)
-        if residuals is not None:
-            residuals.write(x)
-        if stopwatch:
-            stopwatch.mark("embedding")
+    # One pass, from top to bottom
+
+    def _pass(self, ids: IntArray, last: bool, this: _Pass) -> Array:
+        """Embedding, all blocks, output. (T,) -> (T, V), or (1, V) if ``last``."""
+        if this.cache is not None:
+            this.cache.begin(len(ids))
+        x = self._embed(ids, this)  # (T, E), the residual
         for layer in range(self.config.num_layers):
-            x = x + self._attention(
-                layer, self._norm(f"blocks.{layer}.attention_norm", x), start, cache, record, stopwatch
-            )
-            x = x + self._mlp(layer, self._norm(f"blocks.{layer}.mlp_norm", x))
-            if residuals is not None:
-                residuals.write(x)
-            if stopwatch:
-                stopwatch.mark("mlp")
-        if cache is not None:
-            cache.advance(len(ids))
+            x = self._block(layer, x, this)
+        if this.cache is not None:
+            this.cache.advance(len(ids))
         logits = self.unembed(x[-1:] if last else x)  # (T, V) or (1, V)
-        if stopwatch:
-            stopwatch.mark("output")
+        this.mark("output")
         return logits
+
+    def _embed(self, ids: IntArray, this: _Pass) -> Array:  # (T,) -> (T, E)
+        x = self.parameters["token_embedding"][ids]
+        if self.config.position == "learned":
+            x = x + self.parameters["position_embedding"][this.start : this.start + len(ids)]
+        this.note(x)
+        this.mark("embedding")
+        return x
+
+    def _block(self, layer: int, x: Array, this: _Pass) -> Array:  # (T, E) -> (T, E)
+        x = x + self._attention(layer, self._norm(f"blocks.{layer}.attention_norm", x), this)
+        this.mark("attention")
+        x = x + self._mlp(layer, self._norm(f"blocks.{layer}.mlp_norm", x))
+        this.note(x)
+        this.mark("mlp")
+        return x
+
+    def _attention(self, layer: int, x: Array, this: _Pass) -> Array:  # (T, E) -> (T, E)
+        block = f"blocks.{layer}.attention"
+        query = self._split(self._linear(f"{block}.query", x))  # (T, H, D)
+        key = self._split(self._linear(f"{block}.key", x))  # (T, G, D)
+        value = self._split(self._linear(f"{block}.value", x))  # (T, G, D)
+        if self.config.query_key_norm:
+            query, key = self._head_norm(f"{block}.query_norm", query), self._head_norm(f"{block}.key_norm", key)
+        if self.config.position == "rotary":
+            rotation = self.rotary.rows(this.start, len(x))  # (T, D/2)
+            query, key = rotate(query, rotation), rotate(key, rotation)
+        query, key, value = (heads.transpose(1, 0, 2) for heads in (query, key, value))  # (heads, T, D)
+        this.mark("qkv")
+        if this.record is not None:
+            this.record.write(layer, this.start, query, key)
+        if this.cache is None:
+            mixed = layers.causal_attention(query, key, value, window=self.config.sliding_window)  # (T, H·D)
+        else:
+            mixed = this.cache.attend(layer, query, key, value)  # (T, H·D)
+        return self._linear(f"{block}.output", mixed)
+
+    def _mlp(self, layer: int, x: Array) -> Array:  # (T, E) -> (T, E)
+        block = f"blocks.{layer}.mlp"
+        hidden = self._linear(f"{block}.up", x)  # (T, M)
+        if self.config.mlp == "swiglu":
+            hidden = layers.silu(self._linear(f"{block}.gate", x)) * hidden
+        else:
+            hidden = layers.gelu(hidden) if self.config.mlp == "gelu" else layers.gelu_erf(hidden)
+        return self._linear(f"{block}.down", hidden)
+
+    def unembed(self, residual: Array) -> Array:
+        """Final norm and output projection: a residual as logits. (T, E) -> (T, V)."""
+        x = self._norm("final_norm", residual)
+        if self.config.tied_output:
+            return x @ self.parameters["token_embedding"].T
+        return self._linear("output", x)
+
+    # What the parts of a pass are made of
+
+    def _linear(self, name: str, x: Array) -> Array:  # (T, n) -> (T, m)
+        y = x @ self.parameters[f"{name}.weight"]
+        bias = self.parameters.get(f"{name}.bias")
+        return y if bias is None else y + bias
+
+    def _norm(self, name: str, x: Array) -> Array:  # (T, E) -> (T, E)
+        gain = self.parameters[f"{name}.gain"]
+        if self.config.norm == "rms":
+            return layers.rms_norm(x, gain, self.config.norm_epsilon)
+        return layers.layer_norm(x, gain, self.parameters.get(f"{name}.bias"), self.config.norm_epsilon)
+
+    def _split(self, x: Array) -> Array:  # (T, heads·D) -> (T, heads, D)
+        return x.reshape(len(x), -1, self.config.head_dim)
+
+    def _head_norm(self, name: str, heads: Array) -> Array:  # (T, heads, D) -> (T, heads, D)
+        return layers.rms_norm(heads, self.parameters[f"{name}.gain"], self.config.norm_epsilon)
+
+    # One token, on the fast path
 
     def decode(
         self,
         token: int,
-        cache: KVCache,
+        cache: Cache,
         *,
         record: AttentionRecord | None = None,
         stopwatch: Stopwatch | None = None,
@@ -197,8 +253,8 @@ class Model:
         """Logits after one more token: the same as ``forward([token], cache)[0]``, on the fast path.
 
         The first call prepares the weights (see :mod:`kvtui.core.step`), a second copy of them all. For a large model
-        that would be too much memory and gain next to nothing, as reading the weights takes nearly all of its time: it
-        has no other path than ``forward``.
+        that would take too much memory and gain next to nothing, as reading the weights takes nearly all of its time:
+        it has no other path than ``forward``.
 
         Returns:
             (V,), valid until the next call.
@@ -210,7 +266,7 @@ class Model:
         return self.decode_step(token, cache, record, stopwatch)
 
     def prepare(self) -> None:
-        """Get ready for :meth:`decode`, so that the first token's time does not hold it."""
+        """Get ready for :meth:`decode`, so that the first token's time does not include it."""
         if self.has_step:
             _ = self.decode_step
 
@@ -218,12 +274,10 @@ class Model:
     def decode_step(self) -> DecodeStep:
         """The optimised single-token step, prepared when first asked for."""
         if self._step is None:
-            self._step = DecodeStep(self.config, self.parameters, self.rotation_at)
+            self._step = DecodeStep(self.config, self.parameters, self.rotary.at)
         return self._step
 
-    def unembed(self, residual: Array) -> Array:
-        """Final norm and output projection: a residual as logits. (T, E) -> (T, V)."""
-        return self._output(self._norm("final_norm", residual))
+    # The model with some heads switched off
 
     def without_heads(self, heads: Collection[Head]) -> Model:
         """This model with some heads switched off: what they would add to the residual is zero, at every position.
@@ -259,72 +313,3 @@ class Model:
         if array.min() < 0 or array.max() >= self.config.vocab_size:
             raise KvtuiError(f"an id is outside the vocabulary of {self.config.vocab_size}")
         return array
-
-    def _embed(self, ids: IntArray, start: int) -> Array:  # (T,) -> (T, E)
-        x = self.parameters["token_embedding"][ids]
-        if self.config.position == "learned":
-            x = x + self.parameters["position_embedding"][start : start + len(ids)]
-        return x
-
-    def _linear(self, name: str, x: Array) -> Array:  # (T, n) -> (T, m)
-        y = x @ self.parameters[f"{name}.weight"]
-        bias = self.parameters.get(f"{name}.bias")
-        return y if bias is None else y + bias
-
-    def _norm(self, name: str, x: Array) -> Array:  # (T, E) -> (T, E)
-        gain = self.parameters[f"{name}.gain"]
-        if self.config.norm == "rms":
-            return layers.rms_norm(x, gain, self.config.norm_epsilon)
-        return layers.layer_norm(x, gain, self.parameters.get(f"{name}.bias"), self.config.norm_epsilon)
-
-    def _attention(
-        self,
-        layer: int,
-        x: Array,
-        start: int,
-        cache: KVCache | None,
-        record: AttentionRecord | None,
-        stopwatch: Stopwatch | None,
-    ) -> Array:  # (T, E) -> (T, E)
-        block = f"blocks.{layer}.attention"
-        query = self._split(self._linear(f"{block}.query", x))  # (T, H, D)
-        key = self._split(self._linear(f"{block}.key", x))  # (T, G, D)
-        value = self._split(self._linear(f"{block}.value", x))  # (T, G, D)
-        if self.config.query_key_norm:
-            query, key = self._head_norm(f"{block}.query_norm", query), self._head_norm(f"{block}.key_norm", key)
-        if self.config.position == "rotary":
-            rotation = self._rotations(start, len(x))
-            query, key = layers.rotate(query, rotation), layers.rotate(key, rotation)
-        query, key, value = (heads.transpose(1, 0, 2) for heads in (query, key, value))  # (heads, T, D)
-        if stopwatch:
-            stopwatch.mark("qkv")
-        if record is not None:
-            record.write(layer, start, query, key)
-        if cache is None:
-            mixed = layers.causal_attention(query, key, value, window=self.config.sliding_window)  # (T, H·D)
-        else:
-            mixed = cache.attend(layer, query, key, value)
-        y = self._linear(f"{block}.output", mixed)
-        if stopwatch:
-            stopwatch.mark("attention")
-        return y
-
-    def _split(self, x: Array) -> Array:  # (T, heads·D) -> (T, heads, D)
-        return x.reshape(len(x), -1, self.config.head_dim)
-
-    def _head_norm(self, name: str, heads: Array) -> Array:  # (T, heads, D) -> (T, heads, D)
-        return layers.rms_norm(heads, self.parameters[f"{name}.gain"], self.config.norm_epsilon)
-
-    def _mlp(self, layer: int, x: Array) -> Array:  # (T, E) -> (T, E)
-        block = f"blocks.{layer}.mlp"
-        hidden = self._linear(f"{block}.up", x)  # (T, M)
-        if self.config.mlp == "swiglu":
-            hidden = layers.silu(self._linear(f"{block}.gate", x)) * hidden
-        else:
-            hidden = layers.gelu(hidden) if self.config.mlp == "gelu" else layers.gelu_erf(hidden)
-        return self._linear(f"{block}.down", hidden)
-
-    def _output(self, x: Array) -> Array:  # (T, E) -> (T, V)
-        if self.config.tied_output:
-            return x @ self.parameters["token_embedding"].T
-        return self._linear("output", x)

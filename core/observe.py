@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,6 @@ from kvtui.core import layers
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Parts
 from kvtui.core.layers import Array, IntArray
-
-if TYPE_CHECKING:
-    from kvtui.core.cache.full import KVCache
 
 _NEVER = np.iinfo(np.int64).max // 2
 
@@ -47,6 +44,15 @@ class Stopwatch:
         return Parts(**{part: value / 1e9 for part, value in nanoseconds.items()})
 
 
+class Sinks(Protocol):
+    """What a record asks a cache about the first positions, which may be read as if they stood elsewhere."""
+
+    sinks: int  # how many of them always stay
+
+    def sink_scores(self, positions: IntArray, query: Array, keys: Array) -> Array:
+        """As :meth:`kvtui.core.cache.Cache.sink_scores` has it. (T,), (H, T, D), (G, S, D) -> (H, T, S)."""
+
+
 class AttentionRecord:
     """Queries and keys of the newest positions: of the window, and of those before it that its rows may have seen.
 
@@ -68,7 +74,7 @@ class AttentionRecord:
         self._dropped_from = False  # whether any key was missed
         self.restart(None)
 
-    def restart(self, cache: KVCache | None) -> None:
+    def restart(self, cache: Sinks | None) -> None:
         """The text is run from the beginning of the window, into ``cache`` if there is one."""
         self.first = 0
         self._count = 0  # positions on record

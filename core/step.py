@@ -1,14 +1,14 @@
-"""One token through the decoder, as fast as NumPy goes: the one place where speed comes before plainness.
+"""One token through the decoder, as fast as NumPy goes: the one place where speed comes before simplicity.
 
 It computes what ``Model.forward`` computes for a single position (a test holds them equal). A step of a small model is
-two things: reading every weight once, which nothing here can help, and about a microsecond for every NumPy call. So:
+two things: reading every weight once, which nothing here can avoid, and about a microsecond for every NumPy call. So:
 
 * vectors instead of one-row matrices, and buffers allocated once, as in llama2.c's ``RunState``;
 * query, key and value weights side by side, one product for the three;
 * whatever is constant is folded into the weights once: a norm's gain and bias into the projection that reads it, the
-  mean that LayerNorm takes away into the projections that write to the residual, 1/√D into the query, GELU's factors
+  mean that LayerNorm subtracts into the projections that write to the residual, 1/√D into the query, GELU's factors
   into the projections around it;
-* the folded weights of all blocks stand in one piece of memory, each matrix on a cache line of its own.
+* the folded weights of all blocks are in one piece of memory, each matrix starting on a cache line of its own.
 
 Letters in shape comments are those of :mod:`kvtui.core.layers`.
 """
@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 
 from kvtui.core import layers
-from kvtui.core.cache.full import MOST_HIDDEN, KVCache, RotationAt
+from kvtui.core.cache.base import MAX_HIDDEN_COLUMNS, Cache
 from kvtui.core.config import ModelConfig
 from kvtui.core.layers import Array
 from kvtui.core.observe import AttentionRecord, Stopwatch
+from kvtui.core.rotary import RotationAt
 
 _CACHE_LINE = 64  # bytes
 # GELU's argument √(2/π) (x + 0.044715 x³) is s³ + LINEAR s for s = CUBE_ROOT x: one factor less to multiply with.
@@ -58,11 +59,11 @@ class DecodeStep:
         self._parameters = parameters
         self._rotation_at = rotation_at
         self._centred = config.norm == "layer"
-        self._embedding = self._writer(parameters["token_embedding"])
-        self._positions = self._writer(parameters.get("position_embedding"))
+        self._embedding = self._centre_output(parameters["token_embedding"])
+        self._positions = self._centre_output(parameters.get("position_embedding"))
         self._blocks = [self._fold_block(f"blocks.{layer}") for layer in range(config.num_layers)]
         logits = parameters["token_embedding"].T if config.tied_output else parameters["output.weight"]
-        self._logits, self._logits_bias = self._reader("final_norm", logits, parameters.get("output.bias"))
+        self._logits, self._logits_bias = self._fold_norm("final_norm", logits, parameters.get("output.bias"))
         self._pack()
         self._allocate()
 
@@ -87,12 +88,12 @@ class DecodeStep:
         self._added = np.empty(config.embed_dim, dtype)
         self._qkv = np.empty((heads + 2 * kv_heads) * head_dim, dtype)
         by_head = self._qkv.reshape(-1, head_dim)  # views of the same memory: (H + 2G, D)
-        self._turned = by_head[: heads + kv_heads]  # queries and keys: (H + G, D)
-        self._pairs = self._turned.view(self._rotation_at(0).dtype) if config.position == "rotary" else None
+        self._query_key = by_head[: heads + kv_heads]  # queries and keys: (H + G, D)
+        self._pairs = self._query_key.view(self._rotation_at(0).dtype) if config.position == "rotary" else None
         self._query = by_head[:heads].reshape(kv_heads, -1, head_dim)  # (G, H/G, D)
         self._key = by_head[heads : heads + kv_heads, None]  # (G, 1, D)
         self._value = by_head[heads + kv_heads :, None]  # (G, 1, D)
-        columns = config.context_length + MOST_HIDDEN
+        columns = config.context_length + MAX_HIDDEN_COLUMNS
         self._scores = np.empty(heads * columns, dtype)
         self._largest = np.empty((*self._query.shape[:2], 1), dtype)
         self._total = np.empty_like(self._largest)
@@ -102,15 +103,15 @@ class DecodeStep:
         self._mixed_flat = self._mixed.reshape(-1)
         self._hidden = np.empty(self._blocks[0].up.shape[1], dtype)
         self._inner = np.empty(config.mlp_dim, dtype)
-        self._linear = np.full(config.mlp_dim, _LINEAR, dtype)  # faster to read than a number is to convert
+        self._linear_term = np.full(config.mlp_dim, _LINEAR, dtype)  # faster to read than a number is to convert
         self._out = np.empty(config.vocab_size, dtype)
 
     def __call__(
-        self, token: int, cache: KVCache, record: AttentionRecord | None = None, stopwatch: Stopwatch | None = None
+        self, token: int, cache: Cache, record: AttentionRecord | None = None, stopwatch: Stopwatch | None = None
     ) -> Array:
         """Run one token at position ``cache.length`` and append it to the cache. Returns the logits, (V,)."""
         x, normed, added = self._x, self._normed, self._added
-        position, seen = cache.length, cache.open(1)
+        position, seen = cache.length, cache.begin(1)
         scores = self._scores[: self._config.num_heads * seen].reshape(*self._query.shape[:2], seen)  # (G, H/G, S)
         ones = self._ones[:seen]
         rotation = self._rotation_at(position)
@@ -126,10 +127,10 @@ class DecodeStep:
             if block.qkv_bias is not None:
                 self._qkv += block.qkv_bias
             if block.head_gain is not None:
-                mean_square = np.vecdot(self._turned, self._turned)[:, None] / self._turned.shape[1]  # (H + G, 1)
-                self._turned *= block.head_gain / np.sqrt(mean_square + self._config.norm_epsilon)
+                mean_square = np.vecdot(self._query_key, self._query_key)[:, None] / self._config.head_dim
+                self._query_key *= block.head_gain / np.sqrt(mean_square + self._config.norm_epsilon)
             if self._pairs is not None:
-                self._pairs *= rotation  # turns queries and keys, a pair being one complex number
+                self._pairs *= rotation  # rotates queries and keys, a pair being one complex number
             cache.write(layer, self._key, self._value)
             if stopwatch:
                 stopwatch.mark("qkv")
@@ -167,14 +168,14 @@ class DecodeStep:
         """x / rms(x). The residual has zero mean where the model has LayerNorm, so this is LayerNorm's division too."""
         np.multiply(x, 1.0 / sqrt(x.dot(x) / len(x) + self._config.norm_epsilon), out=out)
 
-    def _attend(self, cache: KVCache, layer: int, scores: Array, ones: Array) -> None:
+    def _attend(self, cache: Cache, layer: int, scores: Array, ones: Array) -> None:
         """softmax(qKᵀ)V for one query a head, into ``_mixed``; ``scores`` is a buffer, (G, H/G, S); ``ones`` (S,)."""
         cache.score(layer, self._query, scores)
         np.maximum.reduce(scores, axis=2, out=self._largest, keepdims=True)
         np.subtract(scores, self._largest, out=scores)
         np.exp(scores, out=scores)
         np.dot(scores, ones, out=self._totals)  # sums, in half the time of add.reduce
-        cache.mix(layer, scores, self._mixed)
+        cache.weighted_values(layer, scores, self._mixed)
         np.divide(self._mixed, self._total, out=self._mixed)  # fewer divisions than on the scores
         if cache.watches:
             cache.observe(layer, scores / self._total)
@@ -189,7 +190,7 @@ class DecodeStep:
         if self._config.mlp == "gelu_erf":
             return layers.gelu_erf(hidden)
         np.multiply(hidden, hidden, out=inner)
-        np.add(inner, self._linear, out=inner)
+        np.add(inner, self._linear_term, out=inner)
         np.multiply(inner, hidden, out=inner)
         np.tanh(inner, out=inner)
         np.multiply(inner, hidden, out=inner)
@@ -219,11 +220,11 @@ class DecodeStep:
             return np.concatenate(scaled, axis=-1) if scaled else None
 
         inputs = ("attention.query", "attention.key", "attention.value")
-        qkv, qkv_bias = self._reader(
+        qkv, qkv_bias = self._fold_norm(
             f"{block}.attention_norm", side_by_side("weight", inputs), side_by_side("bias", inputs)
         )
         ups = ("mlp.up", "mlp.gate") if config.mlp == "swiglu" else ("mlp.up",)
-        up, up_bias = self._reader(f"{block}.mlp_norm", side_by_side("weight", ups), side_by_side("bias", ups))
+        up, up_bias = self._fold_norm(f"{block}.mlp_norm", side_by_side("weight", ups), side_by_side("bias", ups))
         down = self._parameters[f"{block}.mlp.down.weight"]
         if config.mlp == "gelu":
             up, down = up * _CUBE_ROOT, down * (0.5 / _CUBE_ROOT)
@@ -232,12 +233,12 @@ class DecodeStep:
             qkv,
             qkv_bias,
             head_gain,
-            self._writer(self._parameters[f"{block}.attention.output.weight"]),
-            self._writer(take(f"{block}.attention.output.bias")),
+            self._centre_output(self._parameters[f"{block}.attention.output.weight"]),
+            self._centre_output(take(f"{block}.attention.output.bias")),
             up,
             up_bias,
-            self._writer(down),
-            self._writer(take(f"{block}.mlp.down.bias")),
+            self._centre_output(down),
+            self._centre_output(take(f"{block}.mlp.down.bias")),
         )
 
     def _pack(self) -> None:
@@ -249,23 +250,23 @@ class DecodeStep:
             for at, block in zip(range(0, len(packed), 4), self._blocks, strict=True)
         ]
 
-    def _reader(self, norm: str, weight: Array | None, bias: Array | None) -> tuple[Array, Array | None]:
-        """A projection that reads a norm's output, with the norm's gain and bias folded in."""
+    def _fold_norm(self, norm: str, weight: Array | None, bias: Array | None) -> tuple[Array, Array | None]:
+        """A projection that reads a norm's output, with the norm's gain and bias folded into it."""
         assert weight is not None
         norm_bias = self._parameters.get(f"{norm}.bias")
         if norm_bias is not None:
             bias = norm_bias @ weight if bias is None else norm_bias @ weight + bias
         return np.ascontiguousarray(self._parameters[f"{norm}.gain"][:, None] * weight), bias
 
-    def _writer(self, weight: Any) -> Any:
-        """Something that is added to the residual: with LayerNorm the mean over E is taken out, as each norm would."""
+    def _centre_output(self, weight: Any) -> Any:
+        """What is added to the residual: with LayerNorm its mean over E is subtracted, as each norm would do."""
         if weight is None or not self._centred:
             return weight
         return weight - weight.mean(axis=-1, keepdims=True)
 
 
 def _packed(arrays: Sequence[Array]) -> list[Array]:
-    """Copies of the arrays one behind the other in one allocation, each from the start of a cache line."""
+    """Copies of the arrays, one after the other in one allocation, each starting on a cache line."""
     sizes = [-(-array.nbytes // _CACHE_LINE) * _CACHE_LINE for array in arrays]
     memory = np.empty(sum(sizes) + _CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % _CACHE_LINE

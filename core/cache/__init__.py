@@ -1,23 +1,33 @@
-"""Cache policies: what each one keeps. One file a policy; :mod:`kvtui.core.cache.registry` gives the names."""
+"""The KV cache, full or kept small by a policy. One file a policy; :mod:`kvtui.core.cache.registry` gives the names."""
 
+from kvtui.core.cache.base import Cache, KeptBecause
 from kvtui.core.cache.eviction import Entries, EvictingCache, Eviction
-from kvtui.core.cache.heavy import Heavy
+from kvtui.core.cache.full import FullCache
+from kvtui.core.cache.heavy import HeavyHitters
+from kvtui.core.cache.policy import Policy, PolicyKind
 from kvtui.core.cache.quantised import QuantisedCache
-from kvtui.core.cache.registry import KINDS, CachePolicy, Kind, Rolling, parse_policy
-from kvtui.core.cache.rolling import RollingCache
-from kvtui.core.cache.snap import Snap
+from kvtui.core.cache.registry import KINDS, CachePolicy, parse_policy
+from kvtui.core.cache.rolling import RollingCache, Window
+from kvtui.core.cache.snap import SnapKV
+
+KVCache = FullCache  # its earlier name
 
 __all__ = [
     "KINDS",
+    "Cache",
     "CachePolicy",
     "Entries",
     "EvictingCache",
     "Eviction",
-    "Heavy",
-    "Kind",
+    "FullCache",
+    "HeavyHitters",
+    "KVCache",
+    "KeptBecause",
+    "Policy",
+    "PolicyKind",
     "QuantisedCache",
-    "Rolling",
     "RollingCache",
-    "Snap",
+    "SnapKV",
+    "Window",
     "parse_policy",
 ]

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from kvtui.core import layers
-from kvtui.core.cache.full import KVCache, Why
+from kvtui.core.cache.arrays import ArrayCache
+from kvtui.core.cache.base import KeptBecause, reason_words
+from kvtui.core.cache.policy import Policy
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
+from kvtui.core.rotary import RotationAt
 
 
 @dataclass(frozen=True)
 class Entries:
-    """What a policy can go by. Leading axes are (G,) in a prompt's pass and (layers, G) in a single step.
+    """What a policy can base its choice on. Leading axes are (G,) in a prompt's pass and (layers, G) in a single step.
 
     Attributes:
         positions: (…, S) places in the text.
-        attention: (…, S) what the policy's ``observe`` has made of the attention they got.
+        attention: (…, S) what the policy's ``observe`` has noted of the attention they received.
         keys: (…, S, D).
         values: (…, S, D).
         newest: the newest position of the pass.
@@ -34,7 +37,7 @@ class Entries:
     newest: int
 
 
-class Eviction(ABC):
+class Eviction(Policy):
     """Which positions to keep, head by head: the class to derive a policy of your own from.
 
     A pass over several positions (the prompt) attends to everything there is, then keeps the most important. A single
@@ -43,9 +46,11 @@ class Eviction(ABC):
 
     Attributes:
         watches: which attention weights ``observe`` gets: those of every pass, of the prompt only, or none.
+        kept_for: what the policy keeps positions for, in a word or a few; the cache map names it.
     """
 
     watches: Literal["always", "prompt", "never"] = "never"
+    kept_for: str = reason_words()[KeptBecause.CHOSEN]
 
     @abstractmethod
     def keeps(self, held: int, new: int) -> int:
@@ -56,7 +61,7 @@ class Eviction(ABC):
         """A number for each entry, (…, S): the lowest are dropped. Infinity protects."""
 
     def observe(self, attention: Array, weights: Array, rows_left: int) -> None:
-        """Note in ``attention`` what some query rows looked at; by default the sum of all weights.
+        """Note in ``attention`` what some query rows attended to; by default the sum of all weights.
 
         Args:
             attention: (G, S), changed in place.
@@ -65,13 +70,17 @@ class Eviction(ABC):
         """
         attention[:, : weights.shape[3]] += weights.sum(axis=(1, 2))
 
+    def new_cache(self, config: ModelConfig, dtype: Any, rotation_at: RotationAt) -> EvictingCache:
+        """A cache in which this policy chooses."""
+        return EvictingCache(config, self, dtype)
 
-class EvictingCache(KVCache):
+
+class EvictingCache(ArrayCache):
     """A cache in which every head keeps its own choice of positions.
 
     Attributes:
         policy: what chooses.
-        positions: (layers, G, capacity) place in the text of each entry.
+        places: (layers, G, capacity) place in the text of each entry.
         attention: (layers, G, capacity) what the policy has noted.
     """
 
@@ -79,25 +88,26 @@ class EvictingCache(KVCache):
         super().__init__(config, min(policy.keeps(config.context_length, 1), config.context_length), dtype)
         self.policy = policy
         self.watches = policy.watches == "always"
-        self.positions: IntArray = np.zeros(self.keys.shape[:3], np.int32)
+        self.reasons = reason_words(policy.kept_for)
+        self.places: IntArray = np.zeros(self.keys.shape[:3], np.int32)
         self.attention: Array = np.zeros(self.keys.shape[:3], dtype)
         self._layers: IntArray = np.arange(config.num_layers)[:, None]
         self._heads: IntArray = np.arange(config.num_kv_heads)
-        self._held = 0
+        self._num_held = 0
         self._count = 0  # positions of this pass
         self._evicted: list[tuple[IntArray, IntArray]] = []  # as take_evicted has them, of each pass
         self._dropped: list[IntArray] = []  # (G, n) of each layer of this pass
         self._exact_from = 0  # the least length that truncate can go back to
 
     @property
-    def held(self) -> int:
+    def num_held(self) -> int:
         """Positions that a head has in the cache."""
-        return self._held
+        return self._num_held
 
     @property
     def bytes_allocated(self) -> int:
         """Bytes of all arrays, what the policy notes included."""
-        return super().bytes_allocated + self.positions.nbytes + self.attention.nbytes
+        return super().bytes_allocated + self.places.nbytes + self.attention.nbytes
 
     def check_room(self, count: int) -> None:
         """Raise KvtuiError past the model's context: positions are those of the text."""
@@ -107,25 +117,25 @@ class EvictingCache(KVCache):
                 f"{self.config.context_length}; truncate or reset the cache first"
             )
 
-    def open(self, count: int) -> int:
-        """Find places: a single position takes that of the least important if it has to."""
+    def begin(self, count: int) -> int:
+        """Find places: a single position takes that of the least important if there is no room."""
         self.check_room(count)
-        self._count, held = count, self._held
+        self._count, held = count, self._num_held
         self._next = min(self.policy.keeps(held, count), held + count)
         slot: Any = held  # of all heads, or (layers, G)
         if count == 1:
             if self._next <= held:
                 slot = self.policy.importance(self._entries(held)).argmin(axis=-1)
-                dropped = self.positions[self._layers, self._heads, slot][..., None]
+                dropped = self.places[self._layers, self._heads, slot][..., None]
                 self._evicted.append((dropped, np.array([self.length])))
-            self.positions[self._layers, self._heads, slot] = self.length
+            self.places[self._layers, self._heads, slot] = self.length
             self.attention[self._layers, self._heads, slot] = 0
         self._slot = slot
-        return self._place(slice(held, held + 1), self._next)
+        return self._use(slice(held, held + 1), self._next)
 
     def _entries(self, held: int) -> Entries:
         return Entries(
-            self.positions[:, :, :held],
+            self.places[:, :, :held],
             self.attention[:, :, :held],
             self.keys[:, :, :held],
             self.values[:, :, :held],
@@ -145,21 +155,21 @@ class EvictingCache(KVCache):
         self.policy.observe(self.attention[layer], weights[:, :, None], 1)
 
     def attend(self, layer: int, query: Array, key: Array, value: Array) -> Array:
-        """Attend to all that there is; several new positions then compete with those held. -> (T, H·D)."""
+        """Attend to everything held and new; several new positions then compete with those held. -> (T, H·D)."""
         if self._count == 1:
             self.write(layer, key, value)
             entries = Entries(
-                self.positions[layer],
+                self.places[layer],
                 self.attention[layer],
                 self._seen_keys[layer],
                 self._seen_values[layer],
                 self.length,
             )
             return self._watched(query, entries, self.watches)
-        held, count = self._held, self._count
+        held, count = self._num_held, self._count
         new = np.broadcast_to(np.arange(self.length, self.length + count), key.shape[:2])
         entries = Entries(
-            np.concatenate([self.positions[layer, :, :held], new], axis=1),
+            np.concatenate([self.places[layer, :, :held], new], axis=1),
             np.concatenate([self.attention[layer, :, :held], np.zeros_like(key[..., 0])], axis=1),
             np.concatenate([self.keys[layer, :, :held], key], axis=1),
             np.concatenate([self.values[layer, :, :held], value], axis=1),
@@ -184,7 +194,7 @@ class EvictingCache(KVCache):
         chosen = np.sort(order[:, : self._next], axis=-1)
         dropped = np.sort(order[:, self._next :], axis=-1)
         self._dropped.append(np.take_along_axis(entries.positions, dropped, axis=1))
-        for noted, found in ((self.positions, entries.positions), (self.attention, entries.attention)):
+        for noted, found in ((self.places, entries.positions), (self.attention, entries.attention)):
             noted[layer, :, : self._next] = np.take_along_axis(found, chosen, axis=1)
         for stored, found in ((self.keys, entries.keys), (self.values, entries.values)):
             stored[layer, :, : self._next] = np.take_along_axis(found, chosen[..., None], axis=1)
@@ -192,9 +202,9 @@ class EvictingCache(KVCache):
     def advance(self, count: int) -> None:
         """All layers have stored their positions: they are in use from now on."""
         watched = self.policy.watches == "always" or (self.policy.watches == "prompt" and count > 1)
-        evicted = self._next < self._held + count
+        evicted = self._next < self._num_held + count
         self.length += count
-        self._held = self._next
+        self._num_held = self._next
         if self._dropped:
             dropped, self._dropped = np.stack(self._dropped), []
             self._evicted.append((dropped, np.full(dropped.shape[2], self.length)))
@@ -204,29 +214,29 @@ class EvictingCache(KVCache):
     @property
     def oldest(self) -> int:
         """The first position that some head holds."""
-        return int(self.positions[:, :, : self._held].min(initial=self.length))
+        return int(self.places[:, :, : self._num_held].min(initial=self.length))
 
-    def kept(self, layer: int) -> IntArray:
-        """Positions that each head holds. (G, K)."""
-        return np.sort(self.positions[layer, :, : self._held], axis=-1)
+    def positions(self, layer: int) -> IntArray:
+        """The positions that each head holds, ascending. (G, K)."""
+        return np.sort(self.places[layer, :, : self._num_held], axis=-1)
 
     def read(self, layer: int) -> tuple[Array, Array]:
-        """Keys and values in the order of :meth:`kept`. (G, K, D) each."""
-        order = np.argsort(self.positions[layer, :, : self._held], axis=-1)[..., None]
+        """Keys and values in the order of :meth:`positions`. (G, K, D) each."""
+        order = np.argsort(self.places[layer, :, : self._num_held], axis=-1)[..., None]
         return tuple(np.take_along_axis(array[layer], order, axis=1) for array in (self.keys, self.values))  # type: ignore[return-value]
 
-    def why(self, layer: int) -> IntArray:
-        """What the policy protected when it last looked is recent, the others won by their importance. (G, K).
+    def reason(self, layer: int) -> IntArray:
+        """What the policy protected when it last looked is recent, the others were chosen by their importance. (G, K).
 
-        What came after the last look, as with SnapKV after the prompt, had room.
+        For what came after the last look, as with SnapKV after the prompt, there was room.
         """
-        if self.length == self._held:
-            return super().why(layer)
-        looked = replace(self._entries(self._held), newest=self._exact_from - 1)
-        codes = np.where(np.isinf(self.policy.importance(looked)[layer]), Why.RECENT, Why.HEAVY)
-        positions = self.positions[layer, :, : self._held]
-        codes[positions >= self._exact_from] = Why.ROOM
-        return np.take_along_axis(codes, np.argsort(positions, axis=-1), axis=1)
+        if self.length == self._num_held:
+            return super().reason(layer)
+        looked = replace(self._entries(self._num_held), newest=self._exact_from - 1)
+        codes = np.where(np.isinf(self.policy.importance(looked)[layer]), KeptBecause.RECENT, KeptBecause.CHOSEN)
+        places = self.places[layer, :, : self._num_held]
+        codes[places >= self._exact_from] = KeptBecause.ROOM
+        return np.take_along_axis(codes, np.argsort(places, axis=-1), axis=1)
 
     def take_evicted(self) -> tuple[IntArray, IntArray]:
         """Positions dropped since last asked, (layers, G, n), and for each the first query that missed it, (n,)."""
@@ -243,12 +253,12 @@ class EvictingCache(KVCache):
         before = self.length
         super().truncate(length)
         if length:
-            self._held -= before - length
+            self._num_held -= before - length
         else:
             self.reset()
 
     def reset(self) -> None:
         """Forget everything; the memory stays allocated."""
         super().reset()
-        self._held = self._exact_from = 0
+        self._num_held = self._exact_from = 0
         self._evicted.clear()

@@ -1,4 +1,4 @@
-"""Heavy hitters: the positions that have been looked at most (H2O, Zhang et al. 2023)."""
+"""Heavy hitters: the positions that have been attended to most (H2O, Zhang et al. 2023)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvtui.core.cache.eviction import Entries, Eviction
+from kvtui.core.cache.policy import PolicyKind
 from kvtui.core.layers import Array
 
 
 @dataclass(frozen=True)
-class Heavy(Eviction):
+class HeavyHitters(Eviction):
     """Keeps the ``heavy`` positions with the largest accumulated attention, and the ``recent`` last ones.
 
     Attention is summed over all queries so far, head by head (algorithm 1 of the paper, its "local" statistics).
@@ -20,6 +21,7 @@ class Heavy(Eviction):
     heavy: int
     recent: int
     watches = "always"
+    kept_for = "heavy hitter"
 
     def keeps(self, held: int, new: int) -> int:
         """Never more than both together."""
@@ -28,3 +30,15 @@ class Heavy(Eviction):
     def importance(self, entries: Entries) -> Array:
         """Attention so far; the last ones are safe."""
         return np.where(entries.positions > entries.newest - self.recent, np.inf, entries.attention)
+
+
+KINDS = (
+    PolicyKind(
+        "heavy:H+N",
+        "heavy:64+64",
+        "in each head, the H positions attended to most so far and the last N",
+        HeavyHitters,
+        "Zhang et al. 2023 (H2O)",
+        order=30,
+    ),
+)

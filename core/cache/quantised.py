@@ -1,19 +1,22 @@
-"""Keys and values in 8 or 4 bits (KIVI, Liu et al. 2024), alone or in a rolling window."""
+"""Keys and values in 8 or 4 bits (KIVI, Liu et al. 2024), of all positions or of a window."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvtui.core import layers
-from kvtui.core.cache.full import RotationAt, Why
-from kvtui.core.cache.rolling import RollingCache
+from kvtui.core.cache.base import KeptBecause
+from kvtui.core.cache.policy import Policy, PolicyKind
+from kvtui.core.cache.rolling import Window, WindowedCache
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
+from kvtui.core.rotary import RotationAt
 
 GROUP = 32  # positions that are packed together, as in the paper's experiments
 
@@ -101,6 +104,41 @@ class Packed:
 
 
 @dataclass(frozen=True)
+class Quantised(Policy):
+    """Keep numbers in 8 or 4 bits: those of all positions, or of a window's.
+
+    Attributes:
+        bits: of a number, 8 or 4.
+        window: which positions are kept; None for all.
+    """
+
+    bits: int
+    window: Window | None = None
+
+    @property
+    def endless(self) -> bool:
+        """If it is in a window."""
+        return self.window is not None
+
+    def check(self, config: ModelConfig, spec: str) -> None:
+        """Raise KvtuiError if the model cannot have the window, or the window is too small for a group."""
+        recent = config.context_length
+        if self.window is not None:
+            self.window.check(config, spec)
+            recent = min(self.window.recent, recent - self.window.sinks)
+        if recent <= GROUP:
+            raise KvtuiError(
+                f"{spec}: the last {GROUP} positions are never packed, so nothing would be with {recent}: "
+                f"keep more than {GROUP}, or leave out int{self.bits}"
+            )
+
+    def new_cache(self, config: ModelConfig, dtype: Any, rotation_at: RotationAt) -> QuantisedCache:
+        """Room for the groups, and for those positions that are not packed."""
+        window = self.window or Window(0, config.context_length)
+        return QuantisedCache(config, self.bits, window.sinks, window.recent, self.endless, dtype, rotation_at)
+
+
+@dataclass(frozen=True)
 class _Views:
     """What a step reads of one layer's groups."""
 
@@ -125,12 +163,12 @@ class _Views:
         )
 
 
-class QuantisedCache(RollingCache):
+class QuantisedCache(WindowedCache):
     """Positions in groups of 32, each key channel and each value of a group with a scale of its own.
 
     The newest positions, up to 32, are kept as they are until they make a group, and so are the sinks (algorithm 1 of
     the paper: keys per channel, values per token, a residual in full precision). A pass over several positions sees
-    those of the pass as they are. A single step reads the packed ones without multiplying them out, since
+    those of the pass as they are. A single step reads the packed ones without expanding them, since
     q · (codes · scale + zero) = (q · scale) · codes + q · zero, and likewise for the values.
 
     Args:
@@ -140,7 +178,7 @@ class QuantisedCache(RollingCache):
         recent: last positions to keep, more than 32.
         endless: whether older ones are dropped, so that positions can go on past the context.
         dtype: of what is not packed.
-        rotation_at: the turn of a position.
+        rotation_at: the rotation of a position.
     """
 
     def __init__(
@@ -153,13 +191,13 @@ class QuantisedCache(RollingCache):
         dtype: Any,
         rotation_at: RotationAt,
     ) -> None:
-        super().__init__(config, sinks, recent, dtype, rotation_at, places=sinks + GROUP)
+        super().__init__(config, sinks, recent, dtype, rotation_at, capacity=sinks + GROUP)
         self.endless = endless
         groups = -(-(self.recent - 1) // GROUP)
         shape = (config.num_layers, config.num_kv_heads, groups, config.head_dim)
         self.packed_keys = Packed(shape, bits, -2, dtype)
         self.packed_values = Packed(shape, bits, -1, dtype)
-        self._places = groups  # for groups, used in turn
+        self._places = groups  # for groups, used one after the other
         self.bits = bits
         self._groups = 0
         self._hidden: list[slice] = []
@@ -190,10 +228,10 @@ class QuantisedCache(RollingCache):
         made = max(0, length - self.sinks - tail) // GROUP
         return [number % self._places for number in range(made - groups, made)]
 
-    def at_once(self, count: int) -> int:
+    def max_pass(self, count: int) -> int:
         """As many as fit without dropping any; after that until a group is packed, as later ones read it packed."""
         if not self.drops(1):
-            return super().at_once(count)
+            return min(count, self.sinks + self.recent - self.length)
         return min(count, GROUP - self._split(self.length)[1] % GROUP)
 
     def check_room(self, count: int) -> None:
@@ -204,7 +242,7 @@ class QuantisedCache(RollingCache):
                 "fit; truncate or reset it first"
             )
 
-    def open(self, count: int) -> int:
+    def begin(self, count: int) -> int:
         """Find places; the oldest positions of a group that are not to be seen any more are hidden."""
         self.check_room(count)
         length = self.length + count
@@ -222,7 +260,7 @@ class QuantisedCache(RollingCache):
         ]
         self._pack(slice(None), self.length)
         place, _ = self._single_place(self.length)
-        self._place(slice(place, place + 1), single)
+        self._use(slice(place, place + 1), single)
         return single + groups * GROUP
 
     def _single_place(self, position: int) -> tuple[int, int]:
@@ -241,7 +279,7 @@ class QuantisedCache(RollingCache):
         """Store new positions, and quantise each group that is full when another comes. (G, T, D) each."""
         done, count = 0, key.shape[1]
         while done < count:
-            if done:  # open() did it for the first position
+            if done:  # begin() did it for the first position
                 self._pack(layer, self.length + done)
             place, room = self._single_place(self.length + done)
             end = min(done + room, count)
@@ -267,10 +305,10 @@ class QuantisedCache(RollingCache):
         for columns in self._hidden:
             self._packed[..., columns] = -np.inf
 
-    def mix(self, layer: int, weights: Array, out: Array) -> None:
+    def weighted_values(self, layer: int, weights: Array, out: Array) -> None:
         """Sums of all values by weight. (G, H/G, S) -> (G, H/G, D)."""
         views = self._views[layer]
-        super().mix(layer, self._single, out)
+        super().weighted_values(layer, self._single, out)
         if not self._groups:
             return
         unpack(views.value_codes, self.bits, self._codes)
@@ -307,14 +345,14 @@ class QuantisedCache(RollingCache):
             return self._look_back(layer, query, keys, values)
         return layers.causal_attention(query, keys, values)
 
-    def why(self, layer: int) -> IntArray:
+    def reason(self, layer: int) -> IntArray:
         """Between the sinks and the newest positions, which are kept as they are, all are packed. (G, K)."""
-        codes = np.array(super().why(layer))
-        codes[:, self.sinks : max(self.sinks, self.held - self._split(self.length)[1])] = Why.PACKED
+        codes = np.array(super().reason(layer))
+        codes[:, self.sinks : max(self.sinks, self.num_held - self._split(self.length)[1])] = KeptBecause.PACKED
         return codes
 
     def read(self, layer: int) -> tuple[Array, Array]:
-        """Keys and values as they are read, in the order of :meth:`kept`. (G, K, D) each."""
+        """Keys and values as they are read, in the order of :meth:`positions`. (G, K, D) each."""
         return self._read(layer, self.length)
 
     def _read(self, layer: int, length: int, queries: int = 1) -> tuple[Array, Array]:
@@ -344,3 +382,16 @@ class QuantisedCache(RollingCache):
                 "run the text again from its beginning"
             )
         super().truncate(length)
+
+
+KINDS = tuple(
+    PolicyKind(
+        f"int{bits}",
+        f"int{bits}",
+        f"{bits} bits a number; alone, or combined as in int{bits},{window}",
+        partial(Quantised, bits),
+        "Liu et al. 2024 (KIVI)",
+        order=order,
+    )
+    for bits, window, order in ((8, "window:128", 80), (4, "sink:4+124", 81))
+)

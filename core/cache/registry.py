@@ -1,169 +1,79 @@
-"""The policies by name: what ``--policy`` understands. A policy of your own gets a line in :data:`KINDS`."""
+"""The policies by name: what ``--policy`` understands.
+
+Each module of this folder that has a ``KINDS`` lists its policies there. So a new policy is one new file, and the
+command line, shell completion, the dashboard and ``kvtui policies`` know it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
-from kvtui.core.cache.eviction import EvictingCache, Eviction
-from kvtui.core.cache.full import KVCache, RotationAt
-from kvtui.core.cache.heavy import Heavy
-from kvtui.core.cache.quantised import GROUP, QuantisedCache
-from kvtui.core.cache.rolling import RollingCache
-from kvtui.core.cache.snap import Snap
+from kvtui.core.cache.base import Cache
+from kvtui.core.cache.full import Full
+from kvtui.core.cache.policy import Policy, PolicyKind
+from kvtui.core.cache.quantised import GROUP, Quantised
+from kvtui.core.cache.rolling import Window
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
+from kvtui.core.rotary import RotationAt
 
 
-@dataclass(frozen=True)
-class Rolling:
-    """Keep the first ``sinks`` and the last ``recent`` positions."""
-
-    sinks: int
-    recent: int
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A policy that a reader can name.
-
-    Attributes:
-        name: what it is called.
-        form: how it is written, with a letter for each number.
-        example: of that form.
-        summary: what it keeps, in a line.
-        paper: where it comes from.
-        make: from the numbers: which positions to keep (None for all), or how many bits.
-    """
-
-    name: str
-    form: str
-    example: str
-    summary: str
-    paper: str
-    make: Callable[..., Rolling | Eviction | int | None]
+def _listed() -> tuple[PolicyKind, ...]:
+    """The policies of all modules beside this one, in the order of lists."""
+    here = Path(__file__)
+    names = [module.name for module in iter_modules([str(here.parent)]) if module.name != here.stem]
+    modules = [import_module(f"{__package__}.{name}") for name in names]
+    kinds = [kind for module in modules for kind in getattr(module, "KINDS", ())]
+    return tuple(sorted(kinds, key=lambda kind: (kind.order, kind.name)))
 
 
-KINDS = (
-    Kind("full", "full", "full", "every position, up to the model's context", "", lambda: None),
-    Kind(
-        "window",
-        "window:N",
-        "window:128",
-        "the last N positions, without end",
-        "Beltagy et al. 2020 (Longformer), sec. 3.1",
-        lambda recent: Rolling(0, recent),
-    ),
-    Kind(
-        "sink",
-        "sink:S+N",
-        "sink:4+124",
-        "the first S and the last N positions, without end",
-        "Xiao et al. 2023 (StreamingLLM)",
-        Rolling,
-    ),
-    Kind(
-        "heavy",
-        "heavy:H+N",
-        "heavy:64+64",
-        "in each head the H most attended to so far, and the last N",
-        "Zhang et al. 2023 (H2O)",
-        Heavy,
-    ),
-    Kind(
-        "snap",
-        "snap:C+W",
-        "snap:96+32",
-        "of the prompt the C that its last W attend to most, and these",
-        "Li et al. 2024 (SnapKV)",
-        Snap,
-    ),
-    Kind(
-        "int8",
-        "int8",
-        "int8",
-        "8 bits a number, alone or as in int8,window:128",
-        "Liu et al. 2024 (KIVI)",
-        lambda: 8,
-    ),
-    Kind(
-        "int4",
-        "int4",
-        "int4",
-        "4 bits a number, alone or as in int4,sink:4+124",
-        "Liu et al. 2024 (KIVI)",
-        lambda: 4,
-    ),
-)
+KINDS = _listed()
 
 
 @dataclass(frozen=True)
 class CachePolicy:
-    """Which positions a cache keeps, and in how many bits.
+    """A policy and how it is written.
 
     Attributes:
-        spec: as it is written, such as ``int4,sink:4+124``.
-        keep: which positions; None for all.
-        bits: of a number, 8 or 4; None for the model's own.
+        spec: as ``--policy`` has it, such as ``int4,sink:4+124``.
+        policy: what is kept.
     """
 
     spec: str = "full"
-    keep: Rolling | Eviction | None = None
-    bits: int | None = None
+    policy: Policy = field(default_factory=Full)
 
     @property
     def endless(self) -> bool:
         """Whether a text can go on past the context without running anything again."""
-        return isinstance(self.keep, Rolling)
+        return self.policy.endless
 
     def check(self, config: ModelConfig) -> None:
         """Raise KvtuiError, with the reason, if a model of this shape cannot have this policy."""
-        context, sight = config.context_length, config.sliding_window
+        sight = config.sliding_window
         if sight and self.spec not in ("full", f"window:{sight}"):
             raise KvtuiError(
                 f"{self.spec} does not go with a model that looks back {sight} positions only: "
                 f"use full or window:{sight}"
             )
-        if isinstance(self.keep, Rolling):
-            if config.position != "rotary":
-                raise KvtuiError(
-                    f"{self.spec} needs rotary positions, which can be counted within the cache; this model has "
-                    "learned ones, which are part of everything it has cached: use full, heavy, snap, int8 or int4"
-                )
-            if self.keep.sinks >= context:
-                raise KvtuiError(
-                    f"{self.spec}: {self.keep.sinks} sinks fill the model's context of {context}, so that nothing "
-                    f"recent fits: give fewer than {context}"
-                )
-        recent = context if not isinstance(self.keep, Rolling) else min(self.keep.recent, context - self.keep.sinks)
-        if self.bits and recent <= GROUP:
-            raise KvtuiError(
-                f"{self.spec}: the last {GROUP} positions are never packed, so nothing would be with {recent}: "
-                f"keep more than {GROUP}, or leave out int{self.bits}"
-            )
+        self.policy.check(config, self.spec)
 
-    def new_cache(self, config: ModelConfig, dtype: Any, rotation_at: RotationAt) -> KVCache:
+    def new_cache(self, config: ModelConfig, dtype: Any, rotation_at: RotationAt) -> Cache:
         """An empty cache.
 
         Raises:
             KvtuiError: a model of this shape cannot have this policy.
         """
         self.check(config)
-        keep = self.keep
-        if isinstance(keep, Eviction):
-            return EvictingCache(config, keep, dtype)
-        if self.bits is not None:
-            sinks, recent = (keep.sinks, keep.recent) if keep else (0, config.context_length)
-            return QuantisedCache(config, self.bits, sinks, recent, keep is not None, dtype, rotation_at)
-        if keep is not None:
-            return RollingCache(config, keep.sinks, keep.recent, dtype, rotation_at)
-        return KVCache(config, dtype=dtype)
+        return self.policy.new_cache(config, dtype, rotation_at)
 
 
-def parse_policy(policy: str | CachePolicy | Eviction) -> CachePolicy:
+def parse_policy(policy: str | CachePolicy | Policy) -> CachePolicy:
     """A policy from how it is written: a kind, or bits and a kind joined by a comma (``int8,window:128``).
 
     Raises:
@@ -171,28 +81,33 @@ def parse_policy(policy: str | CachePolicy | Eviction) -> CachePolicy:
     """
     if isinstance(policy, CachePolicy):
         return policy
-    if isinstance(policy, Eviction):
+    if isinstance(policy, Policy):
         return CachePolicy(type(policy).__name__.lower(), policy)
-    made = [_parse_part(part) for part in policy.strip().lower().split(",")]
-    bits = [value for _, value in made if isinstance(value, int)]
-    keeps = [(name, value) for name, value in made if not isinstance(value, int)]
-    if len(bits) > 1 or len(keeps) > 1:
+    parts = [_parse_part(part) for part in policy.strip().lower().split(",")]
+    bits = [part for part in parts if isinstance(part.policy, Quantised)]
+    others = [part for part in parts if part not in bits]
+    if len(bits) > 1 or len(others) > 1:
         raise KvtuiError(
             f"{policy}: one kind says which positions are kept, and int8 or int4 in how many bits: "
             "give one of each at most"
         )
-    name, keep = keeps[0] if keeps else ("full", None)
-    if bits and isinstance(keep, Eviction):
+    if not bits or not others or isinstance(others[0].policy, Full):
+        return (bits or others)[0]
+    return _combined(policy, bits[0], others[0])
+
+
+def _combined(text: str, bits: CachePolicy, other: CachePolicy) -> CachePolicy:
+    """Fewer bits of the positions that another policy keeps."""
+    if not isinstance(bits.policy, Quantised) or not isinstance(other.policy, Window):
         raise KvtuiError(
-            f"{policy}: int{bits[0]} packs {GROUP} neighbouring positions with a common scale, and "
-            f"{name.partition(':')[0]} drops single ones, in each head others: use one of the two"
+            f"{text}: {bits.spec} packs {GROUP} neighbouring positions with a common scale, and "
+            f"{other.spec.partition(':')[0]} drops single ones, in each head others: use one of the two"
         )
-    spec = f"int{bits[0]}" + ("" if name == "full" else f",{name}") if bits else name
-    return CachePolicy(spec, keep, bits[0] if bits else None)
+    return CachePolicy(f"{bits.spec},{other.spec}", Quantised(bits.policy.bits, other.policy))
 
 
-def _parse_part(part: str) -> tuple[str, Rolling | Eviction | int | None]:
-    """(canonical spelling, what it makes) of one kind."""
+def _parse_part(part: str) -> CachePolicy:
+    """One kind with its sizes."""
     name, colon, rest = part.strip().partition(":")
     kind = next((kind for kind in KINDS if kind.name == name), None)
     if kind is None:
@@ -201,7 +116,7 @@ def _parse_part(part: str) -> tuple[str, Rolling | Eviction | int | None]:
             f"there is no cache policy '{name[:40]}'{f'; did you mean {near[0]}?' if near else ':'} "
             f"known are {', '.join(kind.form for kind in KINDS)}"
         )
-    letters = re.findall(r"[A-Z]", kind.form)
+    letters = kind.letters
     numbers = rest.split("+") if colon else []
     if len(numbers) != len(letters) or not all(re.fullmatch(r"\d{1,9}", number.strip()) for number in numbers):
         raise KvtuiError(f"'{part.strip()[:40]}' is not a size of the cache: write {kind.form}, such as {kind.example}")
@@ -209,4 +124,4 @@ def _parse_part(part: str) -> tuple[str, Rolling | Eviction | int | None]:
     for letter, size in zip(letters, sizes, strict=True):
         if not size:
             raise KvtuiError(f"{part.strip()}: {letter} has to be 1 or more")
-    return name + (":" + "+".join(map(str, sizes)) if sizes else ""), kind.make(*sizes)
+    return CachePolicy(kind.written(*sizes), kind.make(*sizes))

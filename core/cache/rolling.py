@@ -1,35 +1,71 @@
-"""The first S and the last N positions: a window that rolls for ever (StreamingLLM, Xiao et al. 2023)."""
+"""The first S and the last N positions: a window that moves on for ever (StreamingLLM, Xiao et al. 2023)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kvtui.core import layers
-from kvtui.core.cache.full import KVCache, RotationAt, Why
+from kvtui.core.cache.arrays import ArrayCache
+from kvtui.core.cache.base import KeptBecause
+from kvtui.core.cache.policy import Policy, PolicyKind
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
+from kvtui.core.rotary import RotationAt, rotate
 
 
-class RollingCache(KVCache):
-    """Keeps the first S positions, the attention sinks, and the last N; S = 0 is a plain window.
+@dataclass(frozen=True)
+class Window(Policy):
+    """Keep the first ``sinks`` and the last ``recent`` positions."""
 
-    Rotary positions are those within the cache (sec. 3.2 of the paper). Attention only sees distances, so the last N
-    may keep the angles of their places in the text: in place of moving all of them back by one for each position that
-    is dropped, the S sinks move forward. The paper's own code turns every key anew; the distances are the same.
+    sinks: int
+    recent: int
+
+    @property
+    def endless(self) -> bool:
+        """A text can go on without end."""
+        return True
+
+    def check(self, config: ModelConfig, spec: str) -> None:
+        """Raise KvtuiError without rotary positions, or if the sinks leave no room."""
+        if config.position != "rotary":
+            raise KvtuiError(
+                f"{spec} needs rotary positions, which can be counted within the cache; this model has "
+                "learned ones, which are part of everything it has cached: use full, heavy, snap, int8 or int4"
+            )
+        if self.sinks >= config.context_length:
+            raise KvtuiError(
+                f"{spec}: {self.sinks} sinks fill the model's context of {config.context_length}, so that nothing "
+                f"recent fits: give fewer than {config.context_length}"
+            )
+
+    def new_cache(self, config: ModelConfig, dtype: Any, rotation_at: RotationAt) -> RollingCache:
+        """Room for both, as far as the model's context goes."""
+        return RollingCache(config, self.sinks, self.recent, dtype, rotation_at)
+
+
+class WindowedCache(ArrayCache):
+    """What holds for every cache of the first S positions, the attention sinks, and the last N, in whatever form.
+
+    Rotary positions are those within the cache (sec. 3.2 of the paper). Attention only depends on distances, so the
+    last N may keep the angles of their places in the text: instead of moving all of them back by one for each position
+    that is dropped, the S sinks move forward. The paper's own code rotates every key anew; the distances are the same.
+
+    Attributes:
+        sinks: S.
+        recent: N.
 
     Args:
         config: the model's shape.
         sinks: S.
         recent: N, at least 1, cut to what the model's context leaves.
         dtype: of the numbers held.
-        rotation_at: the turn of a position.
-        places: to allocate in full precision, as many as are kept by default.
+        rotation_at: the rotation of a position.
+        capacity: places to allocate in full precision, as many as positions are kept by default.
     """
-
-    endless: bool = True
 
     def __init__(
         self,
@@ -38,71 +74,39 @@ class RollingCache(KVCache):
         recent: int,
         dtype: Any,
         rotation_at: RotationAt,
-        places: int | None = None,
+        capacity: int | None = None,
     ) -> None:
-        kept = min(sinks + recent, config.context_length)
-        super().__init__(config, places or kept, dtype)
+        most = min(sinks + recent, config.context_length)
+        super().__init__(config, capacity or most, dtype)
         self.sinks = sinks
-        self.recent = kept - sinks
+        self.recent = most - sinks
         self._sink_keys: Array = np.zeros_like(self.keys[:, :, :sinks])  # at their first places
         self._rotation_at = rotation_at
         self._told = 0  # evictions that have been told
 
     @property
-    def held(self) -> int:
+    def num_held(self) -> int:
         """Positions that a head has in the cache."""
         return min(self.length, self.sinks + self.recent)
 
     @property
     def evicted(self) -> int:
         """Positions dropped so far."""
-        return self.length - self.held
-
-    @property
-    def bytes_used(self) -> int:
-        """Bytes of the positions held, and of the sinks' keys at their first places once they have moved."""
-        return self.held * (self.keys.nbytes + self.values.nbytes) // self.capacity + self._sink_copy_bytes
-
-    @property
-    def _sink_copy_bytes(self) -> int:
-        return self._sink_keys.nbytes if self.evicted else 0
+        return self.length - self.num_held
 
     @property
     def bytes_allocated(self) -> int:
         """Bytes of all arrays, in use or not."""
         return super().bytes_allocated + self._sink_keys.nbytes
 
-    def check_room(self, count: int) -> None:
-        """There always is."""
-
-    def at_once(self, count: int) -> int:
-        """As many as fit without dropping any; then others, each of which drops one, no more than the context has."""
-        room = self.sinks + self.recent - self.length
-        return min(count, room if room > 0 else self.config.context_length)
+    @property
+    def _sink_copy_bytes(self) -> int:
+        """Bytes of the sinks' keys at their first places, once they have moved."""
+        return self._sink_keys.nbytes if self.evicted else 0
 
     def drops(self, count: int) -> bool:
         """Whether ``count`` new positions drop others."""
         return self.length + count > self.sinks + self.recent
-
-    def open(self, count: int) -> int:
-        """Find places; a full window gives the new position that of its oldest."""
-        if not self.drops(count):
-            return super().open(count)
-        self._move_sinks(self.evicted + count)
-        slot = self.sinks + (self.length - self.sinks) % self.recent
-        return self._place(slice(slot, slot + 1), self.capacity)
-
-    def attend(self, layer: int, query: Array, key: Array, value: Array) -> Array:
-        """Several new positions that drop others see what each would if it came alone. -> (T, H·D)."""
-        count = key.shape[1]
-        if count == 1 or not self.drops(count):
-            return super().attend(layer, query, key, value)
-        seen = [np.concatenate(pair, axis=1) for pair in zip(self.read(layer), (key, value), strict=True)]
-        newest = min(count, self.recent)
-        places = self.sinks + (np.arange(count - newest, count) + self.length - self.sinks) % self.recent
-        self.keys[layer][:, places] = key[:, count - newest :]
-        self.values[layer][:, places] = value[:, count - newest :]
-        return self._look_back(layer, query, *seen)
 
     def _look_back(self, layer: int, query: Array, keys: Array, values: Array) -> Array:
         """Attention of the newest T positions to the sinks and to the last N, each its own. (G, S, D) -> (T, H·D)."""
@@ -125,32 +129,26 @@ class RollingCache(KVCache):
         return 0 if self.sinks else self.evicted
 
     def sink_scores(self, positions: IntArray, query: Array, keys: Array) -> Array:
-        """Scores of queries at ``positions`` with keys of sinks, given as they were at their first places.
+        """Scores of queries at ``positions`` with the keys of sinks as they were at their first places.
 
-        In place of turning the keys on for each query, the query is turned back: the product is the same.
+        Instead of rotating the keys forward for each query, the query is rotated back: the product is the same.
         (T,), (H, T, D), (G, S, D) -> (H, T, S).
         """
         distances = np.maximum(0, positions + 1 - self.sinks - self.recent).tolist()
         rotation = np.array([self._rotation_at(distance) for distance in distances])  # (T, D/2)
-        turned = layers.rotate(np.ascontiguousarray(query.swapaxes(0, 1)), rotation.conj())  # (T, H, D)
-        return layers.attention_scores(turned.swapaxes(0, 1), keys)
+        rotated = rotate(np.ascontiguousarray(query.swapaxes(0, 1)), rotation.conj())  # (T, H, D)
+        return layers.attention_scores(rotated.swapaxes(0, 1), keys)
 
-    def kept(self, layer: int) -> IntArray:
-        """Positions that each head holds. (G, K)."""
-        positions = np.arange(self.held)
+    def positions(self, layer: int) -> IntArray:
+        """The positions that each head holds, ascending. (G, K)."""
+        positions = np.arange(self.num_held)
         positions[self.sinks :] += self.evicted
-        return np.broadcast_to(positions, (self.config.num_kv_heads, self.held))
+        return np.broadcast_to(positions, (self.config.num_kv_heads, self.num_held))
 
-    def read(self, layer: int) -> tuple[Array, Array]:
-        """Keys and values in the order of :meth:`kept`. (G, K, D) each."""
-        order = np.arange(self.held)
-        order[self.sinks :] = self.sinks + (order[self.sinks :] - self.sinks + self.evicted) % self.recent
-        return self.keys[layer][:, order], self.values[layer][:, order]
-
-    def why(self, layer: int) -> IntArray:
+    def reason(self, layer: int) -> IntArray:
         """The first are sinks, the others are recent. (G, K)."""
-        codes = np.where(np.arange(self.held) < self.sinks, Why.SINK, Why.RECENT)
-        return np.broadcast_to(codes, (self.config.num_kv_heads, self.held))
+        codes = np.where(np.arange(self.num_held) < self.sinks, KeptBecause.SINK, KeptBecause.RECENT)
+        return np.broadcast_to(codes, (self.config.num_kv_heads, self.num_held))
 
     def take_evicted(self) -> tuple[IntArray, IntArray]:
         """Positions dropped since last asked, (layers, G, n), and for each the first query that missed it, (n,)."""
@@ -159,7 +157,7 @@ class RollingCache(KVCache):
         return np.broadcast_to(positions, (*self.keys.shape[:2], len(positions))), positions + self.recent
 
     def truncate(self, length: int) -> None:
-        """Forget every position from ``length`` on, which is possible until one was dropped."""
+        """Forget every position from ``length`` on, possible until one was dropped."""
         if self.evicted and 0 < length < self.length:
             raise KvtuiError(
                 f"cannot truncate to {length} positions: {self.evicted} of those before were dropped; "
@@ -172,3 +170,74 @@ class RollingCache(KVCache):
         """Forget everything; the memory stays allocated."""
         super().reset()
         self._told = 0
+
+
+class RollingCache(WindowedCache):
+    """The first S and the last N positions in full precision; S = 0 is a plain window. Without end."""
+
+    endless = True
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes of the positions held, and of the second copy of the sinks' keys."""
+        return self.num_held * (self.keys.nbytes + self.values.nbytes) // self.capacity + self._sink_copy_bytes
+
+    def check_room(self, count: int) -> None:
+        """There always is room."""
+
+    def max_pass(self, count: int) -> int:
+        """As many as fit without dropping any; then others, each of which drops one, no more than the context has."""
+        room = self.sinks + self.recent - self.length
+        return min(count, room if room > 0 else self.config.context_length)
+
+    def begin(self, count: int) -> int:
+        """Find places; a full window gives the new position that of its oldest."""
+        if not self.drops(count):
+            return self._use(slice(self.length, self.length + count), self.length + count)
+        self._move_sinks(self.evicted + count)
+        slot = self.sinks + (self.length - self.sinks) % self.recent
+        return self._use(slice(slot, slot + 1), self.capacity)
+
+    def attend(self, layer: int, query: Array, key: Array, value: Array) -> Array:
+        """Several new positions that drop others see what each would if it came alone. -> (T, H·D)."""
+        count = key.shape[1]
+        if count == 1 or not self.drops(count):
+            return super().attend(layer, query, key, value)
+        seen = [np.concatenate(pair, axis=1) for pair in zip(self.read(layer), (key, value), strict=True)]
+        newest = min(count, self.recent)
+        places = self.sinks + (np.arange(count - newest, count) + self.length - self.sinks) % self.recent
+        self.keys[layer][:, places] = key[:, count - newest :]
+        self.values[layer][:, places] = value[:, count - newest :]
+        return self._look_back(layer, query, *seen)
+
+    def read(self, layer: int) -> tuple[Array, Array]:
+        """Keys and values in the order of :meth:`positions`. (G, K, D) each."""
+        order = np.arange(self.num_held)
+        order[self.sinks :] = self.sinks + (order[self.sinks :] - self.sinks + self.evicted) % self.recent
+        return self.keys[layer][:, order], self.values[layer][:, order]
+
+
+def _few_sinks(positions: int) -> tuple[int, int]:
+    sinks = min(4, positions // 2)
+    return sinks, positions - sinks
+
+
+KINDS = (
+    PolicyKind(
+        "window:N",
+        "window:128",
+        "the last N positions, for a text of any length",
+        lambda recent: Window(0, recent),
+        "Beltagy et al. 2020 (Longformer), sec. 3.1",
+        order=10,
+    ),
+    PolicyKind(
+        "sink:S+N",
+        "sink:4+124",
+        "the first S and the last N positions, for a text of any length",
+        Window,
+        "Xiao et al. 2023 (StreamingLLM)",
+        split=_few_sinks,
+        order=20,
+    ),
+)

@@ -11,7 +11,7 @@ from typing import Any
 
 from kvtui.core.config import LONGEST_CONTEXT, WIDEST_HEAD, Mlp, ModelConfig, is_positive
 from kvtui.core.errors import KvtuiError, brief
-from kvtui.core.layers import llama3_divisors, rotary_frequencies
+from kvtui.core.rotary import llama3_divisors, rotary_frequencies
 
 Values = Mapping[str, Any]
 
@@ -33,7 +33,7 @@ class Family:
         top: our name -> theirs, for the parameters outside the blocks.
         block: the same inside a block, without ``.weight`` and ``.bias`` for projections.
         prefix: of a block's tensors, with ``{}`` for its number.
-        turned: whether projections are stored as (outputs, inputs). The output projection always is.
+        transposed: whether projections are stored as (outputs, inputs). The output projection always is.
         halves: whether the two numbers that rotary positions turn together are half a head apart, not neighbours.
         ignored: endings of tensors that are no parameters.
     """
@@ -42,7 +42,7 @@ class Family:
     top: Mapping[str, str]
     block: Mapping[str, str]
     prefix: str
-    turned: bool
+    transposed: bool
     halves: bool = True
     ignored: tuple[str, ...] = ()
 
@@ -237,7 +237,7 @@ _GPT2 = Family(
         "mlp.down": "mlp.c_proj",
     },
     prefix="h.{}",
-    turned=False,  # Conv1D
+    transposed=False,  # Conv1D
     ignored=(".attn.bias", ".attn.masked_bias"),  # the causal mask
 )
 
@@ -264,7 +264,7 @@ def _llama(read_config: Callable[[Values], ModelConfig]) -> Family:
             "mlp.down": "mlp.down_proj",
         },
         prefix="model.layers.{}",
-        turned=True,
+        transposed=True,
         ignored=(".rotary_emb.inv_freq",),
     )
 

@@ -248,7 +248,7 @@ def _family(read_config: Callable[[Metadata], ModelConfig], *, halves: bool = Tr
             "mlp.down": "ffn_down",
         },
         prefix="blk.{}",
-        turned=True,
+        transposed=True,
         halves=halves,
         ignored=(_ROTARY_DIVISORS,),
     )

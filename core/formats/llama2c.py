@@ -25,7 +25,7 @@ _HEADER_V1 = 256  # bytes
 _START, _STOP = 1, 2  # of every llama2.c tokenizer
 _LONGEST_PIECE = 1 << 16  # bytes
 
-# Where our names are in theirs, and whether a projection has to be turned from (outputs, inputs) to (inputs, outputs).
+# Where our names are in theirs, and whether a projection is stored as (outputs, inputs).
 _BLOCK_ARRAYS = {
     "attention_norm.gain": ("rms_att", False),
     "attention.query.weight": ("wq", True),
@@ -171,9 +171,9 @@ def read_llama2c(path: Path, dtype: Any, on_progress: Callable[[int, int], None]
         "final_norm.gain": stored["rms_final"],
     }
     for layer in range(config.num_layers):
-        for ours, (theirs, turned) in _BLOCK_ARRAYS.items():
+        for ours, (theirs, transposed) in _BLOCK_ARRAYS.items():
             array = stored[theirs][layer]
-            parameters[f"blocks.{layer}.{ours}"] = array.T if turned else array
+            parameters[f"blocks.{layer}.{ours}"] = array.T if transposed else array
     if not config.tied_output:
         parameters["output.weight"] = stored["output"].T
     ordered = {name: parameters[name] for name in parameter_shapes(config)}

@@ -80,12 +80,12 @@ def _read_parameter(
     """One of our parameters from the tensor that holds it."""
     part = next((name for name in _THREE if f".attention.{name}." in ours), None)
     fused = part is not None and family.fused
-    turned = ours == "output.weight" or (family.turned and ours.endswith(".weight"))
+    transposed = ours == "output.weight" or (family.transposed and ours.endswith(".weight"))
     expected = (*shape[:-1], 3 * shape[-1]) if fused else shape
-    expected = expected[::-1] if turned else expected
+    expected = expected[::-1] if transposed else expected
     if stored.shape != expected:
         raise KvtuiError(f"{where} has shape {stored.shape}; the config asks for {expected}")
-    array = stored.map().T if turned else stored.map()
+    array = stored.map().T if transposed else stored.map()
     if fused:
         array = np.split(array, 3, axis=-1)[_THREE[str(part)]]
     numbers = as_numbers(where, array, dtype)

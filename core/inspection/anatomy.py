@@ -13,6 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
+from kvtui.core.cache import FullCache
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Candidate, Cut, Inspection, LensLayer, WithoutHeads
 from kvtui.core.layers import Array, IntArray
@@ -116,7 +117,7 @@ class Follower:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._cache = model.new_cache()
+        self._cache = FullCache(model.config, dtype=model.dtype)
         self._record = AttentionRecord(model.config, model.dtype)
         self._ids: list[int] = []
 

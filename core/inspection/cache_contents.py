@@ -21,7 +21,7 @@ def cache_contents(generation: Generation, wanted: ShowCache) -> CacheContents:
 
     ``value`` and ``key`` are Euclidean norms. ``read`` is the newest query's attention, the mean over the query heads
     that share a key/value head, so that a head's numbers sum to 1, or to less where a prompt was cut down once its
-    queries had looked at all of it. ``why`` are the numbers of :class:`kvtui.core.cache.full.Why`.
+    queries had looked at all of it. ``why`` are indices into the cache's ``reasons``.
     Nothing that is in the cache changes until it is dropped: if nothing was, its first n positions are what it held
     when there were n. Of what was dropped since, keys are still on record, values are not.
 
@@ -33,10 +33,10 @@ def cache_contents(generation: Generation, wanted: ShowCache) -> CacheContents:
     if wanted.first_layer < 0 or not len(layers):
         raise KvtuiError(f"there are no layers {wanted.first_layer} to {wanted.last_layer} in the cache")
     length = cache.length if wanted.length is None else max(0, min(wanted.length, cache.length))
-    if length < cache.length != cache.held:
+    if length < cache.length != cache.num_held:
         kept = np.array([_kept_then(generation, wanted, layer, length) for layer in layers])
     else:
-        kept = np.array([cache.kept(layer)[:, : min(cache.held, length)] for layer in layers])
+        kept = np.array([cache.positions(layer)[:, : min(cache.num_held, length)] for layer in layers])
     shades = [_shade(generation, wanted, layer, places, length) for layer, places in zip(layers, kept, strict=True)]
     return CacheContents(
         shade=wanted.shade,
@@ -47,6 +47,7 @@ def cache_contents(generation: Generation, wanted: ShowCache) -> CacheContents:
         position=generation.cache_start,
         written=min(generation.computed, length),
         process_bytes=resident_bytes(),
+        reasons=cache.reasons if wanted.shade == "why" else (),
     )
 
 
@@ -70,7 +71,7 @@ def _shade(generation: Generation, wanted: ShowCache, layer: int, places: IntArr
     if wanted.shade == "read":
         return _read(generation, layer, places, length)
     if wanted.shade == "why":
-        return generation.cache.why(layer)[:, : places.shape[1]].astype(np.float32)
+        return generation.cache.reason(layer)[:, : places.shape[1]].astype(np.float32)
     if length < generation.cache.length and wanted.shade == "key" and generation.record is not None:
         keys = generation.record.keys(layer, length - generation.record.first)
         columns = generation.record.columns(places)[..., None]

@@ -7,7 +7,7 @@ from time import perf_counter
 
 import numpy as np
 
-from kvtui.core.cache.full import KVCache
+from kvtui.core.cache import FullCache
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Breakdown, Limits, Parts
@@ -55,7 +55,7 @@ def measure_parts(model: Model, ids: Sequence[int], seconds: float = 0.5) -> Bre
     if not 1 <= len(ids) <= model.config.context_length:
         raise KvtuiError(f"the parts of a token can be measured at 1 to {model.config.context_length} positions")
     cache, sampler, stopwatch = (
-        KVCache(model.config, len(ids), model.dtype),
+        FullCache(model.config, len(ids), model.dtype),
         Sampler(SamplingSettings(), 0),
         Stopwatch(),
     )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from kvtui.core.cache.full import KVCache
+from kvtui.core.cache import Cache
 from kvtui.core.config import parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import IntArray
@@ -96,7 +96,7 @@ def benchmark(
     )
 
 
-def _cached_step(model: Model, cache: KVCache, ids: IntArray, context: int) -> None:
+def _cached_step(model: Model, cache: Cache, ids: IntArray, context: int) -> None:
     cache.length = context - 1  # the positions behind are there from the first pass
     model.decode(int(ids[context - 1]), cache)
 

@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from kvtui.core.cache import CachePolicy, parse_policy
+from kvtui.core.cache import KINDS, CachePolicy, parse_policy
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError, counted
-from kvtui.core.events import Token
-from kvtui.core.generation import generate
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.logits import log_softmax
 from kvtui.core.model import Model
@@ -56,20 +54,11 @@ class PolicyReport:
 
 
 def default_policies(config: ModelConfig) -> list[CachePolicy]:
-    """Those that this model can have, with a quarter of its context where they have a size."""
+    """Every policy by name that this model can have, keeping a quarter of its context where it has a size; and two
+    combinations."""
     quarter = max(2, config.context_length // 4)
-    sinks, half = min(4, quarter // 2), quarter // 2
-    specs = (
-        "full",
-        f"window:{quarter}",
-        f"sink:{sinks}+{quarter - sinks}",
-        f"heavy:{half}+{quarter - half}",
-        f"snap:{quarter - quarter // 4}+{max(1, quarter // 4)}",
-        "int8",
-        "int4",
-        f"int8,window:{quarter}",
-        f"int4,sink:{sinks}+{quarter - sinks}",
-    )
+    sized = {kind.name: kind.keeping(quarter) for kind in KINDS}
+    specs = (*sized.values(), f"int8,{sized['window']}", f"int4,{sized['sink']}")
     return [policy for policy in map(parse_policy, specs) if _possible(policy, config)]
 
 
@@ -81,21 +70,9 @@ def _possible(policy: CachePolicy, config: ModelConfig) -> bool:
     return True
 
 
-def own_text(
-    model: Model, tokens: int, seed: int, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> IntArray:
-    """What the model writes by itself with the full cache. (tokens,), fewer if it ends the text."""
-    ids: list[int] = []
-    for event in generate(model, "", max_new_tokens=tokens, seed=seed):
-        if isinstance(event, Token):
-            ids.append(event.id)
-            on_progress(len(ids), tokens)
-    return np.array(ids)
-
-
 @dataclass
 class _Lane:
-    """A policy under way."""
+    """What a policy comes to so far."""
 
     policy: CachePolicy
     kl: list[float] = field(default_factory=list)
@@ -111,7 +88,7 @@ class _Lane:
         self.losses.append(-float(predicted[target]))
 
     def report(self, full_bytes: int) -> PolicyReport:
-        """All of it in a row."""
+        """The averages, beside a full cache of so many bytes."""
         return PolicyReport(
             policy=self.policy.spec,
             kl_mean=float(np.mean(self.kl)),
@@ -137,7 +114,7 @@ def compare_policies(
 
     The text is cut into windows of the model's context. The first half of a window is a prompt, run at once; each
     token of the second half is a decode step whose prediction is scored. The policies take turns token by token, so
-    that a slow moment of the machine falls on all of them.
+    that a slow moment of the machine affects them all.
 
     Args:
         model: the decoder.

@@ -22,6 +22,7 @@ from kvtui.core import layers
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
+from kvtui.core.rotary import rotate
 
 Parameters = dict[str, Array]
 Backward = Callable[[Array], Array]
@@ -162,14 +163,14 @@ def attention(x: Array, block: str, run: Pass) -> tuple[Array, Backward]:
     key, key_backward = linear(x, f"{block}.attention.key", run)  # (T, G·D)
     value, value_backward = linear(x, f"{block}.attention.value", run)  # (T, G·D)
 
-    def split(flat: Array, heads: int, turn: bool) -> Array:
+    def split(flat: Array, heads: int, rotated: bool) -> Array:
         by_head = flat.reshape(length, heads, head_dim)
-        return (layers.rotate(by_head, rotation) if turn else by_head).transpose(1, 0, 2)  # (heads, T, D)
+        return (rotate(by_head, rotation) if rotated else by_head).transpose(1, 0, 2)  # (heads, T, D)
 
-    def merge(by_head: Array, turn: bool) -> Array:
+    def merge(by_head: Array, rotated: bool) -> Array:
         flat = np.ascontiguousarray(by_head.transpose(1, 0, 2))  # (T, heads, D)
-        turned = layers.rotate(flat, rotation.conj()) if turn else flat  # the transpose of a turn is its inverse
-        return turned.reshape(length, -1)
+        back = rotate(flat, rotation.conj()) if rotated else flat  # a rotation's transpose is its inverse
+        return back.reshape(length, -1)
 
     q, k, v = split(query, num_heads, rotary), split(key, num_kv_heads, rotary), split(value, num_kv_heads, False)
     blocks: list[tuple[int, Array]] = []

@@ -16,11 +16,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from threadpoolctl import threadpool_limits
 
-from kvtui.core import layers
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError, counted
 from kvtui.core.formats.checkpoint import save_checkpoint, write_safetensors
 from kvtui.core.layers import Array, IntArray
+from kvtui.core.rotary import rotary_table
 from kvtui.core.tokenizer import CharTokenizer
 from kvtui.core.training.gradients import Pass, window_loss
 from kvtui.core.training.optimizer import Optimizer, clip
@@ -272,7 +272,7 @@ def train(
     ids = np.array(run.tokenizer.encode(text))
     cut = len(ids) - int(len(ids) * VALIDATION_SHARE)
     training, validation = ids[:cut], ids[cut:]
-    rotation = layers.rotary_table(settings.context_length, run.config.head_dim, run.config.rotary_base)
+    rotation = rotary_table(settings.context_length, run.config.head_dim, run.config.rotary_base)
     shards = [
         {name: np.zeros_like(value) for name, value in run.parameters.items()}
         for _ in range(min(SHARDS, settings.batch_windows))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kvtui.core import ModelConfig
+from kvtui.core.cache.base import reason_words
 from kvtui.core.commands import Inspect, MeasureLimits, MeasureParts, ShowAttention, ShowCache
 from kvtui.core.events import (
     Attention,
@@ -90,7 +91,8 @@ def cache(link: FakeLink, question: ShowCache) -> CacheContents:
         if question.shade == "read"
         else kept % (5 if question.shade == "why" else 7)
     )
-    return CacheContents(question.shade, question.first_layer, kept, shades, length, 0, 1, 143_200_000)
+    reasons = reason_words("heavy hitter") if question.shade == "why" else ()
+    return CacheContents(question.shade, question.first_layer, kept, shades, length, 0, 1, 143_200_000, reasons)
 
 
 def inspection(link: FakeLink, question: Inspect) -> Inspection:

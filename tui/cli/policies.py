@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import fields
 from inspect import cleandoc
 from pathlib import Path
@@ -12,8 +13,12 @@ import click
 import numpy as np
 
 from kvtui.core.cache import KINDS, CachePolicy
+from kvtui.core.events import Token
+from kvtui.core.generation import generate
+from kvtui.core.layers import IntArray
 from kvtui.core.measure.benchmark import machine
-from kvtui.core.measure.policy_report import FEWEST_TOKENS, PolicyReport, compare_policies, default_policies, own_text
+from kvtui.core.measure.policy_report import FEWEST_TOKENS, PolicyReport, compare_policies, default_policies
+from kvtui.core.model import Model
 from kvtui.tui.cli.loading import load_model
 from kvtui.tui.cli.options import Policy, Whole, model_option, seed_option
 from kvtui.tui.cli.progress import counting_bar
@@ -90,6 +95,18 @@ assert policies.help is not None
 policies.help = (
     cleandoc(policies.help) + "\n\n\b\nPolicies:\n" + "".join(f"  {kind.form:<10} {kind.summary}\n" for kind in KINDS)
 )
+
+
+def own_text(
+    model: Model, tokens: int, seed: int, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> IntArray:
+    """What the model writes by itself with the full cache. (tokens,), fewer if it ends the text."""
+    ids: list[int] = []
+    for event in generate(model, "", max_new_tokens=tokens, seed=seed):
+        if isinstance(event, Token):
+            ids.append(event.id)
+            on_progress(len(ids), tokens)
+    return np.array(ids)
 
 
 def _as_csv(reports: list[PolicyReport]) -> str:

@@ -20,7 +20,7 @@ CONFIG = ModelConfig(
 
 def fill(cache: KVCache, count: int, value: float) -> None:
     block = np.full((2, count, 3), value, np.float32)
-    cache.open(count)
+    cache.begin(count)
     for layer in range(2):
         cache.write(layer, block, -block)
     cache.advance(count)
@@ -39,7 +39,7 @@ def test_write_is_in_place_behind_all_that_was_seen():
     keys_before = cache.keys
     fill(cache, 2, 1.0)
     new = np.full((2, 1, 3), 5.0, np.float32)
-    assert cache.open(1) == 3
+    assert cache.begin(1) == 3
     cache.write(1, new, -new)
     cache.advance(1)
     assert cache.keys is keys_before

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from slow import build
 
-from kvtui.core import Generation, KvtuiError, Model, generate, layers
+from kvtui.core import Generation, KvtuiError, Model, generate, rotary
 from kvtui.core.commands import Fork, Revisit, SetCache, SetPolicy, ShowAttention, ShowCache
 from kvtui.core.events import Branch, End, Evict, State, Token, Unanswered, to_json
 from kvtui.core.inspection.attention import attention
@@ -147,13 +147,13 @@ def test_the_newest_row_is_what_the_step_saw(policy, count, monkeypatch):
     generation = observed(policy, count)
     cache = generation.cache
     columns = {}
-    original = type(cache).mix
+    original = type(cache).weighted_values
 
-    def mix(self, layer, weights, out):
+    def weighted_values(self, layer, weights, out):
         columns[layer] = weights / weights.sum(axis=-1, keepdims=True)
         return original(self, layer, weights, out)
 
-    monkeypatch.setattr(type(cache), "mix", mix)
+    monkeypatch.setattr(type(cache), "weighted_values", weighted_values)
     for _ in generation.write():
         pass
     for layer in range(2):
@@ -165,7 +165,7 @@ def test_the_newest_row_is_what_the_step_saw(policy, count, monkeypatch):
             continue
         found = np.sort(row, axis=-1)[:, -expected.shape[1] :]
         np.testing.assert_allclose(found, expected, atol=1e-6)
-        kept = cache.kept(layer)
+        kept = cache.positions(layer)
         for head in range(4):
             mine = kept[head // 2]
             assert set(np.flatnonzero(row[head])) <= set(mine)
@@ -193,7 +193,7 @@ def test_past_the_context(policy):
     assert (sums <= 1 + 1e-6).all()
     if policy == "window:8":
         np.testing.assert_allclose(sums, 1, atol=1e-6)
-    contents = generation.cache.kept(1)[0] + generation.cache_start
+    contents = generation.cache.positions(1)[0] + generation.cache_start
     shown = cache_contents(generation, ShowCache("read"))
     np.testing.assert_array_equal(shown.kept[1, 0] + shown.position, contents)
     np.testing.assert_allclose(shown.shades.sum(axis=-1), 1, atol=1e-5)
@@ -209,17 +209,17 @@ def test_what_is_held_from_before_the_window_has_its_weight(policy, count, monke
     """The window drops half of itself at a time, a rolling cache a position: of a large one much is older than it."""
     generation = observed(policy, count)
     cache, columns = generation.cache, {}
-    original = type(cache).mix
+    original = type(cache).weighted_values
 
-    def mix(self, layer, weights, out):
+    def weighted_values(self, layer, weights, out):
         columns[layer] = weights / weights.sum(axis=-1, keepdims=True)  # (G, H/G, S), by places in the cache
         return original(self, layer, weights, out)
 
-    monkeypatch.setattr(type(cache), "mix", mix)
+    monkeypatch.setattr(type(cache), "weighted_values", weighted_values)
     list(generation.write())
     shown = cache_contents(generation, ShowCache("read"))
     for layer in range(2):
-        positions = cache.kept(layer)[0]
+        positions = cache.positions(layer)[0]
         sinks = cache.sinks
         places = np.where(positions < sinks, positions, sinks + (positions - sinks) % cache.recent)
         weights = columns[layer][:, :, places]  # in the order of the text
@@ -245,11 +245,11 @@ def test_what_the_window_of_a_branch_drops_is_told_at_once():
     np.testing.assert_allclose(read.shades.sum(axis=-1), 1, atol=1e-5)
 
 
-def test_turns_past_the_context_are_worked_out_once_for_all_lanes(monkeypatch):
+def test_rotations_past_the_context_are_computed_once_for_all_lanes(monkeypatch):
     """Two lanes with sinks ask for three stretches of positions in turn: none may push out the others."""
     made = []
-    table = layers.rotary_table
-    monkeypatch.setattr(layers, "rotary_table", lambda *arguments: made.append(arguments[0]) or table(*arguments))
+    table = rotary.rotary_table
+    monkeypatch.setattr(rotary, "rotary_table", lambda *arguments: made.append(arguments[0]) or table(*arguments))
     model = build(context=48, dtype=np.float32)
     lanes = (Lane("long", True, "sink:2+40"), Lane("short", True, "sink:2+6", follow=True))
     list(Race(model, "abc", lanes, max_new_tokens=600, seed=1).run())

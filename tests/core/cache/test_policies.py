@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from slow import Slow, build, rounded
 
 from kvtui.core import KvtuiError, Model
-from kvtui.core.cache import KINDS, Entries, Eviction, Snap, parse_policy
+from kvtui.core.cache import KINDS, Entries, Eviction, SnapKV, parse_policy
 from kvtui.core.cache.quantised import pack, quantise, unpack
 
 MODELS = {
@@ -110,7 +110,7 @@ def test_what_is_longer_than_the_cache_is_run_in_few_passes(policy, passes):
     model = WIDE[2]
     cache, one_by_one = model.new_cache(policy), model.new_cache(policy)
     begun = []
-    opened, cache.open = cache.open, lambda count: begun.append(count) or opened(count)
+    begin, cache.begin = cache.begin, lambda count: begun.append(count) or begin(count)
     logits = model.forward(IDS[:120], cache)
     assert begun == passes
     expected = [model.forward(IDS[: passes[0]], one_by_one)]
@@ -128,7 +128,7 @@ def test_a_pass_has_no_more_positions_than_the_context():
     """Scores take memory and time by the square of them."""
     model, begun = MODELS["rotary", 2], []
     cache = model.new_cache("sink:2+8")
-    opened, cache.open = cache.open, lambda count: begun.append(count) or opened(count)
+    begin, cache.begin = cache.begin, lambda count: begun.append(count) or begin(count)
     model.forward(IDS[:150], cache)
     assert begun == [10, 48, 48, 44]
 
@@ -161,7 +161,7 @@ def test_endless_positions_lose_no_precision():
     kept = np.concatenate([ids[:4], ids[-20:]])
     np.testing.assert_allclose(late, model.forward(kept, fresh)[-1], rtol=0, atol=1e-4)
     assert cache.length == 4_000
-    np.testing.assert_array_equal(cache.kept(0)[0], [0, 1, 2, 3, *range(3_980, 4_000)])
+    np.testing.assert_array_equal(cache.positions(0)[0], [0, 1, 2, 3, *range(3_980, 4_000)])
 
 
 POLICIES = ["full", "window:8", "sink:2+6", "heavy:4+4", "snap:6+2", "int8", "int4", "int8,window:40", "int4,sink:3+40"]
@@ -179,20 +179,20 @@ def test_kept_and_evicted_are_all_there_were(policy):
         parts.append(cache.take_evicted()[0])
     evicted = np.concatenate(parts, axis=2)
     for layer in range(2):
-        kept = cache.kept(layer)
-        assert kept.shape == (2, cache.held)
+        kept = cache.positions(layer)
+        assert kept.shape == (2, cache.num_held)
         for head in range(2):
             together = np.concatenate([kept[head], evicted[layer, head]])
             np.testing.assert_array_equal(np.sort(together), np.arange(100))
             assert (np.diff(kept[head]) > 0).all()
         keys, values = cache.read(layer)
-        assert keys.shape == values.shape == (2, cache.held, 6)
+        assert keys.shape == values.shape == (2, cache.num_held, 6)
 
 
 def test_heads_keep_different_positions():
     cache = WIDE[4].new_cache("heavy:6+2")
     WIDE[4].forward(IDS[:60], cache)
-    kept = cache.kept(1)
+    kept = cache.positions(1)
     assert len({tuple(head) for head in kept}) > 1
     np.testing.assert_array_equal(kept[:, -2:], [[58, 59]] * 4)
 
@@ -201,7 +201,7 @@ def test_snap_pools_only_what_stands_before_its_window():
     """What the window's queries give to each other does not lift the positions just before them."""
     attention = np.array([[0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 5.0, 7.0]])
     nothing = np.zeros((1, 12, 6))
-    worth = Snap(3, 2).importance(Entries(np.arange(12)[None], attention, nothing, nothing, 11))
+    worth = SnapKV(3, 2).importance(Entries(np.arange(12)[None], attention, nothing, nothing, 11))
     np.testing.assert_array_equal(worth, [[0.9] * 5 + [0.1] * 5 + [np.inf] * 2])
 
 
@@ -237,7 +237,7 @@ def test_reset_starts_afresh(policy):
     cache = model.new_cache(policy)
     stepped_logits = [model.decode(int(token), cache).copy() for token in IDS[:90]]
     cache.reset()
-    assert (cache.length, cache.held, cache.take_evicted()[0].size) == (0, 0, 0)
+    assert (cache.length, cache.num_held, cache.take_evicted()[0].size) == (0, 0, 0)
     again = [model.decode(int(token), cache).copy() for token in IDS[:90]]
     np.testing.assert_array_equal(again, stepped_logits)
 
@@ -262,7 +262,7 @@ def test_truncate_is_exact_or_refused(policy, length, back):
             cache.truncate(wrong)
     for token in IDS[:back]:
         model.decode(int(token), expected)
-    assert (cache.length, cache.held) == (back, expected.held)
+    assert (cache.length, cache.num_held) == (back, expected.num_held)
     for token in IDS[100:140]:
         found, right = model.decode(int(token), cache).copy(), model.decode(int(token), expected)
         np.testing.assert_allclose(found, right, rtol=0, atol=1e-12)
@@ -410,25 +410,38 @@ def test_every_kind_has_an_example_of_its_form():
 
 
 class KeyNorm(Eviction):
-    """Keeps the keys of least norm (Devoto et al. 2024)."""
+    """Keeps the keys of least norm (Devoto et al. 2024), and notes what it was asked about."""
+
+    def __init__(self):
+        self.asked = []
 
     def keeps(self, held, new):
         return min(held + new, 10)
 
     def importance(self, entries):
-        return np.where(entries.positions == entries.newest, np.inf, -np.linalg.norm(entries.keys, axis=-1))
+        norms = np.linalg.norm(entries.keys, axis=-1)
+        self.asked.append((entries.positions.copy(), norms))
+        return np.where(entries.positions == entries.newest, np.inf, -norms)
 
 
 def test_a_policy_of_ones_own():
-    model = WIDE[2]
-    cache = model.new_cache(KeyNorm())
+    """Norms are compared with those that the policy saw: the same tokens have nearly the same ones, in any order."""
+    model, policy = WIDE[2], KeyNorm()
+    cache, everything = model.new_cache(policy), model.new_cache()
     model.forward(IDS[:40], cache)
+    model.forward(IDS[:40], everything)
+    assert len(policy.asked) == 2  # once a layer
+    for layer, (positions, norms) in enumerate(policy.asked):
+        np.testing.assert_array_equal(positions, np.broadcast_to(np.arange(40), (2, 40)))
+        np.testing.assert_allclose(norms, np.linalg.norm(everything.keys[layer, :, :40], axis=-1), rtol=0, atol=1e-12)
+        kept = cache.positions(layer)
+        assert (kept[:, -1] == 39).all()
+        least = np.sort(norms[:, :39], axis=-1)[:, :9]
+        np.testing.assert_array_equal(np.sort(np.take_along_axis(norms, kept[:, :-1], axis=1), axis=-1), least)
     for token in IDS[40:60]:
         model.decode(int(token), cache)
-    assert cache.held == 10
-    everything = model.new_cache()
-    model.forward(IDS[:40], everything)
-    fresh = model.new_cache(KeyNorm())
-    model.forward(IDS[:40], fresh)
-    norms = np.linalg.norm(everything.keys[0, :, :39], axis=-1)
-    np.testing.assert_array_equal(fresh.kept(0)[:, :-1], np.sort(np.argsort(norms, axis=-1)[:, :9], axis=-1))
+        positions, norms = policy.asked[-1]  # (layers, G, 10), of all layers at once
+        dropped, _ = cache.take_evicted()
+        largest = positions == dropped[..., -1:]
+        np.testing.assert_array_equal(norms[largest].reshape(2, 2), norms.max(axis=-1))
+    assert cache.num_held == 10

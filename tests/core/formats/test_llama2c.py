@@ -47,9 +47,9 @@ def write_model(path: Path, version: int, tied: bool) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(4)
     parameters = {name: rng.normal(0, 0.2, s).astype(np.float32) for name, s in parameter_shapes(config).items()}
 
-    def every(name: str, turned: bool = False) -> list[np.ndarray]:
+    def every(name: str, transposed: bool = False) -> list[np.ndarray]:
         arrays = [parameters[f"blocks.{layer}.{name}"] for layer in range(config.num_layers)]
-        return [np.ascontiguousarray(array.T) for array in arrays] if turned else arrays
+        return [np.ascontiguousarray(array.T) for array in arrays] if transposed else arrays
 
     names = ("query", "key", "value", "output")
     attention = [array for name in names for array in every(f"attention.{name}.weight", True)]

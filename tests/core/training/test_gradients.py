@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from kvtui.core import layers
+from kvtui.core import rotary
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.model import Model
@@ -57,7 +57,7 @@ def random_parameters(config, seed=0, dtype=np.float64):
 def make_pass(config, parameters, dropout=0.0, seed=5):
     dtype = parameters["token_embedding"].dtype
     zeros = {name: np.zeros_like(value) for name, value in parameters.items()}
-    rotation = layers.rotary_table(config.context_length, config.head_dim, config.rotary_base, dtype)
+    rotation = rotary.rotary_table(config.context_length, config.head_dim, config.rotary_base, dtype)
     return Pass(config, parameters, zeros, rotation, dropout, np.random.default_rng(seed))
 
 

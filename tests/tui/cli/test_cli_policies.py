@@ -14,7 +14,8 @@ from calling import Kvtui
 from kvtui.core import load
 from kvtui.core.cache import KINDS, parse_policy
 from kvtui.core.logits import kl_divergence
-from kvtui.core.measure.policy_report import compare_policies, default_policies, own_text
+from kvtui.core.measure.policy_report import compare_policies, default_policies
+from kvtui.tui.cli.policies import own_text
 
 FIELDS = ["policy", "kl_mean", "kl_p99", "kl_max", "top1_agreement", "loss", "cache_bytes", "seconds_per_token"]
 

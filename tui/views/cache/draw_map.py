@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
-from kvtui.core.cache.full import Why
-from kvtui.core.events import Shade
+from kvtui.core.events import CacheContents, Shade
 from kvtui.core.layers import IntArray
 from kvtui.tui.drawing.bars import runs
 from kvtui.tui.drawing.lines import Line, Piece
@@ -24,13 +24,7 @@ NAMES: dict[Shade, str] = {
     "read": "√ of the weight that reads it",
     "why": "why it is kept",
 }
-REASONS = {  # a sign for a cell that is kept whole, one for a cell of which a part is kept, a word
-    Why.ROOM: ("■", "▪", "there is room"),
-    Why.SINK: ("S", "s", "sink"),
-    Why.RECENT: ("R", "r", "recent window"),
-    Why.HEAVY: ("H", "h", "heavy hitter"),
-    Why.PACKED: ("Q", "q", "quantised"),
-}
+ROOM_SIGNS = ("■", "▪")  # where nothing has to go: of a cell that is kept whole, and of one that is kept in part
 EMPTY = (
     "The cache will stand here as a map: a row for every layer and head,",
     "a mark for every position that is kept.",
@@ -51,7 +45,7 @@ class Look(IntEnum):
     DROPPED = 5
 
 
-_REASON_LOOKS = np.array([Look.MIDDLING, Look.STRONG, Look.MIDDLING, Look.STRONG, Look.FAINT])
+_REASON_LOOKS = np.array([Look.MIDDLING, Look.STRONG, Look.MIDDLING, Look.STRONG, Look.FAINT])  # in turn
 STYLES = {look: f"cache-map--{look.name.lower()}" for look in Look}
 
 
@@ -101,20 +95,33 @@ class _Columns:
         marks[cells[cells >= 0]] = True
 
 
-def reasons(view: MapView) -> tuple[npt.NDArray[np.str_], Integers]:
-    """(rows shown, cells) a sign for why most of a cell is kept, a space where nothing is, and the looks."""
+def reason_signs(words: Sequence[str]) -> list[tuple[str, str]]:
+    """For each reason a sign of a cell that is kept whole and one of a cell that is kept in part.
+
+    The first reason, that there is room, has squares; any other a letter of its word, the first that is not taken.
+    """
+    signs, taken = [ROOM_SIGNS], set[str]()
+    for word in words[1:]:
+        letter = next((letter for letter in word.upper() if letter.isalpha() and letter not in taken), "?")
+        taken.add(letter)
+        signs.append((letter, letter.lower()))
+    return signs
+
+
+def reasons(view: MapView) -> tuple[npt.NDArray[np.str_], Integers, Integers]:
+    """(rows shown, cells) a sign for why most of a cell is kept, a space where nothing is; the looks; the reasons."""
     assert view.contents is not None
     places, codes, (rows, cells) = placed(view, view.contents)
-    kinds = len(REASONS)
+    kinds = len(view.contents.reasons)
     counts = np.bincount(places * kinds + codes.astype(np.int64), minlength=rows * cells * kinds)
     counts = counts.reshape(rows, cells, kinds)
     kept, most = counts.sum(axis=2), counts.argmax(axis=2)
     ends = np.array([view.axis.positions(cell).stop for cell in range(cells)])
     starts = np.array([view.axis.positions(cell).start for cell in range(cells)])
     run = np.clip(np.minimum(ends, view.length) - starts, 0, None)  # positions of each cell that have been run
-    signs = np.array([[whole, part] for whole, part, _ in REASONS.values()])
+    signs = np.array(reason_signs(view.contents.reasons))
     characters = np.where(kept > 0, signs[most, (kept < run).astype(int)], " ")
-    return characters, _REASON_LOOKS[most]
+    return characters, _REASON_LOOKS[most % len(_REASON_LOOKS)], most
 
 
 def scale_of(view: MapView, values: Floats | None) -> tuple[float, float] | None:
@@ -146,7 +153,7 @@ def _signs(
     values = np.full(shape, np.nan) if values is None else values
     kept = np.isfinite(values)
     if view.shade == "why" and view.contents is not None and fits(view):
-        characters, looks = reasons(view)
+        characters, looks, _ = reasons(view)
     else:
         places = levels(values, scale or (0.0, 1.0), len(view.ramp), view.shade == "read")
         characters = np.array([*view.ramp, FREE])[places]
@@ -226,8 +233,7 @@ def legend(view: MapView) -> str:
     """What the signs mean, as far as there is room."""
     rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
     if view.shade == "why":
-        codes = np.unique(view.contents.shades).tolist() if view.contents is not None and fits(view) else []
-        kept = ", ".join(f"{whole} {word}" for code, (whole, _, word) in REASONS.items() if code in codes)
+        kept = _kept_for(view.contents) if view.contents is not None and fits(view) else ""
         meaning = f"kept: {kept}" if kept else ""
         small = "small: in part" if view.dropped and view.per_cell > 1 else ""
     else:
@@ -239,6 +245,13 @@ def legend(view: MapView) -> str:
         for signs in ((free, dropped, meaning, small, rows), (free, dropped, meaning, rows), (dropped, meaning, rows))
     ]
     return next((choice for choice in choices if len(choice) + 4 <= view.width), choices[-1])
+
+
+def _kept_for(contents: CacheContents) -> str:
+    """The reasons that occur, each after its sign."""
+    found = np.unique(contents.shades).astype(int).tolist()
+    signs = reason_signs(contents.reasons)
+    return ", ".join(f"{signs[code][0]} {contents.reasons[code]}" for code in found)
 
 
 def pointed(view: MapView, x: int, y: int) -> str:
@@ -258,9 +271,7 @@ def pointed(view: MapView, x: int, y: int) -> str:
     if not np.isfinite(values[y, cell]):
         return f"{where}: dropped"
     if view.shade == "why":
-        sign = reasons(view)[0][y, cell]
-        word = next(word for whole, part, word in REASONS.values() if sign in (whole, part))
-        return f"{where}: {word}"
+        return f"{where}: {view.contents.reasons[reasons(view)[2][y, cell]]}"
     what = {"value": "value norm", "key": "key norm", "read": "read with weight"}[view.shade]
     mean = "mean " if first != last and view.shade != "read" else ""
     return f"{where}: {mean}{what} {values[y, cell]:.3g}"

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvtui.core.cache.base import reason_words
 from kvtui.core.events import CacheContents
-from kvtui.tui.views.cache.draw_map import EMPTY, RAMPS, draw, legend, levels, pointed, title
+from kvtui.tui.views.cache.draw_map import EMPTY, RAMPS, draw, legend, levels, pointed, reason_signs, title
 from kvtui.tui.views.cache.map_layout import Axis, MapView, binned, fits
 
 VIEW = MapView(width=38, height=8, layers=3, heads=2, grouped=False, capacity=64)  # gutter 6: 32 cells of 2
@@ -171,7 +172,8 @@ def test_why_each_cell_is_kept() -> None:
     kept = [0, 1, 2, 5, 7, *range(8, 12)]
     codes = [1, 1, 3, 3, 3, *[2] * 4]
     shades = np.broadcast_to(np.array(codes, np.float32), (3, 2, len(kept)))
-    view = replace(VIEW, width=90, shade="why", context=9, contents=contents(kept, 12, shade="why", shades=shades))
+    why = {"shade": "why", "shades": shades, "reasons": reason_words("heavy hitter")}
+    view = replace(VIEW, width=90, shade="why", context=9, contents=contents(kept, 12, **why))
     assert view.per_cell == 1
     assert text(view)[0][6:20] == "SSH××H×HRRRR··"
     narrow = replace(view, width=38)
@@ -182,3 +184,14 @@ def test_why_each_cell_is_kept() -> None:
     assert legend(narrow).split(" · ") == parts[1:3]
     assert pointed(narrow, 7, 0) == "layer 1 head 1, positions 2–3: heavy hitter"
     assert draw(view).scale is None
+
+
+def test_the_map_says_what_a_policy_keeps_positions_for_in_its_own_word() -> None:
+    words = ("there is room", "sink", "recent window", "read by the newest", "stored in 3 bits", "§")
+    assert reason_signs(words) == [("■", "▪"), ("S", "s"), ("R", "r"), ("E", "e"), ("T", "t"), ("?", "?")]
+    shades = np.broadcast_to(np.array([3, 3, 4, 2], np.float32), (3, 2, 4))
+    told = contents([0, 1, 2, 3], 4, shade="why", shades=shades, reasons=words)
+    view = replace(VIEW, width=90, shade="why", context=4, contents=told)
+    assert text(view)[0][6:11] == "EETR·"
+    assert "kept: R recent window, E read by the newest, T stored in 3 bits" in legend(view)
+    assert pointed(view, 8, 0) == "layer 1 head 1, position 2: stored in 3 bits"
