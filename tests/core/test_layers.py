@@ -201,6 +201,29 @@ def test_causal_attention_agrees_with_a_naive_loop(heads, kv_heads, new, seen, b
     np.testing.assert_array_equal(layers.causal_attention(query, key, value, None, block), out)
 
 
+@pytest.mark.parametrize("window", [None, 1, 3, 100])
+@pytest.mark.parametrize("block", [1, 3, layers.QUERY_BLOCK])
+@pytest.mark.parametrize(("heads", "kv_heads", "new", "seen"), [*SHAPES, (4, 2, 70, 150), (6, 2, 130, 130)])
+def test_the_blocked_form_is_the_formula(heads, kv_heads, new, seen, block, window):
+    query, key, value = (normal(*shape, 6) for shape in ((heads, new), (kv_heads, seen), (kv_heads, seen)))
+    expected = layers.attention(query, key, value, window)
+    assert expected.shape == (new, heads * 6)
+    found = layers.causal_attention(query, key, value, block=block, window=window)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("heads", "kv_heads", "new", "seen"), SHAPES)
+def test_the_formula_agrees_with_a_naive_loop(heads, kv_heads, new, seen):
+    query, key, value = (normal(*shape, 4) for shape in ((heads, new), (kv_heads, seen), (kv_heads, seen)))
+    inputs = [array.copy() for array in (query, key, value)]
+    np.testing.assert_allclose(
+        layers.attention(query, key, value), naive_attention(query, key, value)[0], rtol=0, atol=1e-13
+    )
+    for after, before in zip((query, key, value), inputs, strict=True):
+        np.testing.assert_array_equal(after, before)
+    assert layers.attention(*(array.astype(np.float32) for array in inputs)).dtype == np.float32
+
+
 def test_attention_weights_sum_to_one_and_are_causal():
     heads, new, seen = 4, 10, 13
     weights = np.full((heads, new, seen), np.nan)

@@ -54,6 +54,7 @@ class Slow:
         heads, layers = range(config.num_kv_heads), range(config.num_layers)
         self.entries = [[[] for _ in heads] for _ in layers]
         self.past = [[{} for _ in heads] for _ in layers]  # by position, dropped or not: a group is quantised whole
+        self.groups = {}  # by layer, head and first position: the entries of a quantised group, made once
 
     def run(self, ids) -> np.ndarray:
         """Logits of each token; a rolling policy takes one after the other once it is full."""
@@ -97,12 +98,11 @@ class Slow:
             if kind == "heavy" and len(held) == first + last:
                 held.remove(min((e for e in held if e.position <= newest - last), key=lambda e: e.attention))
         group = query.shape[1] // len(self.entries[layer])
-        past = self.past[layer][kv_head]
-        past.update({entry.position: entry for entry in new})
+        self.past[layer][kv_head].update({entry.position: entry for entry in new})
         if len(new) == 1:
-            read = self.packed(past, held + new, newest)
+            read = self.packed(layer, kv_head, held + new, newest)
         else:
-            read = [*self.packed(past, held, newest - len(new)), *new]
+            read = [*self.packed(layer, kv_head, held, newest - len(new)), *new]
         for row in range(len(new)):
             seen = read[: len(held) + row + 1]
             for head in range(kv_head * group, kv_head * group + group):
@@ -132,28 +132,36 @@ class Slow:
         distance = len(seen) - 1 - place if self.rule[0] == "rolling" else newest.position - entry.position
         if self.model.config.position == "learned":
             return query @ entry.key / np.sqrt(len(query))
-        return self.turned(query, distance) @ entry.key / np.sqrt(len(query))
+        return self.rotated(query, distance) @ entry.key / np.sqrt(len(query))
 
-    def turned(self, x, distance):
+    def rotated(self, x, distance):
         angles = distance * self.model.config.rotary_base ** (-np.arange(0, len(x), 2) / len(x))
         pairs = (x[0::2] + 1j * x[1::2]) * np.exp(1j * angles)
         return np.stack([pairs.real, pairs.imag], axis=1).reshape(-1)
 
-    def packed(self, past, seen, newest):
+    def packed(self, layer, kv_head, seen, newest):
         """The entries as a quantised cache reads them: whole groups of 32 after the sinks, but for the newest group."""
         if self.bits is None:
             return seen
         sinks, after = self.rule[1], newest + 1 - self.rule[1]
         whole = (after - 1) // 32 * 32 if after > 0 else 0
-        rotary = self.model.config.position == "rotary"
         result = []
         for entry in seen:
             if sinks <= entry.position < sinks + whole:
                 place = (entry.position - sinks) % 32
-                group = [past[entry.position - place + other] for other in range(32)]
-                keys = np.array([self.turned(e.key, e.position) if rotary else e.key for e in group])
-                key = rounded(keys, self.bits, 0)[place]
-                value = rounded(np.array([e.value for e in group]), self.bits, 1)[place]
-                entry = Entry(entry.position, self.turned(key, -entry.position) if rotary else key, value)
+                entry = self.group(layer, kv_head, entry.position - place)[place]
             result.append(entry)
         return result
+
+    def group(self, layer, kv_head, first):
+        """The 32 entries from a position on, in few bits."""
+        if (layer, kv_head, first) not in self.groups:
+            rotary = self.model.config.position == "rotary"
+            entries = [self.past[layer][kv_head][first + place] for place in range(32)]
+            keys = np.array([self.rotated(e.key, e.position) if rotary else e.key for e in entries])
+            keys, values = rounded(keys, self.bits, 0), rounded(np.array([e.value for e in entries]), self.bits, 1)
+            self.groups[layer, kv_head, first] = [
+                Entry(e.position, self.rotated(key, -e.position) if rotary else key, value)
+                for e, key, value in zip(entries, keys, values, strict=True)
+            ]
+        return self.groups[layer, kv_head, first]
