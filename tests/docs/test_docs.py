@@ -8,7 +8,7 @@ import re
 import runpy
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -191,8 +191,14 @@ def sections(text: str, level: int) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-PARTS = [events.Parts, events.Candidate, events.LensLayer, events.WithoutHeads]
-KINDS = [*get_args(events.Event), *PARTS, *get_args(commands.Command)]
+EVENTS_PAGE = runpy.run_path(str(ROOT / "docs" / "make_events.py"))
+KINDS = list(EVENTS_PAGE["kinds"]().values())
+
+
+def test_every_event_and_command_has_its_place_in_the_table_of_kinds() -> None:
+    said = [*get_args(events.Event), *get_args(commands.Command)]
+    said += [*events.Answer.__subclasses__(), *commands.Question.__subclasses__()]
+    assert {kind for kind in said if is_dataclass(kind)} <= set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -200,6 +206,11 @@ def test_events_and_commands_are_documented_field_by_field(kind: type) -> None:
     section = sections((ROOT / "docs" / "events.md").read_text(encoding="utf-8"), 3)[kind.__name__]
     documented = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert documented == [field.name for field in fields(kind)]
+
+
+def test_the_tables_of_the_events_are_made_from_their_docstrings() -> None:
+    text = EVENTS_PAGE["PAGE"].read_text(encoding="utf-8")
+    assert text == EVENTS_PAGE["page"](text), "run: python docs/make_events.py"
 
 
 def test_no_event_is_documented_that_does_not_exist() -> None:
