@@ -91,7 +91,7 @@ class TimeView(View):
     def show(self, update: Update, session: Session) -> None:
         """Take in what was measured, and draw."""
         self._session = session
-        if update.fresh:
+        if update.reset:
             self._times.clear()
         if update.ready is not None:
             self._limits = None

@@ -142,10 +142,10 @@ class WatchView(View):
 
     def show(self, update: Update, session: Session) -> None:
         """Feed every pane."""
-        if update.fresh or update.ready:
+        if update.reset or update.ready:
             self.attention.configure(session.ready.config, session.ready.stream)
             self.timing.stream = session.ready.stream
-        if update.fresh and session.prompt is not None:
+        if update.reset and session.prompt is not None:
             self.output.start()
             self.timing.start()
             self.timing.previous = session.previous
