@@ -20,7 +20,7 @@ from kvtui.core import commands, events, load
 from kvtui.core.figures.attention_maps import attention_maps
 from kvtui.core.measure.operations import multiply_adds
 from kvtui.tui.actions import ACTIONS
-from kvtui.tui.cli.main import DASHBOARD, cli, run
+from kvtui.tui.cli.main import COMMANDS, DASHBOARD, cli, run
 from kvtui.tui.views.table import KEYS, VIEWS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,7 +90,7 @@ def shell_lines(path: Path) -> Iterator[list[str]]:
             continue
         for line in block.code.splitlines():
             words = shlex.split(line.removeprefix("$ "), comments=True)
-            if words[:1] == ["kvtui"] and words[1:2] and words[1] in cli.commands:
+            if words[:1] == ["kvtui"] and words[1:2] and words[1] in COMMANDS:
                 yield words[1:]
 
 
@@ -111,7 +111,7 @@ def test_commands_run(
 def understood(words: list[str], group: click.Group = cli) -> bool:
     """Whether the command line can be called so; nothing is run."""
     context = click.Context(group, info_name=group.name)
-    if group is cli and words[0] not in cli.commands:
+    if group is cli and words[0] not in COMMANDS:
         words = [DASHBOARD, *words]
     name, command, rest = group.resolve_command(context, words)
     assert command is not None
@@ -132,7 +132,10 @@ def helps(command: click.Command) -> Iterator[str]:
     """The help of a command and of those below it."""
     yield command.help or ""
     if isinstance(command, click.Group):
-        for below in command.commands.values():
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
             yield from helps(below)
 
 
@@ -156,7 +159,7 @@ def readme_table(heading: str) -> str:
 
 def test_the_readme_names_every_command() -> None:
     named = set(re.findall(r"^\| `kvtui (\w+)", readme_table("Commands"), re.MULTILINE))
-    assert named == set(cli.commands) - {DASHBOARD}
+    assert named == set(COMMANDS)
 
 
 def test_the_readme_names_every_key_and_no_other() -> None:
