@@ -383,7 +383,7 @@ class Session:
         if self.cursor is not None and self.looking is None and self.timeline.tokens:  # let go meanwhile
             self.cursor = self.timeline.nearest(self.cursor)
         news = self.timeline.since(mark)
-        update.fresh, update.prefill, update.tokens = news.fresh, news.prefill, news.tokens
+        update.reset, update.prefill, update.tokens = news.fresh, news.prefill, news.tokens
         return update
 
     def _take(self, report: Report, update: Update) -> None:

@@ -19,7 +19,7 @@ class Update:
     """What has happened since the last look.
 
     Attributes:
-        fresh: forget what was shown of the text: ``prefill`` and ``tokens`` are all that is kept of the one to show.
+        reset: forget what was shown of the text: ``prefill`` and ``tokens`` are all that is kept of the one to show.
         prefill: the prompt was run.
         tokens: new ones, in order; many at once where the pace is high or the view was hidden.
         answers: to questions.
@@ -27,7 +27,7 @@ class Update:
         notices: for the reader; the app shows them.
     """
 
-    fresh: bool = False
+    reset: bool = False
     prefill: Prefill | None = None
     tokens: Sequence[Token] = ()
     answers: list[Answer] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Update:
     @property
     def news(self) -> bool:
         """Whether there is more or another text than before."""
-        return bool(self.fresh or self.prefill or self.tokens)
+        return bool(self.reset or self.prefill or self.tokens)
 
     def answer(self, kind: type[A]) -> A | None:
         """The newest answer of a kind."""

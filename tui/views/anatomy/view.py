@@ -110,15 +110,16 @@ class AnatomyView(View):
 
     def show(self, update: Update, session: Session) -> None:
         """Draw what is new."""
+        super().show(update, session)
         self._session = session
         shape = (session.ready.config.num_layers, session.ready.config.num_heads)
         if self._shape != shape:
             self._shape, self.off, self.chosen = shape, frozenset(), (0, 0)
             self.query_one("#lens").styles.max_height = shape[0] + 4  # embedding, layers, header and border
         told = (session.figures.phase, session.answering, session.figures.heads_off, session.figures.policy)
-        stale = update.fresh or told != self._told
+        stale = update.reset or told != self._told
         self._told = told
-        if update.fresh:
+        if update.reset:
             self._inspection, self._before, self._attention, self._reason = None, None, None, ""
         for answer in update.answers:
             stale = True

@@ -112,9 +112,10 @@ class CacheView(View):
 
     def show(self, update: Update, session: Session) -> None:
         """Feed every pane."""
-        if update.fresh or update.ready:
+        super().show(update, session)
+        if update.reset or update.ready:
             self.map.configure(session.ready.config)
-        if update.fresh:
+        if update.reset:
             self.map.clear()
             self._points, self._stride = [], 1
             self._contents, self._refused = None, ""

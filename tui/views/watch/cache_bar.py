@@ -12,6 +12,8 @@ from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import size_words
 from kvtui.tui.panes.strips import strip
 from kvtui.tui.session.figures import Figures
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
 from kvtui.tui.worker.protocol import Ready
 
 _LEAST_BAR = 10
@@ -27,6 +29,10 @@ class CachePane(Widget):
         self.border_title = "Cache"
         self._ready: Ready | None = None
         self._figures = Figures()
+
+    def feed(self, update: Update, session: Session) -> None:
+        """The state now, or at the token that is looked at."""
+        self.show(session.ready, session.shown)
 
     def show(self, ready: Ready, figures: Figures) -> None:
         """Show these from the next refresh on."""
