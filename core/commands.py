@@ -1,4 +1,4 @@
-"""What a reader may ask of the generation loop between two tokens.
+"""What a user may ask of the generation loop between two tokens.
 
 What cannot be carried out changes nothing, and :class:`~kvtui.core.events.Unanswered` says why.
 """
@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from kvtui.core import events
-from kvtui.core.events import Shade
+from kvtui.core.events import Answer, Quantity
 
 
 @dataclass(frozen=True)
 class SetCache:
-    """Turn the cache on or off. The text stays the same; only its price changes."""
+    """Turn the cache on or off. The text stays the same; only the time of a token changes.
+
+    Attributes:
+        on: whether the cache is to be on.
+    """
 
     on: bool
 
@@ -23,7 +27,10 @@ class SetCache:
 class SetPolicy:
     """Change what the cache keeps (:func:`kvtui.core.cache.parse_policy`).
 
-    The next token runs the window once more under it.
+    The next token recomputes the window under the new policy.
+
+    Attributes:
+        policy: such as ``sink:4+124``.
     """
 
     policy: str
@@ -31,12 +38,12 @@ class SetPolicy:
 
 @dataclass(frozen=True)
 class Pause:
-    """Wait before the next token until told otherwise. Requests for attention are still answered."""
+    """Wait before the next token until told otherwise. Questions are still answered."""
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on."""
+    """Continue after a pause."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +53,37 @@ class Step:
 
 @dataclass(frozen=True)
 class SetPace:
-    """Tokens a second, or None for as fast as the model goes. The wait is never part of the measured time."""
+    """Change the pace. The wait is never part of the measured time.
+
+    Attributes:
+        tokens_per_second: from 0.01 to 1,000,000, or None for as fast as the model goes.
+    """
 
     tokens_per_second: float | None
 
 
 @dataclass(frozen=True)
 class SetVerify:
-    """Run every token without the cache as well, from now on or no longer. It is no part of the measured time."""
+    """Run every token without the cache as well, from now on or no longer. It is not part of the measured time.
+
+    Attributes:
+        on: whether to compare.
+    """
 
     on: bool
 
 
 @dataclass(frozen=True)
 class Fork:
-    """Go on from another token: the text before token number ``position`` of the whole text stays, with what the cache
-    holds of it, and ``tokens`` take its place, or those that spell ``text``. The length of the text is a position too.
+    """Continue from another token. The text before it stays, with what the cache holds of it.
 
     The branch that was being written is kept, and can be returned to. The new one gets a random generator of its own,
     seeded with the seed of the text and the branch's number: the same forks in the same order give the same texts.
+
+    Attributes:
+        position: the first token to replace, by its place in the whole text; the text's length to add to it.
+        tokens: ids that take its place.
+        text: instead of ``tokens``: text that is spelled with the longest tokens that fit.
     """
 
     position: int
@@ -74,7 +93,11 @@ class Fork:
 
 @dataclass(frozen=True)
 class Revisit:
-    """Go on with a branch where it was left, as if it had never been. Branch 0 is the text that was there first."""
+    """Continue a branch where it was left, as if it had never been left. Branch 0 is the original text.
+
+    Attributes:
+        branch: its number.
+    """
 
     branch: int
 
@@ -84,16 +107,32 @@ class Stop:
     """End the generation (reason ``cancelled``)."""
 
 
-@dataclass(frozen=True)
-class ShowAttention:
-    """Ask for attention weights of query rows ``first_row`` up to, not including, ``last_row`` of the window.
+class Question:
+    """A command that changes nothing: it is answered between two tokens, and after the end of the text.
 
-    Negative rows count from the end, as in a slice; ``last_row`` None means the newest. ``heads`` None means all.
-    With ``position`` the window ends for this purpose with that token of the whole text. ``mean`` asks for the mean of
-    the heads in place of each.
+    The function that answers it is named in :data:`kvtui.core.inspection.ANSWERS`.
+
+    Attributes:
+        answer: the kind of event that answers it.
     """
 
-    answer: ClassVar[type] = events.Attention
+    answer: ClassVar[type[Answer]]
+
+
+@dataclass(frozen=True)
+class ShowAttention(Question):
+    """Ask for attention weights of some query rows of the window. Negative rows count from the end, as in a slice.
+
+    Attributes:
+        layer: counted from 0.
+        heads: which heads, None for all.
+        first_row: first query row, by default the newest.
+        last_row: the row after the last, None for the end.
+        position: the token of the whole text with which the window ends for this purpose; None for the newest.
+        mean: whether the mean of the heads is wanted in place of each.
+    """
+
+    answer: ClassVar[type[Answer]] = events.Attention
 
     layer: int
     heads: tuple[int, ...] | None = None
@@ -104,64 +143,69 @@ class ShowAttention:
 
 
 @dataclass(frozen=True)
-class ShowCache:
-    """Ask for what is in the cache: one number a key/value head and position of the layers from ``first_layer`` up to,
-    not including, ``last_layer`` (None: all after it).
+class ShowCache(Question):
+    """Ask for the cache's contents: a number for each key/value head and position of some layers.
 
-    ``shade`` says which: the norm of the value, of the key, how much the newest query reads of it, or why it is kept.
-    ``length`` asks for the cache as it was with so many positions, None as it is.
+    Attributes:
+        quantity: which number: the norm of the ``value`` or of the ``key``, the newest query's ``attention`` to it, or
+            the ``reason`` why it is kept.
+        first_layer: counted from 0.
+        last_layer: the layer after the last, None for all.
+        length: the cache as it was with that many positions, None as it is now.
     """
 
-    shade: Shade = "value"
+    quantity: Quantity = "value"
     first_layer: int = 0
     last_layer: int | None = None
     length: int | None = None
 
-    answer: ClassVar[type] = events.CacheContents
+    answer: ClassVar[type[Answer]] = events.CacheContents
 
 
 @dataclass(frozen=True)
 class SetHeads:
-    """Write on without some heads, (layer, head) pairs counted from 0; an empty tuple brings all back.
+    """Write on with some heads switched off.
 
-    What is cached was computed with other heads, so that the cache is emptied: the next token runs the context once.
+    What is cached was computed with other heads, so the cache is emptied: the next token recomputes the context.
+
+    Attributes:
+        off: (layer, head) pairs, counted from 0; an empty tuple brings all heads back.
     """
 
     off: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
-class Inspect:
+class Inspect(Question):
     """Ask how a token came about.
 
-    ``position`` is its place in the whole text, None for the newest. ``heads_off`` are heads to do without, in
-    comparison to the whole model; ``continuation`` so many tokens are written greedily from before the token, with
-    those heads and without them.
+    Attributes:
+        position: place of the token in the whole text, None for the newest.
+        heads_off: (layer, head) pairs to switch off, in comparison to the whole model.
+        continuation: tokens to write greedily from before the token, with those heads and without them; only if heads
+            are named.
     """
 
     position: int | None = None
     heads_off: tuple[tuple[int, int], ...] = ()
     continuation: int = 0
 
-    answer: ClassVar[type] = events.Inspection
+    answer: ClassVar[type[Answer]] = events.Inspection
 
 
 @dataclass(frozen=True)
-class MeasureParts:
+class MeasureParts(Question):
     """Ask where the time of one more token goes, with the cache and without; takes half a second or more."""
 
-    answer: ClassVar[type] = events.Breakdown
+    answer: ClassVar[type[Answer]] = events.Breakdown
 
 
 @dataclass(frozen=True)
-class MeasureLimits:
-    """Ask what the machine can do at most, which takes about a second."""
+class MeasureLimits(Question):
+    """Ask for the machine's limits, which takes about a second."""
 
-    answer: ClassVar[type] = events.Limits
+    answer: ClassVar[type[Answer]] = events.Limits
 
-
-# Changes nothing: answered between two tokens, and after the end, by the function named in core/inspection/__init__.py.
-Question = ShowAttention | ShowCache | Inspect | MeasureParts | MeasureLimits
 
 Command = (
     SetCache | SetPolicy | SetHeads | SetVerify | Pause | Resume | Step | SetPace | Fork | Revisit | Stop | Question

@@ -1,41 +1,24 @@
-"""What the generation loop tells: one frozen dataclass an event. The dashboard, ``--json`` and the notebook read these.
+"""What the generation loop reports, one frozen dataclass per event. Dashboard, ``--json`` and notebook read these.
 
-Times are seconds of model time (DESIGN: measured around the model's step alone), sizes are bytes, positions count from
-0 at the first token of the prompt.
+Times are seconds of model time (measured around the model's step alone), sizes are bytes, and positions count from 0 at
+the first token of the prompt. :mod:`kvtui.core.event_json` writes and reads them as JSON.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvtui.core.layers import Array, IntArray
+from kvtui.core.observe import Parts as Parts
 
-Shade = Literal["value", "key", "read", "why"]
+Quantity = Literal["value", "key", "attention", "reason"]
 EndReason = Literal["length", "stop", "cancelled"]
 EvictReason = Literal["context", "policy"]
 Cut = Literal["top-k", "top-p", "greedy"]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Where the seconds of one token went. ``qkv`` includes the norm before it and the rotation, as ``mlp`` its norm;
-    ``attention`` includes the projection of its output; ``output`` is the final norm and the logits."""
-
-    embedding: float = 0.0
-    qkv: float = 0.0
-    attention: float = 0.0
-    mlp: float = 0.0
-    output: float = 0.0
-    sampling: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """All of them."""
-        return self.embedding + self.qkv + self.attention + self.mlp + self.output + self.sampling
 
 
 @dataclass(frozen=True)
@@ -45,12 +28,13 @@ class Prefill:
     Attributes:
         tokens: positions that were run.
         seconds: model time.
-        cache: whether they were stored.
+        cache: whether keys and values were stored.
         cache_bytes: bytes of keys and values in use afterwards.
-        prompt: the text that was run, which is the end of the prompt where that was longer than the context.
+        prompt: the text that was run: the end of the prompt where that was longer than the context.
         dropped: tokens of the prompt that did not fit.
-        parts: where the time went, if asked for.
+        parts: where the time went, a ``Parts``, if asked for with ``parts=True``; else left out.
         cached_positions: positions that a head has in the cache afterwards.
+        window_start: place in the whole text of the first token in the model's window.
     """
 
     tokens: int
@@ -61,6 +45,7 @@ class Prefill:
     dropped: int = 0
     parts: Parts | None = None
     cached_positions: int = 0
+    window_start: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,24 +53,28 @@ class Token:
     """One token has been sampled and run through the model.
 
     Attributes:
-        step: from 0.
-        position: place in the whole text, the prompt included.
+        step: number of the token, from 0.
+        position: its place in the whole text, the prompt included.
         id: the token.
-        text: what it adds to the text. Empty for a special token, and for one that ends within a character: the token
-            that completes the character brings it.
+        text: what it adds to the text; empty for a special token, and for one that ends within a character, which the
+            token that completes it brings.
         logprob: log-probability in nats under the model itself (temperature 1, nothing cut off).
         seconds: model time of this token: sampling it and running it.
         cache: whether the cache was on.
         context: positions that the model could attend to, this one included.
-        computed: positions that were run in this step. 1 with a warm cache; the whole context without a cache,
-            and once when the cache was just turned on or the window just moved: the spike on the screen.
+        computed: positions that were run in this step: 1 with a warm cache; all of them without a cache, and once when
+            the cache was just turned on or the window just moved.
         cached_positions: positions that a head has in the cache afterwards.
         cache_bytes: bytes of keys and values in use afterwards, and of all else that the cache policy needs.
-        parts: where the time went, if asked for.
-        max_logit_error: greatest difference between these logits and an uncached run's, if verifying; under a policy
-            that includes what the policy changes.
-        argmax_agrees: whether both find the same token likeliest, if verifying; a tie counts that rounding decides.
-        logit_tolerance: the greatest difference that rounding may explain, if verifying.
+        parts: where the time went, a ``Parts``, if asked for with ``parts=True``; else left out.
+        max_logit_error: greatest difference between these logits and an uncached run's, if asked for with
+            ``verify=True``; else left out. Under a policy that includes what the policy changes.
+        argmax_agrees: whether both runs find the same token likeliest, or so nearly alike that rounding decides, if
+            asked for with ``verify=True``; else left out.
+        logit_tolerance: the greatest difference that rounding may explain: a two-thousandth of the largest logit, if
+            asked for with ``verify=True``; else left out.
+        window_start: place in the whole text of the first token in the model's window; a cache policy may have dropped
+            it all the same.
     """
 
     step: int
@@ -103,21 +92,23 @@ class Token:
     max_logit_error: float | None = None
     argmax_agrees: bool | None = None
     logit_tolerance: float | None = None
+    window_start: int = 0
 
 
 @dataclass(frozen=True)
 class Evict:
     """Positions were dropped.
 
-    Because of ``context``: it was full, and the oldest are gone; the next token runs what is kept once more. Because of
-    the ``policy``: by the prompt that was just run, or to make room for the next token.
+    Because of ``context``: it was full, and the oldest are gone; the next token recomputes what is kept. Because of the
+    ``policy``: by the prompt that was just run, or to make room for the next token.
 
     Attributes:
         dropped: positions that are gone from each head.
         kept: positions that remain in each head.
         position: place in the whole text of the oldest one that any head has kept.
-        reason: why.
-        positions: (layers, key/value heads, dropped) places in the whole text, where a policy dropped them.
+        reason: ``context`` or ``policy``.
+        positions: (layers, key/value heads, dropped) places in the whole text, where a policy dropped them; else left
+            out.
     """
 
     dropped: int
@@ -129,14 +120,14 @@ class Evict:
 
 @dataclass(frozen=True)
 class State:
-    """The loop has obeyed a command: this is how it stands now.
+    """The settings of the loop after a command.
 
     Attributes:
         cache: whether the cache is on.
         paused: whether it waits before the next token.
         pace: tokens a second, None for unlimited.
-        heads_off: (layer, head) pairs that it writes without.
-        verify: whether every token is run uncached too.
+        heads_off: (layer, head) pairs that it writes without; empty for the whole model.
+        verify: whether every token is run without the cache as well.
         policy: of the cache, as ``--policy`` has it.
     """
 
@@ -150,15 +141,16 @@ class State:
 
 @dataclass(frozen=True)
 class Branch:
-    """Another continuation of the text is being written from now on: a new one, or an earlier one again.
+    """From now on another continuation of the text is written: a new one, or an earlier one again.
 
     Attributes:
-        number: of the branch; 0 is the text that was there first.
-        parent: the branch that was being written before.
+        number: of the branch; 0 is the original text.
+        parent: the branch that was written before.
         position: the first token of the whole text in which the two differ.
         length: tokens of the whole text of this branch so far.
         reused: positions that stayed in the cache.
-        computed: positions that were run: the rest of the window, and at least its newest.
+        computed: positions that were run: the rest of the window, and at least its newest, for what the model expects
+            after it.
         seconds: model time of that.
     """
 
@@ -171,8 +163,12 @@ class Branch:
     seconds: float
 
 
+class Answer:
+    """What an event is that answers a question (:class:`kvtui.core.commands.Question`)."""
+
+
 @dataclass(frozen=True)
-class Attention:
+class Attention(Answer):
     """Attention weights, sent on request (see :class:`kvtui.core.commands.ShowAttention`).
 
     Attributes:
@@ -181,10 +177,10 @@ class Attention:
         first_row: place in the window of the first query row.
         weights: (heads, rows, keys) float32; a row sums to 1, and keys after it are 0. Where a policy holds positions
             from before the window, they have what a row lacks to 1.
-        keys: the tokens of all keys as labels, a string or list entry each.
+        keys: the tokens of all keys, as labels.
         position: place in the whole text of the first key.
         dropped: (heads, rows, keys) which keys a cache policy had dropped when the query came; None if none.
-        mean: whether the mean of the heads was asked for. Then it stands for one head in the arrays, and in ``dropped``
+        mean: whether the mean of the heads was asked for; then it stands for one head in the arrays, and in ``dropped``
             a key that every head had dropped.
     """
 
@@ -204,10 +200,11 @@ class Candidate:
 
     Attributes:
         rank: 0 for the likeliest.
-        id: the token, ``text`` its label.
+        id: the token.
+        text: the token as a label.
         probability: under the model itself (temperature 1, nothing cut off), 0 to 1.
-        sampled: the chance that it had with the sampling settings, 0 to 1.
-        cut_by: what left it no chance: ``top-k``, ``top-p``, or ``greedy`` at temperature 0; None if it had one.
+        sampled: probability under the sampling settings, 0 to 1.
+        cut_by: what ruled it out: ``top-k``, ``top-p``, or ``greedy`` at temperature 0; None if it could be chosen.
         chosen: whether it is the token that was written.
     """
 
@@ -225,7 +222,8 @@ class LensLayer:
     """What the model would predict if it ended after a layer (the logit lens, nostalgebraist 2020).
 
     Attributes:
-        id: the likeliest token, ``text`` its label.
+        id: the likeliest token.
+        text: the token as a label.
         probability: of it, 0 to 1.
         chosen_probability: of the token that was written, 0 to 1.
     """
@@ -256,22 +254,23 @@ class WithoutHeads:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(Answer):
     """How a token came about, sent on request (see :class:`kvtui.core.commands.Inspect`).
 
     The model is run over the text before the token once more, with a cache of its own and all of its heads.
 
     Attributes:
-        position: of the token in the whole text.
-        id: the token, ``text`` its label.
-        written: False for a token of the prompt, which was given and not chosen.
+        position: place of the token in the whole text.
+        id: the token.
+        text: the token as a label.
+        written: false for a token of the prompt, which was given and not chosen.
         context: positions that the prediction could attend to.
         before: the end of the text before it.
-        candidates: the likeliest tokens, the one that was written among them.
-        lens: the prediction as it leaves the embedding, and after each layer.
-        entropy: (layers, heads) entropy of the attention weights of the position before the token, in nats.
-        without: the prediction without the heads that were named, None if none were.
-        seconds: what this answer took. It is no part of any token's time.
+        candidates: the ten likeliest tokens and the one that was written, each a ``Candidate``.
+        lens: a ``LensLayer`` for the embedding, and one for each layer.
+        entropy: (layers, heads) entropy in nats of the attention weights of the position before the token.
+        without: a ``WithoutHeads`` if heads were named, else None.
+        seconds: what this answer took; no part of any token's time.
     """
 
     position: int
@@ -288,25 +287,26 @@ class Inspection:
 
 
 @dataclass(frozen=True)
-class CacheContents:
+class CacheContents(Answer):
     """What is in the cache, sent on request (see :class:`kvtui.core.commands.ShowCache`).
 
     Attributes:
-        shade: what the numbers are: ``value`` or ``key`` norms, the weight with which each was ``read``, or ``why``
-            it is kept (:class:`kvtui.core.cache.full.Why`).
-        first_layer: counted from 0.
+        quantity: what the numbers are: norms of the ``value`` or ``key`` vectors; ``attention`` of the newest query,
+            the mean over the query heads that share a key/value head; or the ``reason`` why a position is kept: 0 there
+            is room, 1 a sink, 2 recent, 3 a heavy hitter, 4 packed in few bits.
+        first_layer: the first layer in ``numbers``.
         kept: (layers, key/value heads, kept) the positions that each head holds, ascending.
-        shades: (layers, key/value heads, kept) float32, a number for each of them.
+        numbers: (layers, key/value heads, kept) float32, a number for each of them.
         length: positions that have been run; those that are not among ``kept`` were dropped.
         position: place in the whole text of position 0.
-        written: positions that the newest step wrote: the last so many.
-        process_bytes: memory of the process as the system measures it; None where it does not tell.
+        written: how many positions the newest step wrote: the last so many.
+        process_bytes: memory of the process as the system measures it (its resident set); None if it does not say.
     """
 
-    shade: Shade
+    quantity: Quantity
     first_layer: int
     kept: IntArray
-    shades: Array
+    numbers: Array
     length: int
     position: int
     written: int
@@ -314,13 +314,13 @@ class CacheContents:
 
 
 @dataclass(frozen=True)
-class Breakdown:
+class Breakdown(Answer):
     """Where the time of one more token goes, with the cache and without, measured on request in turns.
 
     Attributes:
         context: positions, that token included.
-        cached: of one position that finds the others in the cache.
-        uncached: of running all positions, which is what a prefill of so many does as well.
+        cached: a ``Parts`` of one position that finds the others in the cache.
+        uncached: a ``Parts`` of running all positions, which is what a prefill of so many does as well.
         rounds: uncached runs that the median was taken of.
     """
 
@@ -331,8 +331,8 @@ class Breakdown:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What the machine can do at most, measured on request.
+class Limits(Answer):
+    """The machine's limits, measured on request.
 
     Attributes:
         bandwidth: bytes a second that matrix-vector products read.
@@ -348,12 +348,12 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Unanswered:
-    """A question that has no answer now, such as one for a row that is not in the window any more, or a command that
-    cannot be carried out, such as a fork at a token that there is not.
+class Unanswered(Answer):
+    """A question that cannot be answered, such as one about a row that has left the window, or a command that cannot be
+    carried out, such as a fork at a token that does not exist.
 
     Attributes:
-        question: of :mod:`kvtui.core.commands`.
+        question: the command that asked.
         reason: one line.
     """
 
@@ -363,7 +363,14 @@ class Unanswered:
 
 @dataclass(frozen=True)
 class End:
-    """Generation is over. ``seconds`` is the model time of all tokens, without the prefill."""
+    """Generation is over.
+
+    Attributes:
+        reason: ``length``, ``stop`` or ``cancelled``.
+        tokens: tokens that were written.
+        seconds: model time of all tokens, without the prefill.
+        tokens_per_second: ``tokens`` / ``seconds``.
+    """
 
     reason: EndReason
     tokens: int
@@ -373,13 +380,13 @@ class End:
 
 @dataclass(frozen=True)
 class RaceEstimate:
-    """What a race would take, from a few timed steps and counted operations; sent when it is too long not to ask.
+    """How long a race would take, from a few timed passes and counted operations; sent before a race that takes long.
 
     Attributes:
         tokens: to be written in each lane.
         labels: of the lanes.
         seconds: model time of each lane, its prefill included.
-        moves: times that the window would move, as the race is longer than the context.
+        moves: how many times the window would move, if the race is longer than the context.
     """
 
     tokens: int
@@ -395,9 +402,9 @@ class RacePrefill:
     Attributes:
         lane: counted from 0; the others are compared with lane 0.
         label: what to call it.
-        prefill: as of a text alone.
+        prefill: a ``Prefill``.
         tokens: to be written in each lane, None for no end.
-        kl: divergence of its next-token distribution from lane 0's, in nats.
+        kl: divergence of its next-token distribution from lane 0's, D(lane 0 ‖ this), in nats.
         max_logit_difference: greatest difference between its logits and lane 0's.
         multiply_adds: counted, of this pass.
     """
@@ -417,12 +424,12 @@ class RaceToken:
 
     Attributes:
         lane: counted from 0.
-        token: as of a text alone.
-        agrees: whether what this lane's own sampler drew is lane 0's token, be it written or not.
+        token: a ``Token``.
+        agrees: whether this lane's own sampler drew lane 0's token, whether or not it was written.
         kl: divergence of its next-token distribution from lane 0's, in nats; None where the texts have parted.
         max_logit_difference: greatest difference between its logits and lane 0's; None where the texts have parted.
         multiply_adds: counted, of this token.
-        evicted: positions that were dropped before it, as the context was full.
+        evicted: positions that were dropped before it, because the context was full; else 0.
     """
 
     lane: int
@@ -446,7 +453,7 @@ class RaceEnd:
         agreed: tokens that were lane 0's too.
         kl_mean: mean divergence from lane 0 where the texts had not parted, in nats a token.
         max_logit_difference: the greatest there was.
-        multiply_adds: counted, of all tokens; the prompt's are in its :class:`RacePrefill`.
+        multiply_adds: counted, of all tokens; the prompt's are in its ``RacePrefill``.
     """
 
     reason: EndReason
@@ -460,23 +467,4 @@ class RaceEnd:
 
 
 RaceEvent = RaceEstimate | RacePrefill | RaceToken | RaceEnd
-Answer = Attention | CacheContents | Inspection | Breakdown | Limits | Unanswered
 Event = Prefill | Token | Evict | State | Branch | End | Answer | RaceEvent
-_OPTIONAL = ("parts", "max_logit_error", "argmax_agrees", "logit_tolerance", "positions")  # left out of JSON if unasked
-
-
-def to_json(event: Event) -> dict[str, Any]:
-    """An event as JSON values, ``event`` naming its kind. Fields that were not asked for are left out."""
-    return {"event": type(event).__name__.lower(), **_plain(event)}
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has them: dataclasses as objects, arrays and tuples as lists."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, tuple):
-        return [_plain(entry) for entry in value]
-    if is_dataclass(value):
-        named = ((entry.name, getattr(value, entry.name)) for entry in fields(value))
-        return {name: _plain(part) for name, part in named if part is not None or name not in _OPTIONAL}
-    return value

@@ -12,9 +12,9 @@ import numpy as np
 
 from kvtui.core.cache import CachePolicy, parse_policy
 from kvtui.core.config import ModelConfig
+from kvtui.core.control import generate
 from kvtui.core.errors import KvtuiError, counted
 from kvtui.core.events import Token
-from kvtui.core.generation import generate
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.logits import log_softmax
 from kvtui.core.model import Model

@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 from kvtui.core.cache import KINDS, CachePolicy
-from kvtui.core.measure.benchmark import machine
+from kvtui.core.measure.machine import machine
 from kvtui.core.measure.policy_report import FEWEST_TOKENS, PolicyReport, compare_policies, default_policies, own_text
 from kvtui.tui.cli.loading import load_model
 from kvtui.tui.cli.options import Policy, Whole, model_option, seed_option

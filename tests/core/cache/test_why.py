@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kvtui.core import Model, load
+from kvtui.core import GenerationLoop, GenerationSettings, Model, load
 from kvtui.core.cache.full import Why
 from kvtui.core.commands import ShowCache
-from kvtui.core.generation import Generation
 from kvtui.core.inspection.cache_contents import cache_contents
 
 R, S, H, Q, ROOM = Why.RECENT, Why.SINK, Why.HEAVY, Why.PACKED, Why.ROOM
@@ -21,11 +20,12 @@ def model() -> Model:
 
 def contents(model: Model, policy: str, count: int, prompt: str = "ROMEO:") -> tuple[np.ndarray, np.ndarray]:
     """(layers, G, K) positions and codes after ``count`` tokens."""
-    generation = Generation(model, prompt, policy=policy, max_new_tokens=count, seed=3)
-    for _ in generation.run():
+    loop = GenerationLoop(model, prompt, GenerationSettings(policy=policy, max_new_tokens=count, seed=3))
+    generation = loop.generation
+    for _ in loop.run():
         pass
-    event = cache_contents(generation, ShowCache("why"))
-    return event.kept, event.shades
+    event = cache_contents(generation, ShowCache("reason"))
+    return event.kept, event.numbers
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,10 @@ def test_each_cell_is_the_mean_of_what_is_kept_in_it() -> None:
 
 
 def test_weights_are_added_up() -> None:
-    shades = np.full((3, 2, 8), 1 / 8, np.float32)
-    values = binned(replace(VIEW, shade="read", contents=contents(list(range(8)), 8, shade="read", shades=shades)))
+    numbers = np.full((3, 2, 8), 1 / 8, np.float32)
+    values = binned(
+        replace(VIEW, quantity="attention", contents=contents(list(range(8)), 8, quantity="attention", numbers=numbers))
+    )
     assert values is not None
     np.testing.assert_allclose(np.nansum(values, axis=1), 1)
 
@@ -122,7 +124,7 @@ def test_an_answer_to_another_question_is_not_drawn() -> None:
     event = contents([0, 1], 2, layers=1)
     assert fits(replace(VIEW, height=4, contents=event))
     assert not fits(replace(VIEW, height=5, contents=event))  # layer 2 is in sight
-    assert not fits(replace(VIEW, height=4, shade="key", contents=event))
+    assert not fits(replace(VIEW, height=4, quantity="key", contents=event))
     assert binned(replace(VIEW, height=5, contents=event)) is None
 
 
@@ -170,8 +172,10 @@ def test_axis_without_gap() -> None:
 def test_why_each_cell_is_kept() -> None:
     kept = [0, 1, 2, 5, 7, *range(8, 12)]
     codes = [1, 1, 3, 3, 3, *[2] * 4]
-    shades = np.broadcast_to(np.array(codes, np.float32), (3, 2, len(kept)))
-    view = replace(VIEW, width=90, shade="why", context=9, contents=contents(kept, 12, shade="why", shades=shades))
+    numbers = np.broadcast_to(np.array(codes, np.float32), (3, 2, len(kept)))
+    view = replace(
+        VIEW, width=90, quantity="reason", context=9, contents=contents(kept, 12, quantity="reason", numbers=numbers)
+    )
     assert view.per_cell == 1
     assert text(view)[0][6:20] == "SSH××H×HRRRR··"
     narrow = replace(view, width=38)
