@@ -29,13 +29,14 @@ from time import perf_counter, sleep
 
 from textual import events
 
+from kvtui.core import GenerationSettings
 from kvtui.core.events import Event, RaceToken, Token
-from kvtui.core.measure.benchmark import machine
+from kvtui.core.measure.machine import machine
 from kvtui.tui.app import KvtuiApp
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.views.table import VIEWS
 from kvtui.tui.worker.link import WorkerLink
-from kvtui.tui.worker.protocol import Batch, RunSettings, Start, StartRace
+from kvtui.tui.worker.protocol import Batch, Start, StartRace
 
 WARM_UP_SECONDS = 1.0
 KEY_SECONDS = 0.05
@@ -60,7 +61,7 @@ def headless(setup: Setup) -> float:
     link.start()
     link.wait_ready()
     start = StartRace if setup.view == "race" else Start
-    link.send(start(1, setup.prompt, RunSettings(pace=None)))
+    link.send(start(1, setup.prompt, GenerationSettings(pace=None)))
     count, started = 0, inf
     while (now := perf_counter()) < started + setup.seconds:
         for report in link.drain():
@@ -83,7 +84,9 @@ class MeasuredApp(KvtuiApp):
     """The dashboard, sending itself keys."""
 
     def __init__(self, link: WorkerLink, setup: Setup) -> None:
-        super().__init__(link, link.wait_ready(), DashboardSettings(prompt=setup.prompt, model=setup.model, pace=None))
+        super().__init__(
+            link, link.wait_ready(), DashboardSettings(setup.prompt, setup.model, GenerationSettings(pace=None))
+        )
         self.setup = setup
         self.sent = 0.0
         self.answers: list[float] = []

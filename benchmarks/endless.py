@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kvtui.core import Generation, Model, load
+from kvtui.core import Generation, GenerationSettings, Model, load
 from kvtui.core.cache import parse_policy
 from kvtui.core.events import Token
 from kvtui.core.figures.support import new_figure, save_figure
 from kvtui.core.logits import kl_divergence
-from kvtui.core.measure.benchmark import machine
+from kvtui.core.measure.machine import machine
 from kvtui.core.observe import AttentionRecord
 from kvtui.core.training.loop import VALIDATION_SHARE
 
@@ -87,7 +87,7 @@ def progress(message: str) -> None:
 
 def read_text(model: Model, ids: list[int], policy: str) -> Run:
     """Loss, time and bytes of each token but the first."""
-    generation = Generation(model, model.tokenizer.decode(ids[:1]), policy=policy)
+    generation = Generation(model, model.tokenizer.decode(ids[:1]), GenerationSettings(policy=policy))
     generation.prefill()
     tokens: list[Token] = []
     for place, token in enumerate(ids[1:]):

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 
 from threadpoolctl import threadpool_limits
 
-from kvtui.core import Model, generate, load
+from kvtui.core import GenerationSettings, Model, generate, load
 from kvtui.core.events import Event, RaceToken, Token
-from kvtui.core.measure.benchmark import machine
+from kvtui.core.measure.machine import machine
 from kvtui.core.race import Race
 
 PROMPT = "ROMEO:"
@@ -41,7 +41,7 @@ def ways(model: Model, tokens: int) -> dict[str, Callable[[], Iterator[Event]]]:
         "plain": lambda: generate(model, PROMPT, max_new_tokens=tokens),
         "stopwatch": lambda: generate(model, PROMPT, max_new_tokens=tokens, parts=True),
         "paced": lambda: generate(model, PROMPT, max_new_tokens=tokens, pace=PACE),
-        "race": lambda: Race(model, PROMPT, max_new_tokens=tokens).run(),
+        "race": lambda: Race(model, PROMPT, settings=GenerationSettings(max_new_tokens=tokens)).run(),
     }
 
 

@@ -20,11 +20,11 @@ import numpy as np
 from dashboard import Setup, compare
 from safetensors.numpy import save_file
 
-from kvtui.core import Generation, load
+from kvtui.core import GenerationLoop, GenerationSettings, load
 from kvtui.core.commands import ShowAttention
 from kvtui.core.config import parameter_count
 from kvtui.core.inspection.attention import attention
-from kvtui.core.measure.benchmark import machine
+from kvtui.core.measure.machine import machine
 
 VOCABULARY = 50_257
 ROWS = 10  # query rows of a pane of 120 × 36
@@ -99,8 +99,9 @@ def answer_bytes(folder: Path, prompt: str) -> None:
     """What goes through the pipe for each kind of picture."""
     model = load(folder)
     print(f"{parameter_count(model.config):,} parameters, {len(model.tokenizer.encode(prompt)):,} positions")
-    generation = Generation(model, prompt, max_new_tokens=0, observe=True)
-    list(generation.run())
+    loop = GenerationLoop(model, prompt, GenerationSettings(max_new_tokens=0, observe=True))
+    generation = loop.generation
+    list(loop.run())
     for name, heads, mean in (("one head", (0,), False), ("all heads", None, False), ("their mean", None, True)):
         answer = attention(generation, ShowAttention(0, heads, -ROWS, mean=mean))
         print(f"{name}: {len(pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)):,} bytes")

@@ -1,4 +1,4 @@
-"""What a reader may ask of the generation loop between two tokens.
+"""What a user may ask of the generation loop between two tokens.
 
 What cannot be carried out changes nothing, and :class:`~kvtui.core.events.Unanswered` says why.
 """
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from kvtui.core import events
-from kvtui.core.events import Answer, Shade
+from kvtui.core.events import Answer, Quantity
 
 
 @dataclass(frozen=True)
 class SetCache:
-    """Turn the cache on or off. The text stays the same; only its price changes.
+    """Turn the cache on or off. The text stays the same; only the time of a token changes.
 
     Attributes:
         on: whether the cache is to be on.
@@ -27,7 +27,7 @@ class SetCache:
 class SetPolicy:
     """Change what the cache keeps (:func:`kvtui.core.cache.parse_policy`).
 
-    The next token runs the window once more under it.
+    The next token recomputes the window under the new policy.
 
     Attributes:
         policy: such as ``sink:4+124``.
@@ -38,12 +38,12 @@ class SetPolicy:
 
 @dataclass(frozen=True)
 class Pause:
-    """Wait before the next token until told otherwise. Requests for attention are still answered."""
+    """Wait before the next token until told otherwise. Questions are still answered."""
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on."""
+    """Continue after a pause."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class SetPace:
 
 @dataclass(frozen=True)
 class SetVerify:
-    """Run every token without the cache as well, from now on or no longer. It is no part of the measured time.
+    """Run every token without the cache as well, from now on or no longer. It is not part of the measured time.
 
     Attributes:
         on: whether to compare.
@@ -75,8 +75,7 @@ class SetVerify:
 
 @dataclass(frozen=True)
 class Fork:
-    """Go on from another token: the text before token number ``position`` of the whole text stays, with what the cache
-    holds of it, and ``tokens`` take its place, or those that spell ``text``. The length of the text is a position too.
+    """Continue from another token. The text before it stays, with what the cache holds of it.
 
     The branch that was being written is kept, and can be returned to. The new one gets a random generator of its own,
     seeded with the seed of the text and the branch's number: the same forks in the same order give the same texts.
@@ -94,7 +93,7 @@ class Fork:
 
 @dataclass(frozen=True)
 class Revisit:
-    """Go on with a branch where it was left, as if it had never been. Branch 0 is the text that was there first.
+    """Continue a branch where it was left, as if it had never been left. Branch 0 is the original text.
 
     Attributes:
         branch: its number.
@@ -109,7 +108,7 @@ class Stop:
 
 
 class Question:
-    """What a command is that changes nothing: answered between two tokens, and after the end of the text.
+    """A command that changes nothing: it is answered between two tokens, and after the end of the text.
 
     The function that answers it is named in :data:`kvtui.core.inspection.ANSWERS`.
 
@@ -145,17 +144,17 @@ class ShowAttention(Question):
 
 @dataclass(frozen=True)
 class ShowCache(Question):
-    """Ask for what is in the cache: a number for each key/value head and position of some layers.
+    """Ask for the cache's contents: a number for each key/value head and position of some layers.
 
     Attributes:
-        shade: which number: the norm of the ``value`` or of the ``key``, how much the newest query ``read`` of it, or
-            ``why`` it is kept.
+        quantity: which number: the norm of the ``value`` or of the ``key``, the newest query's ``attention`` to it, or
+            the ``reason`` why it is kept.
         first_layer: counted from 0.
         last_layer: the layer after the last, None for all.
-        length: the cache as it was with so many positions, None as it is.
+        length: the cache as it was with that many positions, None as it is now.
     """
 
-    shade: Shade = "value"
+    quantity: Quantity = "value"
     first_layer: int = 0
     last_layer: int | None = None
     length: int | None = None
@@ -165,9 +164,9 @@ class ShowCache(Question):
 
 @dataclass(frozen=True)
 class SetHeads:
-    """Write on without some heads, (layer, head) pairs counted from 0; an empty tuple brings all back.
+    """Write on with some heads switched off.
 
-    What is cached was computed with other heads, so that the cache is emptied: the next token runs the context once.
+    What is cached was computed with other heads, so the cache is emptied: the next token recomputes the context.
 
     Attributes:
         off: (layer, head) pairs, counted from 0; an empty tuple brings all heads back.
@@ -182,7 +181,7 @@ class Inspect(Question):
 
     Attributes:
         position: place of the token in the whole text, None for the newest.
-        heads_off: (layer, head) pairs to do without, in comparison to the whole model.
+        heads_off: (layer, head) pairs to switch off, in comparison to the whole model.
         continuation: tokens to write greedily from before the token, with those heads and without them; only if heads
             are named.
     """
@@ -203,7 +202,7 @@ class MeasureParts(Question):
 
 @dataclass(frozen=True)
 class MeasureLimits(Question):
-    """Ask what the machine can do at most, which takes about a second."""
+    """Ask for the machine's limits, which takes about a second."""
 
     answer: ClassVar[type[Answer]] = events.Limits
 

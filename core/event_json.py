@@ -1,7 +1,7 @@
-"""Events of another program: JSON lines as :func:`kvtui.core.events.to_json` gives them, checked field by field.
+"""Events as JSON lines: written by :func:`to_json`, and read back, from any program, by :func:`parse_line`.
 
-What has no default in the dataclass has to be there, except for what follows from other fields. Kinds of events and
-fields that are not known are passed over, so that a newer writer can be read.
+A line that is read is checked field by field. A field without a default in the dataclass is required, unless it follows
+from other fields. Unknown kinds of events and unknown fields are ignored, so that a newer writer can be read.
 """
 
 from __future__ import annotations
@@ -14,19 +14,39 @@ from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from kvtui.core.errors import KvtuiError
-from kvtui.core.events import End, Evict, Prefill, Token
+from kvtui.core.events import End, Event, Evict, Prefill, Token
 
 LineEvent = Prefill | Token | Evict | End
 
 KINDS: dict[str, type[LineEvent]] = {"prefill": Prefill, "token": Token, "evict": Evict, "end": End}
 LARGEST_LINE = 1 << 20  # bytes
-_LARGEST_WHOLE = 1 << 53  # beyond it JSON's numbers are not exact any more
+_LARGEST_WHOLE = 1 << 53  # beyond it JSON's numbers are no longer exact
+_OPTIONAL = ("parts", "max_logit_error", "argmax_agrees", "logit_tolerance", "positions")  # left out if None
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """An event as JSON values, ``event`` naming its kind. Fields that were not asked for are left out."""
+    return {"event": type(event).__name__.lower(), **_plain(event)}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: dataclasses as objects, arrays and tuples as lists."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    if is_dataclass(value):
+        named = ((entry.name, getattr(value, entry.name)) for entry in fields(value))
+        return {name: _plain(part) for name, part in named if part is not None or name not in _OPTIONAL}
+    return value
 
 
 @dataclass(frozen=True)
 class ModelWords:
-    """What a writer may say of its model, as ``model`` in a ``prefill`` line; all of it or nothing."""
+    """What a writer may say about its model, as ``model`` in a ``prefill`` line; all of it or nothing."""
 
     name: str
     parameters: int
@@ -37,17 +57,17 @@ class ModelWords:
 
 @dataclass(frozen=True)
 class Line:
-    """One line: an event, and the model if the line speaks of it."""
+    """One line: an event, and the model if the line describes it."""
 
     event: LineEvent
     model: ModelWords | None = None
 
 
 def parse_line(data: bytes) -> Line | None:
-    """What a line says; None if it is blank or of an unknown kind.
+    """Read one line; None if it is blank or of an unknown kind.
 
     Raises:
-        KvtuiError: it is no JSON object with an ``event``, a field is missing, or one has the wrong type or range.
+        KvtuiError: it is not a JSON object with an ``event``, a field is missing, or one has the wrong type or range.
     """
     if not data.strip():
         return None
@@ -107,7 +127,7 @@ Check = Callable[[Any, str], Any]
 
 @lru_cache
 def _checker(hint: Any) -> Check | None:
-    """What turns a JSON value into the type, or refuses it; None for types that lines do not hold, such as arrays."""
+    """A function that converts a JSON value to the type or refuses it; None for types that no line holds (arrays)."""
     simple = {bool: _bool, int: _whole, float: _number, str: _text}
     if hint in simple:
         return simple[hint]

@@ -1,49 +1,24 @@
-"""What the generation loop tells: one frozen dataclass an event. The dashboard, ``--json`` and the notebook read these.
+"""What the generation loop reports, one frozen dataclass per event. Dashboard, ``--json`` and notebook read these.
 
-Times are seconds of model time (DESIGN: measured around the model's step alone), sizes are bytes, positions count from
-0 at the first token of the prompt.
+Times are seconds of model time (measured around the model's step alone), sizes are bytes, and positions count from 0 at
+the first token of the prompt. :mod:`kvtui.core.event_json` writes and reads them as JSON.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvtui.core.layers import Array, IntArray
+from kvtui.core.observe import Parts as Parts
 
-Shade = Literal["value", "key", "read", "why"]
+Quantity = Literal["value", "key", "attention", "reason"]
 EndReason = Literal["length", "stop", "cancelled"]
 EvictReason = Literal["context", "policy"]
 Cut = Literal["top-k", "top-p", "greedy"]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Seconds of one token by part.
-
-    Attributes:
-        embedding: looking up the vectors.
-        qkv: norm, query, key and value projections, rotation.
-        attention: scores, softmax, weighted values, output projection.
-        mlp: norm and MLP.
-        output: final norm and logits.
-        sampling: drawing the token.
-    """
-
-    embedding: float = 0.0
-    qkv: float = 0.0
-    attention: float = 0.0
-    mlp: float = 0.0
-    output: float = 0.0
-    sampling: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """All of them."""
-        return self.embedding + self.qkv + self.attention + self.mlp + self.output + self.sampling
 
 
 @dataclass(frozen=True)
@@ -59,6 +34,7 @@ class Prefill:
         dropped: tokens of the prompt that did not fit.
         parts: where the time went, a ``Parts``, if asked for with ``parts=True``; else left out.
         cached_positions: positions that a head has in the cache afterwards.
+        window_start: place in the whole text of the first token in the model's window.
     """
 
     tokens: int
@@ -69,6 +45,7 @@ class Prefill:
     dropped: int = 0
     parts: Parts | None = None
     cached_positions: int = 0
+    window_start: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,6 +73,8 @@ class Token:
             asked for with ``verify=True``; else left out.
         logit_tolerance: the greatest difference that rounding may explain: a two-thousandth of the largest logit, if
             asked for with ``verify=True``; else left out.
+        window_start: place in the whole text of the first token in the model's window; a cache policy may have dropped
+            it all the same.
     """
 
     step: int
@@ -113,14 +92,15 @@ class Token:
     max_logit_error: float | None = None
     argmax_agrees: bool | None = None
     logit_tolerance: float | None = None
+    window_start: int = 0
 
 
 @dataclass(frozen=True)
 class Evict:
     """Positions were dropped.
 
-    Because of ``context``: it was full, and the oldest are gone; the next token runs what is kept once more. Because of
-    the ``policy``: by the prompt that was just run, or to make room for the next token.
+    Because of ``context``: it was full, and the oldest are gone; the next token recomputes what is kept. Because of the
+    ``policy``: by the prompt that was just run, or to make room for the next token.
 
     Attributes:
         dropped: positions that are gone from each head.
@@ -140,7 +120,7 @@ class Evict:
 
 @dataclass(frozen=True)
 class State:
-    """The loop has obeyed a command: this is how it stands now.
+    """The settings of the loop after a command.
 
     Attributes:
         cache: whether the cache is on.
@@ -161,11 +141,11 @@ class State:
 
 @dataclass(frozen=True)
 class Branch:
-    """Another continuation of the text is being written from now on: a new one, or an earlier one again.
+    """From now on another continuation of the text is written: a new one, or an earlier one again.
 
     Attributes:
-        number: of the branch; 0 is the text that was there first.
-        parent: the branch that was being written before.
+        number: of the branch; 0 is the original text.
+        parent: the branch that was written before.
         position: the first token of the whole text in which the two differ.
         length: tokens of the whole text of this branch so far.
         reused: positions that stayed in the cache.
@@ -223,8 +203,8 @@ class Candidate:
         id: the token.
         text: the token as a label.
         probability: under the model itself (temperature 1, nothing cut off), 0 to 1.
-        sampled: the chance that it had with the sampling settings, 0 to 1.
-        cut_by: what left it no chance: ``top-k``, ``top-p``, or ``greedy`` at temperature 0; None if it had one.
+        sampled: probability under the sampling settings, 0 to 1.
+        cut_by: what ruled it out: ``top-k``, ``top-p``, or ``greedy`` at temperature 0; None if it could be chosen.
         chosen: whether it is the token that was written.
     """
 
@@ -311,23 +291,23 @@ class CacheContents(Answer):
     """What is in the cache, sent on request (see :class:`kvtui.core.commands.ShowCache`).
 
     Attributes:
-        shade: what the numbers are: norms of the ``value`` or ``key`` vectors; the weight with which each was ``read``
-            by the newest query, the mean over the query heads that share a key/value head; or ``why`` it is kept, as
-            an index into ``reasons``.
-        first_layer: the first layer in ``shades``.
+        quantity: what the numbers are: norms of the ``value`` or ``key`` vectors; ``attention`` of the newest query,
+            the mean over the query heads that share a key/value head; or the ``reason`` why a position is kept, as an
+            index into ``reasons``.
+        first_layer: the first layer in ``numbers``.
         kept: (layers, key/value heads, kept) the positions that each head holds, ascending.
-        shades: (layers, key/value heads, kept) float32, a number for each of them.
+        numbers: (layers, key/value heads, kept) float32, a number for each of them.
         length: positions that have been run; those that are not among ``kept`` were dropped.
         position: place in the whole text of position 0.
         written: how many positions the newest step wrote: the last so many.
-        process_bytes: memory of the process as the system measures it (its resident set); None where it does not tell.
-        reasons: of ``why``, a word for each number, as the policy has it; the first stands for "there is room".
+        process_bytes: memory of the process as the system measures it (its resident set); None if it does not say.
+        reasons: of ``reason``, a word for each number, as the policy has it; the first stands for "there is room".
     """
 
-    shade: Shade
+    quantity: Quantity
     first_layer: int
     kept: IntArray
-    shades: Array
+    numbers: Array
     length: int
     position: int
     written: int
@@ -354,7 +334,7 @@ class Breakdown(Answer):
 
 @dataclass(frozen=True)
 class Limits(Answer):
-    """What the machine can do at most, measured on request.
+    """The machine's limits, measured on request.
 
     Attributes:
         bandwidth: bytes a second that matrix-vector products read.
@@ -371,8 +351,8 @@ class Limits(Answer):
 
 @dataclass(frozen=True)
 class Unanswered(Answer):
-    """A question that has no answer now, such as one for a row that is not in the window any more, or a command that
-    cannot be carried out, such as a fork at a token that there is not.
+    """A question that cannot be answered, such as one about a row that has left the window, or a command that cannot be
+    carried out, such as a fork at a token that does not exist.
 
     Attributes:
         question: the command that asked.
@@ -402,13 +382,13 @@ class End:
 
 @dataclass(frozen=True)
 class RaceEstimate:
-    """What a race would take, from a few timed steps and counted operations; sent when it is too long not to ask.
+    """How long a race would take, from a few timed passes and counted operations; sent before a race that takes long.
 
     Attributes:
         tokens: to be written in each lane.
         labels: of the lanes.
         seconds: model time of each lane, its prefill included.
-        moves: times that the window would move, as the race is longer than the context.
+        moves: how many times the window would move, if the race is longer than the context.
     """
 
     tokens: int
@@ -447,11 +427,11 @@ class RaceToken:
     Attributes:
         lane: counted from 0.
         token: a ``Token``.
-        agrees: whether what this lane's own sampler drew is lane 0's token, be it written or not.
+        agrees: whether this lane's own sampler drew lane 0's token, whether or not it was written.
         kl: divergence of its next-token distribution from lane 0's, in nats; None where the texts have parted.
         max_logit_difference: greatest difference between its logits and lane 0's; None where the texts have parted.
         multiply_adds: counted, of this token.
-        evicted: positions that were dropped before it, as the context was full; else 0.
+        evicted: positions that were dropped before it, because the context was full; else 0.
     """
 
     lane: int
@@ -490,21 +470,3 @@ class RaceEnd:
 
 RaceEvent = RaceEstimate | RacePrefill | RaceToken | RaceEnd
 Event = Prefill | Token | Evict | State | Branch | End | Answer | RaceEvent
-_OPTIONAL = ("parts", "max_logit_error", "argmax_agrees", "logit_tolerance", "positions")  # left out of JSON if unasked
-
-
-def to_json(event: Event) -> dict[str, Any]:
-    """An event as JSON values, ``event`` naming its kind. Fields that were not asked for are left out."""
-    return {"event": type(event).__name__.lower(), **_plain(event)}
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has them: dataclasses as objects, arrays and tuples as lists."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, tuple):
-        return [_plain(entry) for entry in value]
-    if is_dataclass(value):
-        named = ((entry.name, getattr(value, entry.name)) for entry in fields(value))
-        return {name: _plain(part) for name, part in named if part is not None or name not in _OPTIONAL}
-    return value

@@ -1,11 +1,11 @@
-"""Instruments that a forward pass can carry: a stopwatch, a record from which attention weights are worked out, and a
-record of the residual.
+"""What a forward pass can be told to observe: the time of its parts, queries and keys, and the residual.
 
-All are optional and off by default. None changes a number that the model computes.
+All of it is optional and off by default, and none of it changes a number that the model computes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter_ns
 from typing import Any, Protocol
@@ -15,29 +15,64 @@ from numpy.typing import NDArray
 
 from kvtui.core import layers
 from kvtui.core.config import ModelConfig
-from kvtui.core.events import Parts
 from kvtui.core.layers import Array, IntArray
 
 _NEVER = np.iinfo(np.int64).max // 2
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Seconds of one token, by part of the forward pass.
+
+    Attributes:
+        embedding: looking up the vectors.
+        qkv: norm, query, key and value projections, rotation.
+        attention: scores, softmax, weighted values, output projection.
+        mlp: norm and MLP.
+        output: final norm and logits.
+        sampling: choosing the token.
+    """
+
+    embedding: float = 0.0
+    qkv: float = 0.0
+    attention: float = 0.0
+    mlp: float = 0.0
+    output: float = 0.0
+    sampling: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Seconds of all parts together."""
+        return self.embedding + self.qkv + self.attention + self.mlp + self.output + self.sampling
+
+
+class SinkCache(Protocol):
+    """What :class:`AttentionRecord` needs of a cache: the first positions that it never drops, and their scores."""
+
+    sinks: int
+
+    def sink_scores(self, positions: IntArray, query: Array, keys: Array) -> Array:
+        """Scores of queries at ``positions`` with the keys of sinks. (T,), (H, T, D), (G, S, D) -> (H, T, S)."""
+        ...
+
+
 class Stopwatch:
-    """Notes the time at the end of each part. Adding up waits until :meth:`parts`, outside of what is measured."""
+    """Notes the time at the end of each part; it is added up only in :meth:`parts`, outside the measured time."""
 
     def __init__(self) -> None:
         self._marks: list[tuple[str, int]] = []
         self.start()
 
     def start(self) -> None:
-        """Forget what was measured and start at zero."""
+        """Forget earlier measurements and start at zero."""
         self._marks = [("", perf_counter_ns())]
 
     def mark(self, part: str) -> None:
-        """The time since the last mark, or the start, belongs to ``part``, a field of :class:`Parts`."""
+        """Count the time since the last mark, or the start, towards ``part``, a field of :class:`Parts`."""
         self._marks.append((part, perf_counter_ns()))
 
     def parts(self) -> Parts:
-        """Seconds by part."""
+        """The seconds of each part since :meth:`start`."""
         nanoseconds: dict[str, int] = {}
         for (_, start), (part, end) in pairwise(self._marks):
             nanoseconds[part] = nanoseconds.get(part, 0) + end - start
@@ -56,8 +91,8 @@ class Sinks(Protocol):
 class AttentionRecord:
     """Queries and keys of the newest positions: of the window, and of those before it that its rows may have seen.
 
-    Keeping the weights themselves would cost layers × heads × S numbers a token (590 kB for GPT-2); a query and a key
-    are a few kilobytes, and the weights of the rows that a reader looks at follow from them when asked for.
+    Keeping the weights themselves would cost layers × heads × S numbers a token (590 kB for GPT-2). A query and a key
+    are a few kilobytes, and the weights of the rows that a user looks at are computed from them on request.
 
     Attributes:
         first: the oldest position on record, in the cache's count of positions; rows and keys count from it.
@@ -74,7 +109,7 @@ class AttentionRecord:
         self._dropped_from = False  # whether any key was missed
         self.restart(None)
 
-    def restart(self, cache: Sinks | None) -> None:
+    def restart(self, cache: SinkCache | None) -> None:
         """The text is run from the beginning of the window, into ``cache`` if there is one."""
         self.first = 0
         self._count = 0  # positions on record

@@ -5,20 +5,28 @@ All lanes run in one process and take turns token by token, so that a slow momen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from timeit import repeat
 
 import numpy as np
 
-from kvtui.core import commands as ask
-from kvtui.core import events
+from kvtui.core import commands, events
+from kvtui.core.commands import CommandSource
+from kvtui.core.control import GenerationLoop
 from kvtui.core.errors import KvtuiError
 from kvtui.core.generation import Generation
 from kvtui.core.logits import kl_divergence
+from kvtui.core.measure.growth import fit_operations
 from kvtui.core.measure.operations import multiply_adds
 from kvtui.core.model import Model
-from kvtui.core.sampling import Sampler, SamplingSettings
+from kvtui.core.sampling import Sampler
+from kvtui.core.sequence import kept_when_full
+from kvtui.core.settings import GenerationSettings
+
+_PASSES = (1, 8, 32, 128, 512)  # positions of the forward passes that are timed
+_PASS_SECONDS = 0.25  # no pass is tried that would take longer
 
 
 @dataclass(frozen=True)
@@ -39,28 +47,26 @@ class Lane:
 
 
 LANES = (Lane("cached", True), Lane("uncached", False))
-RaceCommand = ask.Pause | ask.Resume | ask.Step | ask.SetPace | ask.Stop  # what a race obeys
+RaceCommand = (
+    commands.Pause | commands.Resume | commands.Step | commands.SetPace | commands.Stop
+)  # those that a race obeys
 
 
 class Race:
     """Lanes that write from the same prompt with the same seed, a token each in turn.
 
-    The first lane's generation obeys the commands (pause, step, pace, stop; whatever else is passed over, as lanes are
-    what they are) and sets the pace; the others follow it token by token.
+    The first lane sets the pace and obeys the commands (pause, step, pace, stop; any other is ignored, as the lanes are
+    fixed); the others follow it token by token.
 
     Args:
         model: the decoder, shared by all lanes.
-        prompt: what to go on from.
-        lanes: two or more.
-        max_new_tokens: when to end, None for never. Past the context the window moves, in all lanes at once.
-        seed: of every lane's sampler.
-        sampling: how to choose tokens.
-        commands: obeyed between two rounds.
-        pace: rounds a second, None for as fast as they go.
-        paused: wait for a command before the first token.
+        prompt: what to continue.
+        lanes: two or more; they say what cache each of them has.
+        settings: of every lane, its cache and policy apart. Past the context the window moves, in all lanes at once.
+        source: of the commands, asked between two rounds.
 
     Raises:
-        KvtuiError: fewer than two lanes, a character that the model never saw, or a number out of range.
+        KvtuiError: fewer than two lanes, a character that the model never saw, or a setting out of range.
     """
 
     def __init__(
@@ -68,30 +74,19 @@ class Race:
         model: Model,
         prompt: str,
         lanes: Sequence[Lane] = LANES,
-        *,
-        max_new_tokens: int | None = None,
-        seed: int = 0,
-        sampling: SamplingSettings | None = None,
-        commands: ask.CommandSource | None = None,
-        pace: float | None = None,
-        paused: bool = False,
+        settings: GenerationSettings | None = None,
+        source: CommandSource | None = None,
     ) -> None:
         if len(lanes) < 2:
             raise KvtuiError("a race needs two lanes or more")
-        sampling = sampling or SamplingSettings()
-        start = partial(Generation, model, prompt, seed=seed, sampling=sampling)
-        first = start(
-            cache=lanes[0].cache,
-            policy=lanes[0].policy,
-            max_new_tokens=max_new_tokens,
-            commands=None if commands is None else _RaceCommands(commands),
-            pace=pace,
-            paused=paused,
-        )
-        self._max_new_tokens = max_new_tokens
-        generations = [first, *(start(cache=lane.cache, policy=lane.policy) for lane in lanes[1:])]
+        settings = settings or GenerationSettings()
+        begins = [replace(settings, cache=lane.cache, policy=lane.policy) for lane in lanes]
+        self._max_new_tokens = settings.max_new_tokens
+        self._leader = GenerationLoop(model, prompt, begins[0], None if source is None else _RaceCommands(source))
+        first = self._leader.generation
+        generations = [first, *(Generation(model, prompt, begin) for begin in begins[1:])]
         self._runners = [
-            _Runner(number, lane, generation, first, Sampler(sampling, seed))
+            _Runner(number, lane, generation, first, Sampler(settings.sampling, settings.seed))
             for number, (lane, generation) in enumerate(zip(lanes, generations, strict=True))
         ]
         for runner in self._runners:
@@ -106,13 +101,13 @@ class Race:
         """A ``RacePrefill`` of each lane, then a ``RaceToken`` of each in turn, ``State`` between; one ``RaceEnd``."""
         for runner in self._runners:
             yield runner.prefill(self._max_new_tokens)
-        leader = self.generations[0]
+        leader = self._leader
         while (reason := leader.end_reason) is None:
-            yield from leader.obey()
+            yield from leader.poll_commands()
             if leader.end_reason is None:
                 for runner in self._runners:
                     yield runner.step()
-        yield self._end(reason, leader.written)
+        yield self._end(reason, leader.generation.sequence.written)
 
     def _end(self, reason: events.EndReason, tokens: int) -> events.RaceEnd:
         runners = self._runners
@@ -129,14 +124,16 @@ class Race:
 
 
 class _Runner:
-    """A lane under way, and what it comes to so far."""
+    """A lane that is being run, and its totals so far."""
 
     def __init__(self, number: int, lane: Lane, generation: Generation, first: Generation, sampler: Sampler) -> None:
         self.generation = generation
         self.prefill_seconds = 0.0
         self.agreed = self.compared = self.multiply_adds = 0
         self.kl_total = self.max_logit_difference = 0.0
-        self.disturbed = False  # whether another lane's pass drives this one's weights out of the processor
+        self.disturbed = (
+            False  # whether another lane's forward pass evicts this one's weights from the processor's caches
+        )
         self._number = number
         self._lane = lane
         self._first = first
@@ -154,12 +151,12 @@ class _Runner:
         )
 
     def step(self) -> events.RaceToken:
-        """Write a token; if this is not the first lane, once that one has."""
+        """Write a token; a lane that is not the first does so after the first."""
         if self.disturbed:
             self.generation.warm_up()
         follows = self._lane.follow and self.generation is not self._first
         chosen = self._sampler.sample(self.generation.logits)[0] if follows else None
-        lead = None if self.generation is self._first else self._first.window[-1]
+        lead = None if self.generation is self._first else self._first.sequence.ids[-1]
         evicted = 0
         for event in self.generation.write(lead if follows else None):
             if isinstance(event, events.Evict):
@@ -172,7 +169,7 @@ class _Runner:
     def _wrote(self, token: events.Token, agrees: bool, evicted: int) -> events.RaceToken:
         """A token has been written: compare and count."""
         self.agreed += agrees
-        self._parted = self._parted or token.id != self._first.window[-1]
+        self._parted = self._parted or token.id != self._first.sequence.ids[-1]
         kl, difference = self._compare()
         if kl is not None:
             self.kl_total += kl
@@ -195,11 +192,69 @@ class _Runner:
 
 
 class _RaceCommands:
-    """Passes on what a race can obey; lanes are what they are, and nothing in them is observed."""
+    """Passes on the commands that a race obeys: its lanes are fixed, and nothing in them is observed."""
 
-    def __init__(self, source: ask.CommandSource) -> None:
+    def __init__(self, source: CommandSource) -> None:
         self._source = source
 
-    def poll(self, timeout: float | None) -> ask.Command | None:
+    def poll(self, timeout: float | None) -> commands.Command | None:
         command = self._source.poll(timeout)
         return command if isinstance(command, RaceCommand) else None
+
+
+# Before it is run
+
+
+def estimate_race(
+    model: Model, prompt_tokens: int, max_new_tokens: int, lanes: Sequence[Lane] = LANES
+) -> events.RaceEstimate:
+    """How long every lane would take, from a few timed forward passes over made-up tokens and counted operations.
+
+    Passes without the cache are timed at growing lengths as long as none takes more than a quarter of a second, and a
+    cached step at its shortest. Times at other lengths follow from the multiply-adds. Takes a second or two.
+    """
+    config = model.config
+    uncached = fit_operations(_time_passes(model), lambda context: multiply_adds(config, context, context).total)
+    step = _least_time(partial(_first_step, model), 5) / multiply_adds(config, 1, 1).total
+    start = max(1, min(prompt_tokens, config.context_length))
+    plan = list(_contexts(config.context_length, start, max_new_tokens))
+    seconds = []
+    for lane in lanes:
+        total = uncached.seconds(start)
+        for context, moved in plan:
+            one = lane.cache and not moved
+            total += step * multiply_adds(config, 1, context).total if one else uncached.seconds(context)
+        seconds.append(total)
+    labels = tuple(lane.label for lane in lanes)
+    return events.RaceEstimate(max_new_tokens, labels, tuple(seconds), sum(moved for _, moved in plan))
+
+
+def _contexts(context_length: int, start: int, tokens: int) -> Iterator[tuple[int, bool]]:
+    """Context of each token to come, and whether the window moves before it."""
+    context = start
+    for _ in range(tokens):
+        moved = context == context_length
+        context = (kept_when_full(context_length) if moved else context) + 1
+        yield context, moved
+
+
+def _time_passes(model: Model) -> list[tuple[int, float]]:
+    """(positions, seconds) of passes without a cache that do not take too long."""
+    ids = np.arange(_PASSES[-1]) % model.config.vocab_size
+    times: list[tuple[int, float]] = []
+    for positions in _PASSES:
+        too_long = times and times[-1][1] * positions / times[-1][0] > _PASS_SECONDS
+        if too_long or positions > model.config.context_length:
+            break
+        times.append((positions, _least_time(partial(model.forward, ids[:positions]), 2)))
+    return times
+
+
+def _first_step(model: Model) -> None:
+    model.decode(0, model.new_cache())
+
+
+def _least_time(work: Callable[[], object], times: int) -> float:
+    """Seconds of the fastest of several runs."""
+    work()
+    return min(repeat(work, number=1, repeat=times))

@@ -1,43 +1,124 @@
-"""Continuations of one text: what has to be kept of each to go on with it later. The cache is shared by all."""
+"""One text: its tokens, and the window of them that the model sees. A branch of a text is another sequence."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence as AnySequence
 from itertools import takewhile
 
+from kvtui.core.errors import KvtuiError
 from kvtui.core.sampling import Sampler
+from kvtui.core.tokenizer import TextStream, Tokenizer
 
 
-@dataclass
-class Branch:
-    """A text as far as it was written when another one was turned to.
+def kept_when_full(context_length: int) -> int:
+    """Positions that a full window keeps when it moves: the newest half."""
+    return max(1, context_length // 2)
+
+
+class Sequence:
+    """A text that grows by one token at a time, and all that is needed to continue it later.
+
+    The model sees a window: the newest tokens, at most its context. When that is full, the window moves (see
+    :meth:`move_window`). The cache is not in here, as all branches of a text share one.
 
     Attributes:
-        ids: of the whole text.
-        dropped: tokens of it that are not in the window any more.
-        starts: from the first number on, predictions began at the second.
-        written: tokens after the prompt.
-        sampler: with the state of its random generator, so that it goes on as if it had never been left.
+        ids: tokens of the whole text.
+        prompt_tokens: how many of them are the prompt's.
+        window_start: place in the whole text of the window's first token.
+        sampler: with the state of its random generator.
+        text: turns each token that is written into text, never half a character.
+
+    Args:
+        ids: the prompt, one token or more; the window begins with as many of its last tokens as the context holds.
+        context_length: positions that the model can use.
+        sampler: chooses the tokens that follow.
+        tokenizer: gives the text of each token.
     """
 
-    ids: list[int]
-    dropped: int
-    starts: list[tuple[int, int]]
-    written: int
-    sampler: Sampler
-
-    def copy(self, position: int, sampler: Sampler, prompt_tokens: int) -> Branch:
-        """The same text up to a token, that one not included, to be continued by another sampler."""
-        starts = [(first, start) for first, start in self.starts if first <= position]
-        return Branch(self.ids[:position], self.dropped, starts, position - prompt_tokens, sampler)
+    def __init__(self, ids: AnySequence[int], context_length: int, sampler: Sampler, tokenizer: Tokenizer) -> None:
+        self.ids = list(ids)
+        self.prompt_tokens = len(ids)
+        self.window_start = max(0, len(ids) - context_length)
+        self.sampler = sampler
+        self._context_length = context_length
+        self._tokenizer = tokenizer
+        self.text = TextStream(tokenizer, ids[-1])
+        # (position, start): tokens from that position on were predicted from a window with that start.
+        self._starts = [(0, self.window_start)]
 
     @property
     def window(self) -> list[int]:
-        """Ids that the model sees."""
-        return self.ids[self.dropped :]
+        """The ids that the model sees."""
+        return self.ids[self.window_start :]
+
+    @property
+    def window_length(self) -> int:
+        """Tokens in the window."""
+        return len(self.ids) - self.window_start
+
+    @property
+    def position(self) -> int:
+        """Place in the whole text of the newest token."""
+        return len(self.ids) - 1
+
+    @property
+    def written(self) -> int:
+        """Tokens after the prompt."""
+        return len(self.ids) - self.prompt_tokens
+
+    @property
+    def full(self) -> bool:
+        """Whether the window has to move before another token fits."""
+        return self.window_length == self._context_length
+
+    def move_window(self) -> int:
+        """Drop the oldest half of a full window; how many tokens that are.
+
+        Raises:
+            KvtuiError: nothing would be left to drop, as the context has a single position.
+        """
+        dropped = self.window_length - kept_when_full(self._context_length)
+        if not dropped:
+            raise KvtuiError("a context of one position leaves no room to write")
+        self.window_start += dropped
+        self._starts.append((self.position + 2, self.window_start))  # the next token was predicted before the move
+        return dropped
+
+    def context_of(self, position: int) -> list[int]:
+        """The ids that the model saw when it predicted the token at a position of the whole text.
+
+        Raises:
+            KvtuiError: there is no such token, or nothing stood before it.
+        """
+        start = next(start for first, start in reversed(self._starts) if first <= position or not first)
+        if not start < position < len(self.ids):
+            raise KvtuiError(f"no prediction was made of token {position}: there are those of {start + 1} and after")
+        return self.ids[start:position]
+
+    def fork(self, position: int, sampler: Sampler) -> Sequence:
+        """The same text up to a token, without it, to be continued with another sampler.
+
+        Raises:
+            KvtuiError: the token is the prompt's, lies beyond the end, or has left the window.
+        """
+        first = self.prompt_tokens
+        if not first <= position <= len(self.ids):
+            raise KvtuiError(
+                f"no fork at position {position}: there are tokens at {first} to {self.position} to replace"
+            )
+        if position <= self.window_start:
+            raise KvtuiError(
+                f"no fork at position {position}: it has left the window, which begins at {self.window_start}"
+            )
+        branch = Sequence(self.ids[:first], self._context_length, sampler, self._tokenizer)
+        for token in self.ids[first:position]:
+            branch.ids.append(token)
+            branch.text.add(token)
+        branch.window_start = self.window_start
+        branch._starts = [entry for entry in self._starts if entry[0] < position] + [(position, self.window_start)]
+        return branch
 
 
-def common_length(first: Sequence[int], second: Sequence[int]) -> int:
+def common_length(first: AnySequence[int], second: AnySequence[int]) -> int:
     """How many ids at the beginning of two texts are the same."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))

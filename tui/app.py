@@ -36,7 +36,7 @@ from kvtui.tui.screens.policy import CHOICES, PolicyScreen, meaning
 from kvtui.tui.session.figures import faster, slower
 from kvtui.tui.session.questions import Questions
 from kvtui.tui.session.session import Session
-from kvtui.tui.settings import DashboardSettings
+from kvtui.tui.settings import DEFAULT_PACE, DashboardSettings
 from kvtui.tui.theme import LIGHT
 from kvtui.tui.tour.card import TourCard
 from kvtui.tui.tour.guide import Guide
@@ -81,7 +81,7 @@ class KvtuiApp(App[None]):
         self.session = Session(link, ready, settings)
         self._first_prompt = settings.prompt or ""
         self.questions = Questions(self.session.put_question)
-        self._limited_pace = settings.pace or 25.0
+        self._limited_pace = settings.generation.pace or DEFAULT_PACE
         self._models_dir = settings.models_dir
         self._opens_tour = settings.tour
         self._guide = Guide(lambda: self._main, self.session, self._show_view)

@@ -1,11 +1,13 @@
-"""What the command line says to the dashboard."""
+"""How the dashboard is opened: what the command line says to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvtui.core.sampling import SamplingSettings
+from kvtui.core.settings import GenerationSettings
+
+DEFAULT_PACE = 25.0  # tokens a second: slow enough to watch
 
 
 @dataclass(frozen=True)
@@ -15,21 +17,13 @@ class DashboardSettings:
     Attributes:
         prompt: written on at once; empty or None opens with the prompt focused.
         model: a file, a folder or the name of a bundled model; None for the bundled one.
-        cache: whether the cache is on.
-        seed: of the sampler.
-        sampling: how to choose tokens.
-        pace: tokens a second, None for unlimited.
-        policy: of the cache, as ``--policy`` has it.
+        generation: how texts are written, until the user changes it.
         models_dir: where to look for other models, None for the Hugging Face cache.
         tour: whether to begin with the guided tour.
     """
 
     prompt: str | None = None
     model: str | None = None
-    cache: bool = True
-    seed: int = 0
-    sampling: SamplingSettings = SamplingSettings()  # noqa: RUF009 - frozen
-    pace: float | None = 25.0
-    policy: str = "full"
+    generation: GenerationSettings = GenerationSettings(pace=DEFAULT_PACE)  # noqa: RUF009 - frozen
     models_dir: Path | None = None
     tour: bool = False

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvtui.core.commands import ShowAttention
+from kvtui.core.control import GenerationLoop
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Prefill
-from kvtui.core.generation import Generation
 from kvtui.core.inspection.attention import attention
 from kvtui.core.layers import Array
 from kvtui.core.model import Model
 from kvtui.core.sampling import SamplingSettings
+from kvtui.core.settings import GenerationSettings
 
 LARGEST_WEIGHTS = 1 << 30  # bytes of attention weights that may be collected at once
 
@@ -61,9 +62,9 @@ def attention_maps(
         KvtuiError: an unknown character, a number out of range, or more weights than :data:`LARGEST_WEIGHTS`.
     """
     config = model.config
-    generation = Generation(
-        model, prompt, max_new_tokens=max_new_tokens, seed=seed, sampling=sampling, cache=True, observe=True
-    )
+    settings = GenerationSettings(max_new_tokens, seed, sampling or SamplingSettings(), observe=True)
+    loop = GenerationLoop(model, prompt, settings)
+    generation = loop.generation
     size = min(len(generation.window) + max_new_tokens, config.context_length)
     needed = 4 * config.num_layers * config.num_heads * size**2
     if needed > LARGEST_WEIGHTS:
@@ -72,7 +73,7 @@ def attention_maps(
             f"{LARGEST_WEIGHTS / 2**30:.0f} GiB: use a shorter prompt or fewer tokens"
         )
     prompt_end = 0
-    for event in generation.run():
+    for event in loop.run():
         if isinstance(event, Prefill):
             prompt_end = event.dropped + event.tokens
     answers = [attention(generation, ShowAttention(layer, first_row=0)) for layer in range(config.num_layers)]

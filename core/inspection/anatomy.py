@@ -14,8 +14,10 @@ from time import perf_counter
 import numpy as np
 
 from kvtui.core.cache import FullCache
+from kvtui.core.commands import Inspect
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Candidate, Cut, Inspection, LensLayer, WithoutHeads
+from kvtui.core.generation import Generation
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.logits import kl_divergence, log_softmax
 from kvtui.core.model import Head, Model
@@ -24,7 +26,7 @@ from kvtui.core.sampling import SamplingSettings, survivors
 from kvtui.core.tokenizer import TextStream, Tokenizer
 
 CANDIDATES = 10
-CONTINUATION_SECONDS = 0.25  # a large model must not keep the reader waiting
+CONTINUATION_SECONDS = 0.25  # a large model must not keep the user waiting
 BEFORE = 60  # tokens of the text before that are told
 
 
@@ -225,6 +227,29 @@ class Inspector:
             continuation=self._reduced.continuation(logits, continuation),
             continuation_with=self._whole.continuation(whole, continuation),
         )
+
+
+def inspect(generation: Generation, wanted: Inspect) -> Inspection:
+    """How a token of a generation came about; works after the end of the text as well.
+
+    Raises:
+        KvtuiError: no prediction was made of that token, or there is no such head.
+    """
+    sequence = generation.sequence
+    position = sequence.position if wanted.position is None else wanted.position
+    context = sequence.context_of(position)
+    if Inspector not in generation.memory:  # it remembers what it has run, so that the next answer is quicker
+        generation.memory[Inspector] = Inspector(generation.whole_model)
+    inspector: Inspector = generation.memory[Inspector]
+    return inspector.inspect(
+        context,
+        sequence.ids[position],
+        sequence.sampler.settings,
+        wanted.heads_off,
+        wanted.continuation,
+        position=position,
+        written=position >= sequence.prompt_tokens,
+    )
 
 
 def _common(first: Sequence[int] | IntArray, second: Sequence[int] | IntArray) -> int:

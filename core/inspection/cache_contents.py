@@ -1,32 +1,28 @@
-"""What is in the cache, as one number a head and position: the norm of the value or key, or how much it is read."""
+"""The cache's contents as one number for each head and position: a norm, the attention to it, or why it is kept."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kvtui.core.commands import ShowCache
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import CacheContents
+from kvtui.core.generation import Generation
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.measure.machine import resident_bytes
-
-if TYPE_CHECKING:
-    from kvtui.core.generation import Generation
 
 
 def cache_contents(generation: Generation, wanted: ShowCache) -> CacheContents:
     """One number for every layer asked for, key/value head and position in the cache.
 
-    ``value`` and ``key`` are Euclidean norms. ``read`` is the newest query's attention, the mean over the query heads
-    that share a key/value head, so that a head's numbers sum to 1, or to less where a prompt was cut down once its
-    queries had looked at all of it. ``why`` are indices into the cache's ``reasons``.
-    Nothing that is in the cache changes until it is dropped: if nothing was, its first n positions are what it held
-    when there were n. Of what was dropped since, keys are still on record, values are not.
+    ``value`` and ``key`` are Euclidean norms. ``attention`` is that of the newest query, the mean over the query heads
+    that share a key/value head, so that a head's numbers sum to 1, or to less if a prompt was cut down after its
+    queries had attended to all of it. ``reason`` has indices into the cache's ``reasons``.
+    Nothing in the cache changes until it is dropped: if nothing was, its first n positions are what it held when there
+    were n. Of positions that were dropped since, the keys are still on record, the values are not.
 
     Raises:
-        KvtuiError: no such layers, ``read`` is asked for when not observing, or what the cache once held is gone.
+        KvtuiError: no such layers, ``attention`` is asked for without observing, or what the cache once held is gone.
     """
     cache = generation.cache
     layers = range(cache.config.num_layers)[wanted.first_layer : wanted.last_layer]
@@ -37,26 +33,26 @@ def cache_contents(generation: Generation, wanted: ShowCache) -> CacheContents:
         kept = np.array([_kept_then(generation, wanted, layer, length) for layer in layers])
     else:
         kept = np.array([cache.positions(layer)[:, : min(cache.num_held, length)] for layer in layers])
-    shades = [_shade(generation, wanted, layer, places, length) for layer, places in zip(layers, kept, strict=True)]
+    numbers = [_numbers(generation, wanted, layer, places, length) for layer, places in zip(layers, kept, strict=True)]
     return CacheContents(
-        shade=wanted.shade,
+        quantity=wanted.quantity,
         first_layer=wanted.first_layer,
         kept=kept,
-        shades=np.array(shades, np.float32),
+        numbers=np.array(numbers, np.float32),
         length=length,
         position=generation.cache_start,
         written=min(generation.computed, length),
         process_bytes=resident_bytes(),
-        reasons=cache.reasons if wanted.shade == "why" else (),
+        reasons=cache.reasons if wanted.quantity == "reason" else (),
     )
 
 
 def _kept_then(generation: Generation, wanted: ShowCache, layer: int, length: int) -> IntArray:
     """Positions that each head held when there were ``length``, though some have been dropped since. (G, K)."""
     record = generation.record
-    if record is None or wanted.shade not in ("key", "read"):
-        raise KvtuiError("values dropped since are gone: keys are on record, and what was read of them")
-    if generation.cache_start + length <= generation.dropped:
+    if record is None or wanted.quantity not in ("key", "attention"):
+        raise KvtuiError("values dropped since are gone: only keys are on record, and the attention to them")
+    if generation.cache_start + length <= generation.sequence.window_start:
         raise KvtuiError("that was before the window: what the cache held then is gone")
     row = length - record.first - 1
     dropped = record.dropped(layer, row, row + 1)[:, 0]  # (H, S)
@@ -66,25 +62,26 @@ def _kept_then(generation: Generation, wanted: ShowCache, layer: int, length: in
     return np.concatenate([sinks, places], axis=1)
 
 
-def _shade(generation: Generation, wanted: ShowCache, layer: int, places: IntArray, length: int) -> Array:
+def _numbers(generation: Generation, wanted: ShowCache, layer: int, places: IntArray, length: int) -> Array:
     """One number for each position held. (G, K) -> (G, K)."""
-    if wanted.shade == "read":
-        return _read(generation, layer, places, length)
-    if wanted.shade == "why":
+    if wanted.quantity == "attention":
+        return _attention(generation, layer, places, length)
+    if wanted.quantity == "reason":
         return generation.cache.reason(layer)[:, : places.shape[1]].astype(np.float32)
-    if length < generation.cache.length and wanted.shade == "key" and generation.record is not None:
+    if length < generation.cache.length and wanted.quantity == "key" and generation.record is not None:
         keys = generation.record.keys(layer, length - generation.record.first)
         columns = generation.record.columns(places)[..., None]
         return np.linalg.norm(np.take_along_axis(keys, columns, axis=1), axis=2)
     keys, values = generation.cache.read(layer)
-    held = (keys if wanted.shade == "key" else values)[:, : places.shape[1]]
+    held = (keys if wanted.quantity == "key" else values)[:, : places.shape[1]]
     return np.sqrt(np.vecdot(held, held))
 
 
-def _read(generation: Generation, layer: int, places: IntArray, length: int) -> Array:
+def _attention(generation: Generation, layer: int, places: IntArray, length: int) -> Array:
+    """The newest query's attention to each position held. (G, K) -> (G, K)."""
     record = generation.record
     if record is None:
-        raise KvtuiError("what was read is only recorded with observe=True")
+        raise KvtuiError("attention is only recorded with observe=True")
     if not length:
         return np.zeros(places.shape)
     newest = length - record.first

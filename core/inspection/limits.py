@@ -1,4 +1,4 @@
-"""What this machine can do at most, and where the time of one more token goes: measured, on request."""
+"""The limits of this machine, and where the time of one more token goes: measured on request."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from kvtui.core.cache import FullCache
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError
-from kvtui.core.events import Breakdown, Limits, Parts
-from kvtui.core.measure.benchmark import blas_threads
+from kvtui.core.events import Breakdown, Limits
+from kvtui.core.measure.machine import blas_threads
 from kvtui.core.model import Model
-from kvtui.core.observe import Stopwatch
+from kvtui.core.observe import Parts, Stopwatch
 from kvtui.core.sampling import Sampler, SamplingSettings
 
 _COLUMNS = 1024  # of the matrix that is read to measure the bandwidth

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from kvtui.core.cache import Cache
 from kvtui.core.config import parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import IntArray
+from kvtui.core.measure.machine import blas_threads, machine
 from kvtui.core.model import Model
 
 
@@ -126,23 +123,3 @@ def median_time(work: Callable[[], object], repeats: int) -> float:
         work()
         times.append(perf_counter() - started)
     return statistics.median(times)
-
-
-def blas_threads() -> int:
-    """Threads that NumPy's matrix library may use."""
-    return max((int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
-
-
-def machine() -> str:
-    """Processor, cores and software of this machine, in a line."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [
-            line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        processor = names[0] if names else processor
-    return (
-        f"{processor}, {os.cpu_count()} cores, {platform.system()}, "
-        f"Python {platform.python_version()}, NumPy {np.__version__}"
-    )

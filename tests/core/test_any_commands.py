@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_model import build
 
-from kvtui.core import Generation, Model, SamplingSettings
+from kvtui.core import GenerationLoop, GenerationSettings, Model, SamplingSettings
 from kvtui.core.commands import (
     Command,
     Fork,
@@ -56,7 +56,9 @@ class Whim:
                 Fork(self.length + draw.randrange(-6, 2), tokens=(token,) * draw.randint(1, 3)),
                 Revisit(draw.randrange(4)),
                 ShowAttention(1, None, draw.choice([0, -4]), None, draw.choice([None, self.length - 2])),
-                ShowCache(draw.choice(["value", "key", "read", "why"]), length=draw.choice([None, draw.randrange(40)])),
+                ShowCache(
+                    draw.choice(["value", "key", "attention", "reason"]), length=draw.choice([None, draw.randrange(40)])
+                ),
                 Inspect(draw.choice([None, self.length - 3]), draw.choice([(), ((0, 0),)]), 2),
             ]
         )
@@ -76,21 +78,24 @@ def test_what_is_told_stays_true(seed):
     whim = Whim(seed)
     draw = whim.draw
     prompt = "".join(draw.choice("abcdefghijklm") for _ in range(draw.choice([1, 10, 24, 40])))
-    generation = Generation(
+    loop = GenerationLoop(
         some_model(draw),
         prompt,
-        max_new_tokens=80,
-        seed=seed,
-        cache=draw.random() < 0.7,
-        sampling=SamplingSettings(draw.choice([0, 1.0])),
-        observe=True,
-        commands=whim,  # type: ignore[arg-type]
+        GenerationSettings(
+            max_new_tokens=80,
+            seed=seed,
+            cache=draw.random() < 0.7,
+            sampling=SamplingSettings(draw.choice([0, 1.0])),
+            observe=True,
+        ),
+        source=whim,  # type: ignore[arg-type]
     )
+    generation = loop.generation
     obeyed = False  # whether anything was since the newest token, so that what is on record was computed before it
-    for count, event in enumerate(generation.run()):
-        whim.length = generation.dropped + len(generation.window)
+    for count, event in enumerate(loop.run()):
+        whim.length = len(generation.sequence.ids)
         if count > 400:
-            generation.cancelled = True
+            loop.cancelled = True
         exact = not generation.cache_on or generation.policy.spec == "full"
         match event:
             case State():
@@ -107,12 +112,12 @@ def test_what_is_told_stays_true(seed):
                 assert (sums <= 1 + 1e-5).all()
                 if exact and not obeyed:
                     np.testing.assert_allclose(sums, 1, rtol=0, atol=1e-5)
-            case CacheContents(kept=kept, shades=shades):
-                assert kept.shape == shades.shape
-                assert np.isfinite(shades).all()
+            case CacheContents(kept=kept, numbers=numbers):
+                assert kept.shape == numbers.shape
+                assert np.isfinite(numbers).all()
                 assert (np.diff(kept, axis=-1) > 0).all()
                 assert not kept.size or kept.max() < event.length
-                if event.shade == "read" and kept.size and generation.cache_on and generation.policy.endless:
-                    np.testing.assert_allclose(shades.sum(axis=-1), 1, rtol=0, atol=1e-4)
+                if event.quantity == "attention" and kept.size and generation.cache_on and generation.policy.endless:
+                    np.testing.assert_allclose(numbers.sum(axis=-1), 1, rtol=0, atol=1e-4)
     assert isinstance(event, End)
     assert generation.model.tokenizer.decode(generation.window).isalpha()

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from kvtui.core import generate, load
 from kvtui.core.errors import KvtuiError
-from kvtui.core.event_json import LARGEST_LINE, Line, ModelWords, parse_line
-from kvtui.core.events import End, Evict, Prefill, Token, to_json
+from kvtui.core.event_json import LARGEST_LINE, Line, ModelWords, parse_line, to_json
+from kvtui.core.events import End, Evict, Prefill, Token
 
 PREFILL = {"event": "prefill", "tokens": 6, "seconds": 0.01, "cache_bytes": 600}
 TOKEN = {

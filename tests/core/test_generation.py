@@ -8,7 +8,18 @@ from collections import deque
 import numpy as np
 import pytest
 
-from kvtui.core import CharTokenizer, Generation, KvtuiError, Model, ModelConfig, SamplingSettings, generate, load
+from kvtui.core import (
+    CharTokenizer,
+    Generation,
+    GenerationLoop,
+    GenerationSettings,
+    KvtuiError,
+    Model,
+    ModelConfig,
+    SamplingSettings,
+    generate,
+    load,
+)
 from kvtui.core.commands import (
     Fork,
     Pause,
@@ -24,7 +35,8 @@ from kvtui.core.commands import (
     Stop,
 )
 from kvtui.core.config import parameter_shapes
-from kvtui.core.events import Attention, End, Evict, Prefill, State, Token, Unanswered, to_json
+from kvtui.core.event_json import to_json
+from kvtui.core.events import Attention, End, Evict, Prefill, State, Token, Unanswered
 from kvtui.core.inspection.attention import attention
 
 
@@ -183,7 +195,7 @@ def test_verify_measures_the_difference_of_the_two_paths(model):
 
 
 def test_a_tie_that_rounding_decides_is_no_disagreement(model):
-    generation = Generation(model, "hello", verify=True)
+    generation = Generation(model, "hello", GenerationSettings(verify=True))
     generation.prefill()
     expected = model.forward(generation.window, last=True)[0]
     first, second = np.argsort(-expected)[:2]
@@ -199,9 +211,10 @@ def test_a_tie_that_rounding_decides_is_no_disagreement(model):
 
 
 def test_verify_finds_a_cache_that_is_wrong(model):
-    generation = Generation(model, "hello", max_new_tokens=3, seed=1, verify=True)
+    loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=3, seed=1, verify=True))
+    generation = loop.generation
     right, wrong = None, None
-    for event in generation.run():
+    for event in loop.run():
         if isinstance(event, Token):
             right, wrong = wrong, event
             generation.cache.values[:, :, :3] += 5.0
@@ -271,10 +284,14 @@ def test_stop_ends_a_paused_run(model):
 
 @pytest.mark.parametrize("sampling", [SamplingSettings(0), SamplingSettings(1.0)])
 def test_warming_up_changes_nothing(model, sampling):
-    plain = Generation(model, "hello", max_new_tokens=60, seed=3, sampling=sampling)
-    paced = Generation(model, "hello", max_new_tokens=60, seed=3, sampling=sampling, pace=500.0)
+    plain_loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=60, seed=3, sampling=sampling))
+    plain = plain_loop.generation
+    paced_loop = GenerationLoop(
+        model, "hello", GenerationSettings(max_new_tokens=60, seed=3, sampling=sampling, pace=500.0)
+    )
+    paced = paced_loop.generation
     steps = []
-    for first, second in zip(plain.run(), paced.run(), strict=True):
+    for first, second in zip(plain_loop.run(), paced_loop.run(), strict=True):
         steps.append(type(first))
         assert type(second) is type(first)
         np.testing.assert_array_equal(plain.logits, paced.logits)
@@ -283,8 +300,9 @@ def test_warming_up_changes_nothing(model, sampling):
 
 
 def test_warming_up_repeats_a_cached_step_and_nothing_else(model, monkeypatch):
-    generation = Generation(model, "hello", seed=3)
-    events = generation.run()
+    loop = GenerationLoop(model, "hello", GenerationSettings(seed=3))
+    generation = loop.generation
+    events = loop.run()
     calls = []
     decode = Model.decode
     monkeypatch.setattr(Model, "decode", lambda *args, **options: calls.append(args[1]) or decode(*args, **options))
@@ -320,8 +338,9 @@ def test_attention_on_request_with_the_cache_on_and_off(model):
 
 
 def test_the_mean_of_heads_stands_for_one(model):
-    generation = Generation(model, "hello", max_new_tokens=3, observe=True)
-    list(generation.run())
+    loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=3, observe=True))
+    generation = loop.generation
+    list(loop.run())
     every = attention(generation, ShowAttention(1, None, -4))
     mean = attention(generation, ShowAttention(1, None, -4, mean=True))
     assert (mean.heads, mean.mean, mean.weights.shape) == ((0, 1), True, (1, 4, 8))
@@ -330,8 +349,9 @@ def test_the_mean_of_heads_stands_for_one(model):
 
 
 def test_attention_after_the_end(model):
-    generation = Generation(model, "hello", max_new_tokens=3, observe=True)
-    list(generation.run())
+    loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=3, observe=True))
+    generation = loop.generation
+    list(loop.run())
     assert attention(generation, ShowAttention(0)).first_row == 7
 
 
@@ -346,8 +366,9 @@ def test_attention_after_the_end(model):
     ],
 )
 def test_attention_that_does_not_exist(model, wanted, words):
-    generation = Generation(model, "hello", max_new_tokens=0, observe=True)
-    list(generation.run())
+    loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=0, observe=True))
+    generation = loop.generation
+    list(loop.run())
     with pytest.raises(KvtuiError, match=words):
         attention(generation, wanted)
 
@@ -415,20 +436,22 @@ def test_the_text_ends_with_an_end_of_text_token(model):
 
 def test_a_fork_to_the_end_of_text_ends_it_and_so_it_stays_when_returned_to(model):
     ending = Model(model.config, Ending(model.tokenizer.vocabulary), model.parameters)
-    generation = Generation(ending, "ab", max_new_tokens=4, seed=4)
-    list(generation.run())
-    assert generation.end_reason == "length"
-    *_, end = generation.resume(Fork(4, tokens=(3,)))
+    loop = GenerationLoop(ending, "ab", GenerationSettings(max_new_tokens=4, seed=4))
+    generation = loop.generation
+    list(loop.run())
+    assert loop.end_reason == "length"
+    *_, end = loop.resume(Fork(4, tokens=(3,)))
     assert (end.reason, end.tokens, generation.window[-1]) == ("stop", 3, 3)
-    *_, end = generation.resume(Revisit(0))
+    *_, end = loop.resume(Revisit(0))
     assert (end.reason, end.tokens) == ("length", 4)
-    *_, end = generation.resume(Revisit(1))
+    *_, end = loop.resume(Revisit(1))
     assert (end.reason, end.tokens, generation.window[-1]) == ("stop", 3, 3)
     assert end.seconds == pytest.approx(generation.seconds)
 
 
 def test_a_fork_past_the_length_writes_no_more_than_it_was_given(model):
-    generation = Generation(model, "ab", max_new_tokens=4, seed=1)
-    list(generation.run())
-    *_, end = generation.resume(Fork(5, tokens=(1, 2, 4)))
+    loop = GenerationLoop(model, "ab", GenerationSettings(max_new_tokens=4, seed=1))
+    generation = loop.generation
+    list(loop.run())
+    *_, end = loop.resume(Fork(5, tokens=(1, 2, 4)))
     assert (end.tokens, generation.window[-3:]) == (6, [1, 2, 4])

@@ -8,13 +8,13 @@ from collections import deque
 import numpy as np
 import pytest
 
-from kvtui.core import Generation, KvtuiError, Model, SamplingSettings, load
+from kvtui.core import GenerationLoop, GenerationSettings, KvtuiError, Model, SamplingSettings, load
 from kvtui.core.commands import Command, Pause, Resume, SetCache, SetPace, ShowAttention, Step, Stop
-from kvtui.core.estimate import estimate_race
-from kvtui.core.events import Event, RaceEnd, RaceEstimate, RacePrefill, RaceToken, State, Token, to_json
+from kvtui.core.event_json import to_json
+from kvtui.core.events import Event, RaceEnd, RaceEstimate, RacePrefill, RaceToken, State, Token
 from kvtui.core.logits import kl_divergence, log_softmax
 from kvtui.core.measure.operations import multiply_adds
-from kvtui.core.race import LANES, Lane, Race
+from kvtui.core.race import LANES, Lane, Race, estimate_race
 from kvtui.core.tokenizer import CharTokenizer
 
 
@@ -40,9 +40,10 @@ def written(events: list[Event], lane: int) -> list[RaceToken]:
 
 def alone(model: Model, cache: bool, count: int, seed: int = 3) -> tuple[list[Token], list[np.ndarray]]:
     """Tokens and logits of one text written alone."""
-    generation = Generation(model, "Hello", max_new_tokens=count, seed=seed, cache=cache)
+    loop = GenerationLoop(model, "Hello", GenerationSettings(max_new_tokens=count, seed=seed, cache=cache))
+    generation = loop.generation
     tokens, logits = [], []
-    for event in generation.run():
+    for event in loop.run():
         if isinstance(event, Token):
             tokens.append(event)
             logits.append(generation.logits)
@@ -50,7 +51,7 @@ def alone(model: Model, cache: bool, count: int, seed: int = 3) -> tuple[list[To
 
 
 def test_lanes_write_what_they_would_write_alone_past_the_context(model: Model) -> None:
-    race = Race(model, "Hello", max_new_tokens=60, seed=3)
+    race = Race(model, "Hello", settings=GenerationSettings(max_new_tokens=60, seed=3))
     events, seen = [], ([], [])
     for event in race.run():
         events.append(event)
@@ -70,7 +71,7 @@ def test_lanes_write_what_they_would_write_alone_past_the_context(model: Model) 
 
 def test_lanes_take_turns(model: Model) -> None:
     lanes = (*LANES, Lane("again", True))
-    events = list(Race(model, "Hello", lanes, max_new_tokens=4).run())
+    events = list(Race(model, "Hello", lanes, GenerationSettings(max_new_tokens=4)).run())
     kinds = [RacePrefill] * 3 + [RaceToken] * 12 + [RaceEnd]
     assert [type(event) for event in events] == kinds
     assert [event.lane for event in events[:-1]] == [0, 1, 2] * 5  # type: ignore[union-attr]
@@ -94,7 +95,7 @@ def test_lanes_take_turns(model: Model) -> None:
 @pytest.mark.parametrize("follow", [False, True])
 def test_identical_lanes_do_not_diverge(model: Model, follow: bool) -> None:
     lanes = (Lane("one", True), Lane("two", True, follow=follow))
-    events = list(Race(model, "Hello", lanes, max_new_tokens=40).run())
+    events = list(Race(model, "Hello", lanes, GenerationSettings(max_new_tokens=40)).run())
     assert {(event.agrees, event.kl, event.max_logit_difference) for event in written(events, 1)} == {(True, 0.0, 0.0)}
     end = events[-1]
     assert isinstance(end, RaceEnd)
@@ -104,7 +105,7 @@ def test_identical_lanes_do_not_diverge(model: Model, follow: bool) -> None:
 def test_a_following_lane_takes_the_tokens_and_tells_what_it_would_have_written(model: Model) -> None:
     """The second lane loses its oldest keys: it would write something else, but must not."""
     lanes = (Lane("whole", True), Lane("damaged", True, follow=True))
-    race = Race(model, "Hello", lanes, max_new_tokens=20, seed=1, sampling=SamplingSettings(1.0))
+    race = Race(model, "Hello", lanes, GenerationSettings(max_new_tokens=20, seed=1, sampling=SamplingSettings(1.0)))
     damaged = race.generations[1]
     events = []
     for event in race.run():
@@ -119,7 +120,7 @@ def test_a_following_lane_takes_the_tokens_and_tells_what_it_would_have_written(
 
 def test_texts_that_part_are_not_compared(model: Model) -> None:
     lanes = (Lane("whole", True), Lane("damaged", True))
-    race = Race(model, "Hello", lanes, max_new_tokens=20, seed=1, sampling=SamplingSettings(1.0))
+    race = Race(model, "Hello", lanes, GenerationSettings(max_new_tokens=20, seed=1, sampling=SamplingSettings(1.0)))
     events = []
     for event in race.run():
         events.append(event)
@@ -130,7 +131,7 @@ def test_texts_that_part_are_not_compared(model: Model) -> None:
 
 
 def test_what_it_comes_to(model: Model) -> None:
-    events = list(Race(model, "Hello", max_new_tokens=6).run())
+    events = list(Race(model, "Hello", settings=GenerationSettings(max_new_tokens=6)).run())
     end = events[-1]
     assert isinstance(end, RaceEnd)
     for lane in range(2):
@@ -142,7 +143,7 @@ def test_what_it_comes_to(model: Model) -> None:
 
 def test_it_obeys(model: Model) -> None:
     commands = Source(None, Pause(), Step(), None, SetPace(1e6), Resume(), None, Stop())
-    events = list(Race(model, "Hello", max_new_tokens=50, commands=commands).run())
+    events = list(Race(model, "Hello", settings=GenerationSettings(max_new_tokens=50), source=commands).run())
     kinds = "".join(type(event).__name__[4] for event in events)
     assert kinds.startswith("PP" + "TT" + "e" + "e" + "TT")
     states = [(event.paused, event.pace) for event in events if isinstance(event, State)]
@@ -159,7 +160,7 @@ def test_it_stops_where_the_model_ends_the_text(model: Model) -> None:
         stop_ids = frozenset({text[7]})
 
     ending = Model(model.config, Ending(model.tokenizer.vocabulary), model.parameters)
-    events = list(Race(ending, "Hello", max_new_tokens=20, seed=3).run())
+    events = list(Race(ending, "Hello", settings=GenerationSettings(max_new_tokens=20, seed=3)).run())
     end = events[-1]
     assert isinstance(end, RaceEnd)
     assert (end.reason, end.tokens) == ("stop", text.index(text[7]) + 1)
@@ -168,7 +169,7 @@ def test_it_stops_where_the_model_ends_the_text(model: Model) -> None:
 
 def test_what_means_nothing_to_a_race_is_passed_over(model: Model) -> None:
     commands = Source(SetCache(False), ShowAttention(0), None)
-    events = list(Race(model, "Hello", max_new_tokens=3, commands=commands).run())
+    events = list(Race(model, "Hello", settings=GenerationSettings(max_new_tokens=3), source=commands).run())
     assert {event.token.cache for event in written(events, 0)} == {True}
     assert not any(isinstance(event, State) for event in events)
 
@@ -177,13 +178,16 @@ def test_bad_races_are_refused(model: Model) -> None:
     with pytest.raises(KvtuiError, match="two lanes"):
         Race(model, "Hello", LANES[:1])
     with pytest.raises(KvtuiError, match="max_new_tokens"):
-        Race(model, "Hello", max_new_tokens=-1)
+        Race(model, "Hello", settings=GenerationSettings(max_new_tokens=-1))
     with pytest.raises(KvtuiError, match="U\\+00E9"):
         Race(model, "é")
 
 
 def test_events_are_json(model: Model) -> None:
-    lines = [json.loads(json.dumps(to_json(event))) for event in Race(model, "Hello", max_new_tokens=2).run()]
+    lines = [
+        json.loads(json.dumps(to_json(event)))
+        for event in Race(model, "Hello", settings=GenerationSettings(max_new_tokens=2)).run()
+    ]
     assert [line["event"] for line in lines] == ["raceprefill"] * 2 + ["racetoken"] * 4 + ["raceend"]
     assert lines[2]["token"]["step"] == 0
     assert "parts" not in lines[2]["token"]
@@ -192,7 +196,7 @@ def test_events_are_json(model: Model) -> None:
 def test_an_estimate_counts_what_the_race_will_run(model: Model) -> None:
     estimate = estimate_race(model, 5, 60)
     assert isinstance(estimate, RaceEstimate)
-    race = list(Race(model, "Hello", max_new_tokens=60).run())
+    race = list(Race(model, "Hello", settings=GenerationSettings(max_new_tokens=60)).run())
     assert estimate.moves == sum(event.evicted > 0 for event in written(race, 0))
     assert (estimate.tokens, len(estimate.seconds)) == (60, 2)
     assert all(seconds > 0 for seconds in estimate.seconds)

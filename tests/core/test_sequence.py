@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kvtui.core import Generation, KvtuiError, Model, load
+from kvtui.core import Generation, GenerationLoop, GenerationSettings, KvtuiError, Model, load
 from kvtui.core.commands import Fork, Revisit, SetCache, ShowAttention, Stop
 from kvtui.core.events import Branch, End, Evict, State, Token, Unanswered
 from kvtui.core.inspection.attention import attention
@@ -24,8 +24,11 @@ class Told:
 
     def __init__(self, model: Model, plan: dict[int, object], count: int = 12, **options: object) -> None:
         self.plan, self.made = dict(plan), 0
-        self.generation = Generation(model, PROMPT, max_new_tokens=count, seed=5, commands=self, **options)
-        self.events = [self.count(event) for event in self.generation.run()]
+        self.loop = GenerationLoop(
+            model, PROMPT, GenerationSettings(max_new_tokens=count, seed=5, **options), source=self
+        )
+        self.generation = self.loop.generation
+        self.events = [self.count(event) for event in self.loop.run()]
 
     def count(self, event: object) -> object:
         self.made += isinstance(event, Token)
@@ -39,7 +42,7 @@ class Told:
 
     def ids(self) -> list[int]:
         """Of the whole text of the newest branch."""
-        return self.generation._ids
+        return self.generation.sequence.ids
 
     def text(self) -> str:
         return self.generation.model.tokenizer.decode(self.ids())
@@ -106,8 +109,8 @@ def test_a_branch_whose_window_has_moved_is_run_again(model):
 
 def test_what_the_text_looked_like_is_known_after_a_fork_too(model):
     forked = Told(model, {8: Fork(8, text="Z")}, observe=True)
-    fresh = Generation(model, PROMPT, max_new_tokens=0, observe=True)
-    list(fresh.run())
+    fresh = Generation(model, PROMPT, GenerationSettings(observe=True))
+    fresh.prefill()
     for token in forked.ids()[5:]:
         list(fresh.write(token))
     wanted = ShowAttention(1, None, 0)
@@ -118,16 +121,16 @@ def test_what_the_text_looked_like_is_known_after_a_fork_too(model):
 
 def test_after_the_end_one_can_go_on_elsewhere(model):
     ended = Told(model, {}, 6)
-    events = list(ended.generation.resume(Fork(8, text="Z")))
+    events = list(ended.loop.resume(Fork(8, text="Z")))
     assert isinstance(events[0], Branch)
     assert [event.step for event in events if isinstance(event, Token)] == [3, 4, 5]
-    (refused,) = ended.generation.resume(Fork(99, text="Z"))
+    (refused,) = ended.loop.resume(Fork(99, text="Z"))
     assert isinstance(refused, Unanswered)
 
 
 def test_after_a_stop_too(model):
     stopped = Told(model, {4: Stop()}, 6)
-    kinds = [type(event) for event in stopped.generation.resume(Fork(8, text="Z"))]
+    kinds = [type(event) for event in stopped.loop.resume(Fork(8, text="Z"))]
     assert kinds == [Branch, Token, State, Token, Token, End]
 
 
@@ -184,9 +187,7 @@ def test_text_is_spelled_with_the_longest_tokens():
 
 
 def test_attention_at_a_token_of_the_past_is_what_it_was(model):
-    short, long = (Generation(model, PROMPT, max_new_tokens=n, seed=5, observe=True) for n in (6, 12))
-    list(short.run())
-    list(long.run())
+    short, long = (Told(model, {}, count, observe=True).generation for count in (6, 12))
     then, now = attention(short, ShowAttention(0, None, -3)), attention(long, ShowAttention(0, None, -3, position=10))
     assert (now.first_row, now.keys) == (then.first_row, then.keys)
     np.testing.assert_allclose(now.weights, then.weights, atol=1e-6)

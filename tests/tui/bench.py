@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import fields, replace
 from itertools import count
 from typing import Any
 
 from fake_link import READY, FakeLink
 from textual.pilot import Pilot
 
+from kvtui.core.settings import GenerationSettings
 from kvtui.tui.app import KvtuiApp
 from kvtui.tui.session.questions import LEAST_SECONDS, Questions
 from kvtui.tui.settings import DashboardSettings
@@ -83,7 +85,9 @@ async def bench(
     prompt: str | None = "ROMEO:", size: tuple[int, int] = (120, 36), **settings: Any
 ) -> AsyncIterator[Bench]:
     link = FakeLink()
-    app = KvtuiApp(link, READY, DashboardSettings(prompt=prompt, **settings))
+    chosen = {field.name: settings.pop(field.name) for field in fields(GenerationSettings) if field.name in settings}
+    generation = replace(DashboardSettings().generation, **chosen)
+    app = KvtuiApp(link, READY, DashboardSettings(prompt=prompt, generation=generation, **settings))
     app.animation_level = "none"  # a scroll that is still under way is no place to look at
     turns = count()
     app.questions = Questions(app.session.put_question, clock=lambda: next(turns) * LEAST_SECONDS * 1.01)

@@ -65,6 +65,7 @@ def token(
         computed=1 if cache else context,
         cached_positions=kept,
         cache_bytes=kept * READY.cache_bytes_per_position,
+        window_start=step + 7 - context,
     )
 
 
@@ -86,13 +87,13 @@ def cache(link: FakeLink, question: ShowCache) -> CacheContents:
     length = len(link.window)
     layers = len(range(CONFIG.num_layers)[question.first_layer : question.last_layer])
     kept = np.broadcast_to(np.arange(length), (layers, CONFIG.num_kv_heads, length))
-    shades = (
+    numbers = (
         kept / max(length * (length - 1) / 2, 1)
-        if question.shade == "read"
-        else kept % (5 if question.shade == "why" else 7)
+        if question.quantity == "attention"
+        else kept % (5 if question.quantity == "reason" else 7)
     )
-    reasons = reason_words("heavy hitter") if question.shade == "why" else ()
-    return CacheContents(question.shade, question.first_layer, kept, shades, length, 0, 1, 143_200_000, reasons)
+    reasons = reason_words("heavy hitter") if question.quantity == "reason" else ()
+    return CacheContents(question.quantity, question.first_layer, kept, numbers, length, 0, 1, 143_200_000, reasons)
 
 
 def inspection(link: FakeLink, question: Inspect) -> Inspection:

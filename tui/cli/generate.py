@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import median
 from typing import Any
 
 import click
 import numpy as np
 
-from kvtui.core import Model, events, generate
+from kvtui.core import GenerationLoop, Model, events
 from kvtui.core.cache import CachePolicy
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import counted
-from kvtui.core.event_json import ModelWords
+from kvtui.core.event_json import ModelWords, to_json
 from kvtui.core.tokenizer import describe_start
 from kvtui.tui.cli.loading import load_model
 from kvtui.tui.cli.options import (
     MOST_TOKENS,
     Whole,
-    check_policy,
+    generation_settings,
     model_option,
     policy_option,
     sampling_options,
-    sampling_settings,
 )
 from kvtui.tui.cli.streams import StopOnInterrupt, note, read_stdin, write, write_generated, write_json
 
@@ -61,26 +60,15 @@ def generate_text(
       kvtui generate "ROMEO:" --verify --json
       kvtui generate "ROMEO:" -n 20000 --policy sink:4+252
     """
-    sampling = sampling_settings(greedy, temperature, top_k, top_p)
-    check_policy(policy, no_cache)
+    settings = generation_settings(seed, greedy, temperature, top_k, top_p, no_cache, policy)
     text = read_stdin() if prompt == "-" else prompt
     decoder = load_model(model)
     if not text:
         note(f"the prompt is empty: starting from {describe_start(decoder.tokenizer)}")
     # Weights may be so large that they overflow; the sampler says so, NumPy need not warn as well.
     with StopOnInterrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
-        stream = generate(
-            decoder,
-            text,
-            max_new_tokens=count,
-            seed=seed,
-            cache=not no_cache,
-            policy=policy,
-            sampling=sampling,
-            commands=interrupt,
-            verify=verify,
-        )
-        end = _stream(stream, decoder, policy, None if as_json else text)
+        loop = GenerationLoop(decoder, text, replace(settings, max_new_tokens=count, verify=verify), interrupt)
+        end = _stream(loop.run(), decoder, policy, None if as_json else text)
     if end.reason == "cancelled":
         raise click.Abort
 
@@ -102,7 +90,7 @@ def _stream(stream: Iterator[events.Event], model: Model, policy: CachePolicy, p
                 )
         if prompt is None:
             about = {"model": words(model)} if isinstance(event, events.Prefill) else {}
-            write_json(events.to_json(event) | about)
+            write_json(to_json(event) | about)
         elif isinstance(event, events.Token):
             tokens.append(event)
             last = event.text or last

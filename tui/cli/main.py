@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -20,16 +21,16 @@ from kvtui.core.cache import CachePolicy
 from kvtui.core.errors import KvtuiError
 from kvtui.tui.cli.options import (
     Pace,
-    check_policy,
+    generation_settings,
     model_option,
     models_dir_option,
     pace_value,
     policy_option,
     sampling_options,
-    sampling_settings,
 )
 from kvtui.tui.cli.streams import discard_output, note
 from kvtui.tui.cli.terminal import require_terminal
+from kvtui.tui.settings import DEFAULT_PACE, DashboardSettings
 
 DASHBOARD = "(dashboard)"  # hidden: what runs when no command is named; no prompt is likely to be this word
 COMPLETE = "_KVTUI_COMPLETE"  # set by the shell when it wants completions
@@ -144,7 +145,9 @@ def cli() -> None:
 @model_option
 @sampling_options
 @policy_option
-@click.option("--pace", type=Pace(), default=25.0, help="Tokens a second, or 'unlimited'.  [default: 25]")
+@click.option(
+    "--pace", type=Pace(), default=DEFAULT_PACE, help=f"Tokens a second, or 'unlimited'.  [default: {DEFAULT_PACE:g}]"
+)
 @models_dir_option("Where the key M looks for other models.")
 @click.option("--tour", is_flag=True, help="Begin with the guided tour, from tokens to cache policies.")
 def dashboard(
@@ -166,23 +169,17 @@ def dashboard(
         raise click.UsageError(
             f"'{prompt[0]}' is not a command, and a prompt is one argument: put it in quotes, as in 'kvtui \"ROMEO:\"'"
         )
-    sampling = sampling_settings(greedy, temperature, top_k, top_p)
-    check_policy(policy, no_cache)
+    settings = generation_settings(seed, greedy, temperature, top_k, top_p, no_cache, policy)
     if models_dir is not None and not models_dir.is_dir():
         raise KvtuiError(f"there is no folder {models_dir}")
     require_terminal()  # before the app is imported, which takes its time
     from kvtui.tui.cli.launch import run_dashboard
-    from kvtui.tui.settings import DashboardSettings
 
     status = run_dashboard(
         DashboardSettings(
             prompt=prompt[0] if prompt else None,
             model=model,
-            cache=not no_cache,
-            seed=seed,
-            sampling=sampling,
-            policy=policy.spec,
-            pace=pace_value(pace),
+            generation=replace(settings, pace=pace_value(pace)),
             models_dir=models_dir,
             tour=tour,
         )

@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 from kvtui.core.cache import KINDS, CachePolicy, parse_policy
 from kvtui.core.errors import KvtuiError
 from kvtui.core.sampling import SamplingSettings
+from kvtui.core.settings import GenerationSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -227,3 +228,22 @@ def sampling_settings(
     if temperature is None:
         temperature = SamplingSettings().temperature
     return SamplingSettings(temperature=temperature, top_k=top_k, top_p=top_p)
+
+
+def generation_settings(
+    seed: int,
+    greedy: bool,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    no_cache: bool,
+    policy: CachePolicy,
+) -> GenerationSettings:
+    """The settings that :func:`sampling_options` and :func:`policy_option` ask for.
+
+    Raises:
+        click.UsageError: options that exclude each other.
+    """
+    sampling = sampling_settings(greedy, temperature, top_k, top_p)
+    check_policy(policy, no_cache)
+    return GenerationSettings(seed=seed, sampling=sampling, cache=not no_cache, policy=policy)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kvtui.core.errors import KvtuiError
+from kvtui.core.settings import GenerationSettings
 from kvtui.tui.app import KvtuiApp
 from kvtui.tui.cli.launch import run_app
 from kvtui.tui.cli.terminal import require_terminal
@@ -37,7 +38,7 @@ def watch_stream(source: str, pace: float | None) -> int:
             sys.stderr.write(f"kvtui: waiting for the first event from {printable(name)} (Ctrl-C ends this)\n")
         ready = link.wait_ready()
         prompt = printable(link.prompt.replace("\n", "↵")[:_LONGEST_PROMPT])
-        return run_app(KvtuiApp(link, ready, DashboardSettings(prompt=prompt, pace=pace)))
+        return run_app(KvtuiApp(link, ready, DashboardSettings(prompt, generation=GenerationSettings(pace=pace))))
     finally:
         link.close()
 

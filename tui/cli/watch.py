@@ -5,12 +5,15 @@ from __future__ import annotations
 import click
 
 from kvtui.tui.cli.options import Pace, pace_value
+from kvtui.tui.settings import DEFAULT_PACE
 
 
 @click.command("watch", short_help="Show the events of another program, from a pipe or a file.")
 @click.argument("source", metavar="FILE|-", type=click.Path())
 @click.option(
-    "--pace", type=Pace(), help="Tokens a second, or 'unlimited'.  [default: unlimited from a pipe, 25 from a file]"
+    "--pace",
+    type=Pace(),
+    help=f"Tokens a second, or 'unlimited'.  [default: unlimited from a pipe, {DEFAULT_PACE:g} from a file]",
 )
 def watch(source: str, pace: float | str | None) -> None:
     """Show in the dashboard what another program writes: one JSON object a line, as 'kvtui generate --json' gives it.
@@ -25,5 +28,5 @@ def watch(source: str, pace: float | str | None) -> None:
     """
     from kvtui.tui.cli.stream import watch_stream
 
-    default = "unlimited" if source == "-" else 25.0
+    default = "unlimited" if source == "-" else DEFAULT_PACE
     raise click.exceptions.Exit(watch_stream(source, pace_value(default if pace is None else pace)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kvtui.core.events import Token
+from kvtui.tui.settings import DEFAULT_PACE
 
 Phase = Literal["idle", "writing", "paused", "ended", "dead", "loading"]
 
@@ -79,7 +80,7 @@ class Figures:
     phase: Phase = "idle"
     cache: bool = True
     seed: int = 0
-    pace: float | None = 25.0
+    pace: float | None = DEFAULT_PACE
     written: int = 0
     context: int = 0
     cached_positions: int = 0

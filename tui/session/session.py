@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from kvtui.core import commands as ask
+from kvtui.core.cache import parse_policy
 from kvtui.core.events import (
     Answer,
     Branch,
@@ -20,6 +21,7 @@ from kvtui.core.events import (
 )
 from kvtui.core.race import LANES, Lane, RaceCommand
 from kvtui.core.sampling import SamplingSettings
+from kvtui.core.settings import GenerationSettings
 from kvtui.tui.session.branches import Continuation
 from kvtui.tui.session.figures import Figures, Phase, Verification
 from kvtui.tui.session.race import RaceRecord
@@ -37,7 +39,6 @@ from kvtui.tui.worker.protocol import (
     Ready,
     Refused,
     Report,
-    RunSettings,
     Start,
     StartRace,
 )
@@ -86,7 +87,9 @@ class Session:
         self.ready = ready
         self.prompt: str | None = None
         self.run = 0
-        self.figures = Figures(cache=settings.cache, seed=settings.seed, pace=settings.pace, policy=settings.policy)
+        begin = settings.generation
+        policy = parse_policy(begin.policy).spec
+        self.figures = Figures(cache=begin.cache, seed=begin.seed, pace=begin.pace, policy=policy)
         self.timeline = Timeline()
         self.cursor: int | None = None
         self.race = RaceRecord()
@@ -97,10 +100,10 @@ class Session:
         self.previous: TimingHistory | None = None
         self.runs: list[RunRecord] = []
         self._place = 0  # of the timeline's text among them; races may have been run since
-        self._about = (ready.name, "", settings.seed)  # model, prompt and seed of the text in the timeline
+        self._about = (ready.name, "", begin.seed)  # model, prompt and seed of the text in the timeline
         self._link = link
         self._owed: dict[type, ask.Command] = {}  # what the text was not told during a race
-        self._sampling = settings.sampling
+        self._settings = begin
         self._unanswered = 0
         self._alive = True
         self.model = settings.model  # as --model says it
@@ -109,7 +112,7 @@ class Session:
     @property
     def sampling(self) -> SamplingSettings:
         """How tokens are chosen."""
-        return self._sampling
+        return self._settings.sampling
 
     @property
     def running(self) -> bool:
@@ -143,9 +146,7 @@ class Session:
             policy=now.policy,
             verification=verify,
         )
-        settings = RunSettings(
-            now.cache, self.figures.seed, self._sampling, self.figures.pace, verify=verify.on, policy=now.policy
-        )
+        settings = replace(self._run_settings(), verify=verify.on)
         self._link.send(Start(self.run, prompt, settings))
         return True
 
@@ -153,7 +154,7 @@ class Session:
         """Every text that has tokens; and the place of the timeline's among them, None if it has none."""
         if not self.history.total:
             return self.runs, None
-        text = record(self.history, *self._about, self._sampling, self.figures.policy)
+        text = record(self.history, *self._about, self._settings.sampling, self.figures.policy)
         return [*self.runs[: self._place], text, *self.runs[self._place :]], self._place
 
     def _begin_text(self, prompt: str, seed: int) -> None:
@@ -191,14 +192,18 @@ class Session:
         now = self.figures
         seed = now.seed if seed is None else seed
         self.figures = replace(now, phase="writing", seed=seed, written=0, race=True)
-        settings = RunSettings(now.cache, seed, self._sampling, now.pace)
-        self._link.send(StartRace(self.run, prompt, settings, lanes, tokens, confirmed))
+        self._link.send(StartRace(self.run, prompt, self._run_settings(), lanes, tokens, confirmed))
         return True
+
+    def _run_settings(self) -> GenerationSettings:
+        """How the next text is written: what the user has chosen since the dashboard was opened."""
+        now = self.figures
+        return replace(self._settings, cache=now.cache, seed=now.seed, pace=now.pace, policy=now.policy)
 
     def _leave_race(self) -> None:
         """It is over, or given up: what its lanes have come to stays."""
         if self.racing and self.prompt is not None:
-            lanes = lane_records(self.race, self.ready.name, self.prompt, self.figures.seed, self._sampling)
+            lanes = lane_records(self.race, self.ready.name, self.prompt, self.figures.seed, self._settings.sampling)
             self.runs = [*self.runs, *lanes]
         self.racing = False
 
@@ -338,19 +343,10 @@ class Session:
 
     @property
     def window_start(self) -> int:
-        """Place in the whole text of the oldest token in the model's window; a policy may have dropped it all the same.
-
-        A full window keeps half of itself (:meth:`kvtui.core.generation.Generation.write`), whatever the policy.
-        """
-        last, prefill = self.timeline.tokens[-1] if self.timeline.tokens else None, self.timeline.prefill
-        if last is None or self.ready.stream:
+        """Place in the whole text of the first token in the model's window, if a policy has not dropped it already."""
+        if self.ready.stream or not self.timeline.tokens:
             return 0
-        if self.figures.policy == "full" or not last.cache or prefill is None:
-            return last.position - last.context + 1
-        context = self.ready.config.context_length
-        half = max(1, context - max(1, context // 2))
-        moves = max(0, -(-(last.position + 1 - prefill.dropped - context) // half))
-        return prefill.dropped + moves * half
+        return self.timeline.tokens[-1].window_start
 
     def tokens_of(self, branch: int) -> list[Token]:
         """The tokens of a branch that are kept."""

@@ -62,10 +62,10 @@ def other_heads_off(began: Scene, now: Scene) -> bool:
     return bool(before and after and before.heads_off != after.heads_off)
 
 
-def other_shade(began: Scene, now: Scene) -> bool:
+def other_quantity(began: Scene, now: Scene) -> bool:
     """The map shows something else."""
     before, after = began.question(ShowCache), now.question(ShowCache)
-    return bool(before and after and before.shade != after.shade)
+    return bool(before and after and before.quantity != after.quantity)
 
 
 def on_again(began: Scene, now: Scene) -> bool:
@@ -261,7 +261,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         "What it weighs",
         size_text,
         "Press k: the map shows values, keys, or what is read of them.",
-        other_shade,
+        other_quantity,
     ),
     Chapter(
         "Prefill and decode",

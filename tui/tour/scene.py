@@ -33,7 +33,7 @@ class Scene:
         token: the newest one, None if none is written.
         cached: median seconds of the newest tokens with a warm cache, None if there are none.
         uncached: the same without the cache.
-        questions: what the visible view asks: they tell which layer, head or shade is chosen in it.
+        questions: what the visible view asks: they tell which layer, head or quantity is chosen in it.
         answers: what has been answered since the moment before.
         branches: texts that forks have made, the first one included.
     """

@@ -13,19 +13,19 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import BinaryIO
 
 from threadpoolctl import threadpool_limits
 
-from kvtui.core import Generation, KvtuiError, Model, load
-from kvtui.core import commands as ask
+from kvtui.core import KvtuiError, Model, commands, load
 from kvtui.core.config import parameter_count
-from kvtui.core.estimate import estimate_race
+from kvtui.core.control import GenerationLoop
 from kvtui.core.events import Event
 from kvtui.core.inspection import answer
-from kvtui.core.race import Race
+from kvtui.core.race import Race, estimate_race
 from kvtui.core.tokenizer import describe_character, describe_start
 from kvtui.tui.worker.protocol import (
     RACE_TOKENS,
@@ -132,7 +132,7 @@ class Inbox:
                 if deadline is not None and perf_counter() >= deadline:
                     return None
 
-    def poll(self, timeout: float | None) -> ask.Command | None:
+    def poll(self, timeout: float | None) -> commands.Command | None:
         """As :class:`~kvtui.core.commands.CommandSource` says. A new start or a shutdown becomes a stop."""
         if timeout == 0.0:
             self._outbox.flush_if_due()
@@ -141,7 +141,7 @@ class Inbox:
         request = self.next_request(timeout)
         if isinstance(request, Start | StartRace | Shutdown):
             self.interruption = request
-            return ask.Stop()
+            return commands.Stop()
         return request
 
 
@@ -152,10 +152,10 @@ class Worker:
         self._model = model
         self._inbox = inbox
         self._outbox = outbox
-        self._generation: Generation | None = None
+        self._loop: GenerationLoop | None = None  # of the newest text
 
     def run(self) -> None:
-        """Serve. After the end of a text its questions are answered still, and it may be gone on with elsewhere."""
+        """Serve. After the end of a text, questions about it are still answered, and it can be continued elsewhere."""
         self._outbox.send(describe(self._model))
         request: Request | None = None
         while True:
@@ -167,39 +167,27 @@ class Worker:
                 following = self._write(request)
             elif isinstance(request, StartRace):
                 following = self._race(request)
-            elif isinstance(request, ask.Question) and self._generation is not None:
-                self._outbox.add(answer(self._generation, request))
+            elif isinstance(request, commands.Question) and self._loop is not None:
+                self._outbox.add(answer(self._loop.generation, request))
                 self._outbox.flush()
-            elif isinstance(request, ask.Fork | ask.Revisit) and self._generation is not None:
+            elif isinstance(request, commands.Fork | commands.Revisit) and self._loop is not None:
                 self._inbox.interruption = None
-                following = self._follow(self._outbox.run, self._generation.resume(request))
-            elif request is not None and self._generation is not None:
+                following = self._follow(self._outbox.run, self._loop.resume(request))
+            elif request is not None and self._loop is not None:
                 with contextlib.suppress(KvtuiError):
-                    list(self._generation.change(request))  # for when it is gone on with; nobody waits for a State now
+                    list(self._loop.apply(request))  # for when the text is continued; nobody waits for a State now
             request = following
 
     def _write(self, start: Start) -> Request | None:
         """Write one text; the request that interrupted it, if any."""
         self._begin(start.run)
-        settings = start.settings
+        settings = replace(start.settings, observe=True, parts=True)  # parts cost 1% of the smallest model's time
         try:
-            self._generation = Generation(
-                self._model,
-                self._known(start),
-                seed=settings.seed,
-                cache=settings.cache,
-                policy=settings.policy,
-                sampling=settings.sampling,
-                commands=self._inbox,
-                pace=settings.pace,
-                parts=True,  # costs a hundredth of the smallest model's time
-                observe=True,
-                verify=settings.verify,
-            )
+            self._loop = GenerationLoop(self._model, self._known(start), settings, self._inbox)
         except KvtuiError as error:
             self._outbox.send(Notice(start.run, str(error), fatal=True))
             return None
-        return self._follow(start.run, self._generation.run())
+        return self._follow(start.run, self._loop.run())
 
     def _follow(self, run: int, events: Iterable[Event]) -> Request | None:
         """Tell of all events; the request that interrupted them, if any."""
@@ -223,7 +211,7 @@ class Worker:
         return self._inbox.interruption
 
     def _race_events(self, start: StartRace) -> Iterator[Event]:
-        prompt, settings = self._known(start), start.settings
+        prompt = self._known(start)
         prompt_tokens = len(self._model.tokenizer.encode(prompt)) or 1
         room = self._model.config.context_length - prompt_tokens
         tokens = start.tokens or min(room if room > 0 else RACE_TOKENS, RACE_TOKENS)
@@ -232,16 +220,8 @@ class Worker:
             if sum(estimate.seconds) > LONGEST_RACE_SECONDS:
                 yield estimate
                 return
-        yield from Race(
-            self._model,
-            prompt,
-            start.lanes,
-            max_new_tokens=tokens,
-            seed=settings.seed,
-            sampling=settings.sampling,
-            commands=self._inbox,
-            pace=settings.pace,
-        ).run()
+        settings = replace(start.settings, max_new_tokens=tokens)
+        yield from Race(self._model, prompt, start.lanes, settings, self._inbox).run()
 
     def _begin(self, run: int) -> None:
         """What comes from now on belongs to this run."""

@@ -17,21 +17,9 @@ from kvtui.core.commands import Command
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Event
 from kvtui.core.race import LANES, Lane
-from kvtui.core.sampling import SamplingSettings
+from kvtui.core.settings import GenerationSettings
 
 _LENGTH = struct.Struct("<I")
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """How to write one text. ``pace`` in tokens a second, None for unlimited; ``verify`` as ``SetVerify``."""
-
-    cache: bool = True
-    seed: int = 0
-    sampling: SamplingSettings = SamplingSettings()  # noqa: RUF009 - frozen
-    pace: float | None = 25.0
-    verify: bool = False
-    policy: str = "full"
 
 
 @dataclass(frozen=True)
@@ -40,7 +28,7 @@ class Start:
 
     run: int
     prompt: str
-    settings: RunSettings
+    settings: GenerationSettings
 
 
 RACE_TOKENS = 512  # of a race that is to go as far as the context has room, at most
@@ -53,7 +41,7 @@ class StartRace:
     Attributes:
         run: as of :class:`Start`.
         prompt: what every lane goes on from.
-        settings: seed, sampling and pace; the lanes say whether their cache is on.
+        settings: of every lane; the lanes themselves say what cache they have.
         lanes: ways of writing it.
         tokens: to write in each lane; None for as many as the context has room for, but not more than
             :data:`RACE_TOKENS`.
@@ -63,7 +51,7 @@ class StartRace:
 
     run: int
     prompt: str
-    settings: RunSettings
+    settings: GenerationSettings
     lanes: tuple[Lane, ...] = LANES
     tokens: int | None = None
     confirmed: bool = False

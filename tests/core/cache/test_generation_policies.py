@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from slow import build
 
-from kvtui.core import Generation, KvtuiError, Model, generate, rotary
+from kvtui.core import Generation, GenerationLoop, GenerationSettings, KvtuiError, Model, generate, rotary
 from kvtui.core.commands import Fork, Revisit, SetCache, SetPolicy, ShowAttention, ShowCache
-from kvtui.core.events import Branch, End, Evict, State, Token, Unanswered, to_json
+from kvtui.core.event_json import to_json
+from kvtui.core.events import Branch, End, Evict, State, Token, Unanswered
 from kvtui.core.inspection.attention import attention
 from kvtui.core.inspection.cache_contents import cache_contents
 from kvtui.core.race import Lane, Race
@@ -113,10 +114,11 @@ def test_a_policy_that_the_model_cannot_have_is_refused_at_once():
 @pytest.mark.parametrize("policy", ["window:8", "sink:2+6", "heavy:4+4", "snap:6+2", "int8"])
 def test_a_fork_goes_on_as_a_run_of_that_text(policy):
     model = build(context=48)
-    generation = Generation(model, PROMPT, max_new_tokens=10, seed=1, policy=policy)
-    list(generation.run())
+    loop = GenerationLoop(model, PROMPT, GenerationSettings(max_new_tokens=10, seed=1, policy=policy))
+    generation = loop.generation
+    list(loop.run())
     assert generation.window[24:]
-    events = list(generation.resume(Fork(30, tokens=(3, 4))))
+    events = list(loop.resume(Fork(30, tokens=(3, 4))))
     (branch,) = of_kind(Branch, events)
     assert (branch.position, branch.length) == (30, 30)
     fresh = model.new_cache(policy)
@@ -134,8 +136,11 @@ def test_a_fork_goes_on_as_a_run_of_that_text(policy):
 
 
 def observed(policy: str, count: int) -> Generation:
-    generation = Generation(build(context=48), PROMPT, max_new_tokens=count, seed=1, policy=policy, observe=True)
-    for _ in generation.run():
+    loop = GenerationLoop(
+        build(context=48), PROMPT, GenerationSettings(max_new_tokens=count, seed=1, policy=policy, observe=True)
+    )
+    generation = loop.generation
+    for _ in loop.run():
         pass
     return generation
 
@@ -188,17 +193,17 @@ def test_earlier_rows_show_what_was_held_then(policy):
 def test_past_the_context(policy):
     generation = observed(policy, 70)
     event = attention(generation, ShowAttention(1, first_row=-3))
-    assert event.position == generation.dropped > 24
+    assert event.position == generation.sequence.window_start > 24
     sums = event.weights.sum(axis=-1)
     assert (sums <= 1 + 1e-6).all()
     if policy == "window:8":
         np.testing.assert_allclose(sums, 1, atol=1e-6)
     contents = generation.cache.positions(1)[0] + generation.cache_start
-    shown = cache_contents(generation, ShowCache("read"))
+    shown = cache_contents(generation, ShowCache("attention"))
     np.testing.assert_array_equal(shown.kept[1, 0] + shown.position, contents)
-    np.testing.assert_allclose(shown.shades.sum(axis=-1), 1, atol=1e-5)
+    np.testing.assert_allclose(shown.numbers.sum(axis=-1), 1, atol=1e-5)
     values = cache_contents(generation, ShowCache("value"))
-    assert values.shades.shape == shown.shades.shape
+    assert values.numbers.shape == shown.numbers.shape
     with pytest.raises(KvtuiError, match="dropped since are gone"):
         cache_contents(generation, ShowCache("value", length=10))
 
@@ -217,14 +222,14 @@ def test_what_is_held_from_before_the_window_has_its_weight(policy, count, monke
 
     monkeypatch.setattr(type(cache), "weighted_values", weighted_values)
     list(generation.write())
-    shown = cache_contents(generation, ShowCache("read"))
+    shown = cache_contents(generation, ShowCache("attention"))
     for layer in range(2):
         positions = cache.positions(layer)[0]
         sinks = cache.sinks
         places = np.where(positions < sinks, positions, sinks + (positions - sinks) % cache.recent)
         weights = columns[layer][:, :, places]  # in the order of the text
         np.testing.assert_array_equal(shown.kept[layer, 0], positions)
-        np.testing.assert_allclose(shown.shades[layer], weights.mean(axis=1), atol=1e-6)
+        np.testing.assert_allclose(shown.numbers[layer], weights.mean(axis=1), atol=1e-6)
         event = attention(generation, ShowAttention(layer))
         start = event.position - generation.cache_start  # of the window, in the cache's count
         row = np.zeros((4, len(generation.window)))
@@ -236,13 +241,16 @@ def test_what_is_held_from_before_the_window_has_its_weight(policy, count, monke
 
 
 def test_what_the_window_of_a_branch_drops_is_told_at_once():
-    generation = Generation(build(context=48), PROMPT, max_new_tokens=12, seed=1, policy="window:8", observe=True)
-    list(generation.run())
-    list(generation.resume(Fork(30, tokens=(3, 4))))
-    branch, evict, *_ = generation.resume(Revisit(0))
+    loop = GenerationLoop(
+        build(context=48), PROMPT, GenerationSettings(max_new_tokens=12, seed=1, policy="window:8", observe=True)
+    )
+    generation = loop.generation
+    list(loop.run())
+    list(loop.resume(Fork(30, tokens=(3, 4))))
+    branch, evict, *_ = loop.resume(Revisit(0))
     assert (branch.computed, evict.dropped, evict.reason) == (36, 28, "policy")
-    read = cache_contents(generation, ShowCache("read"))
-    np.testing.assert_allclose(read.shades.sum(axis=-1), 1, atol=1e-5)
+    read = cache_contents(generation, ShowCache("attention"))
+    np.testing.assert_allclose(read.numbers.sum(axis=-1), 1, atol=1e-5)
 
 
 def test_rotations_past_the_context_are_computed_once_for_all_lanes(monkeypatch):
@@ -252,6 +260,6 @@ def test_rotations_past_the_context_are_computed_once_for_all_lanes(monkeypatch)
     monkeypatch.setattr(rotary, "rotary_table", lambda *arguments: made.append(arguments[0]) or table(*arguments))
     model = build(context=48, dtype=np.float32)
     lanes = (Lane("long", True, "sink:2+40"), Lane("short", True, "sink:2+6", follow=True))
-    list(Race(model, "abc", lanes, max_new_tokens=600, seed=1).run())
+    list(Race(model, "abc", lanes, GenerationSettings(max_new_tokens=600, seed=1)).run())
     stretches = [positions for positions in made if isinstance(positions, range)]
     assert len(stretches) == len(set(stretches)) > 5

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kvtui.core import Model, load
+from kvtui.core import GenerationLoop, GenerationSettings, Model, load
 from kvtui.core.cache import Entries, Eviction, KeptBecause
 from kvtui.core.commands import ShowCache
 from kvtui.core.events import CacheContents
-from kvtui.core.generation import Generation
 from kvtui.core.inspection.cache_contents import cache_contents
 
 R, S, C, Q, ROOM = KeptBecause.RECENT, KeptBecause.SINK, KeptBecause.CHOSEN, KeptBecause.PACKED, KeptBecause.ROOM
@@ -23,15 +22,15 @@ def model() -> Model:
 def contents(model: Model, policy: str | Eviction, count: int, prompt: str = "ROMEO:") -> tuple[np.ndarray, np.ndarray]:
     """(layers, G, K) positions and codes after ``count`` tokens."""
     event = told(model, policy, count, prompt)
-    return event.kept, event.shades
+    return event.kept, event.numbers
 
 
 def told(model: Model, policy: str | Eviction, count: int, prompt: str = "ROMEO:") -> CacheContents:
     """Why each position is kept after ``count`` tokens."""
-    generation = Generation(model, prompt, policy=policy, max_new_tokens=count, seed=3)
-    for _ in generation.run():
+    loop = GenerationLoop(model, prompt, GenerationSettings(policy=policy, max_new_tokens=count, seed=3))
+    for _ in loop.run():
         pass
-    return cache_contents(generation, ShowCache("why"))
+    return cache_contents(loop.generation, ShowCache("reason"))
 
 
 @pytest.mark.parametrize(
@@ -95,10 +94,11 @@ class Oldest(Eviction):
 def test_what_a_policy_keeps_positions_for_is_its_own_word(model: Model, policy: str | Eviction, word: str) -> None:
     event = told(model, policy, 10)
     assert event.reasons == ("there is room", "sink", "recent window", word, "quantised")
-    assert word in {event.reasons[int(code)] for code in np.unique(event.shades)}
+    assert word in {event.reasons[int(code)] for code in np.unique(event.numbers)}
 
 
 def test_words_are_told_for_reasons_only(model: Model) -> None:
-    generation = Generation(model, "ROMEO:", max_new_tokens=1, seed=3)
-    list(generation.run())
+    loop = GenerationLoop(model, "ROMEO:", GenerationSettings(max_new_tokens=1, seed=3))
+    list(loop.run())
+    generation = loop.generation
     assert cache_contents(generation, ShowCache("value")).reasons == ()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kvtui.core import Generation, KvtuiError, Model, load
+from kvtui.core import Generation, GenerationLoop, GenerationSettings, KvtuiError, Model, load
 from kvtui.core.commands import SetCache, ShowAttention, ShowCache
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.events import CacheContents
@@ -31,52 +31,53 @@ def grouped() -> Model:
 
 def written(model: Model, count: int, **settings: bool) -> Generation:
     """A text of three characters and ``count`` more."""
-    generation = Generation(model, "abc", max_new_tokens=count, seed=1, observe=True, **settings)
-    for _ in generation.run():
+    loop = GenerationLoop(model, "abc", GenerationSettings(max_new_tokens=count, seed=1, observe=True, **settings))
+    generation = loop.generation
+    for _ in loop.run():
         pass
     return generation
 
 
-@pytest.mark.parametrize("shade", ["key", "value"])
-def test_norms_are_those_of_a_run_over_the_whole_text(grouped: Model, shade: str) -> None:
+@pytest.mark.parametrize("quantity", ["key", "value"])
+def test_norms_are_those_of_a_run_over_the_whole_text(grouped: Model, quantity: str) -> None:
     generation = written(grouped, 6)
-    event = cache_contents(generation, ShowCache(shade, 1))  # type: ignore[arg-type]
+    event = cache_contents(generation, ShowCache(quantity, 1))  # type: ignore[arg-type]
     cache = grouped.new_cache()
     grouped.forward(generation.window, cache)
-    kept = (cache.keys if shade == "key" else cache.values)[1:, :, :9]
+    kept = (cache.keys if quantity == "key" else cache.values)[1:, :, :9]
     expected = [[[np.linalg.norm(vector) for vector in head] for head in layer] for layer in kept]
-    np.testing.assert_allclose(event.shades, expected, rtol=1e-4)
+    np.testing.assert_allclose(event.numbers, expected, rtol=1e-4)
     assert (event.first_layer, event.position, event.written, event.length) == (1, 0, 1, 9)
     np.testing.assert_array_equal(event.kept, np.broadcast_to(np.arange(9), (2, 2, 9)))
 
 
 def test_what_was_read_is_the_attention_of_the_newest_query(grouped: Model) -> None:
     generation = written(grouped, 6)
-    event = cache_contents(generation, ShowCache("read", 0, 2))
-    assert event.shades.shape == (2, 2, 9)
+    event = cache_contents(generation, ShowCache("attention", 0, 2))
+    assert event.numbers.shape == (2, 2, 9)
     for layer in range(2):
         weights = attention(generation, ShowAttention(layer)).weights[:, -1]  # (H, S)
-        np.testing.assert_allclose(event.shades[layer, 0], (weights[0] + weights[1]) / 2, rtol=1e-5)
-        np.testing.assert_allclose(event.shades[layer, 1], (weights[2] + weights[3]) / 2, rtol=1e-5)
-    np.testing.assert_allclose(event.shades.sum(axis=-1), 1, rtol=1e-5)
+        np.testing.assert_allclose(event.numbers[layer, 0], (weights[0] + weights[1]) / 2, rtol=1e-5)
+        np.testing.assert_allclose(event.numbers[layer, 1], (weights[2] + weights[3]) / 2, rtol=1e-5)
+    np.testing.assert_allclose(event.numbers.sum(axis=-1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("shade", ["key", "value", "read"])
-def test_the_cache_as_it_was(grouped: Model, shade: str) -> None:
-    then = cache_contents(written(grouped, 2), ShowCache(shade))  # type: ignore[arg-type]
-    now = cache_contents(written(grouped, 6), ShowCache(shade, length=5))  # type: ignore[arg-type]
-    np.testing.assert_allclose(now.shades, then.shades, rtol=1e-5)
+@pytest.mark.parametrize("quantity", ["key", "value", "attention"])
+def test_the_cache_as_it_was(grouped: Model, quantity: str) -> None:
+    then = cache_contents(written(grouped, 2), ShowCache(quantity))  # type: ignore[arg-type]
+    now = cache_contents(written(grouped, 6), ShowCache(quantity, length=5))  # type: ignore[arg-type]
+    np.testing.assert_allclose(now.numbers, then.numbers, rtol=1e-5)
 
 
 def test_more_than_there_is_and_nothing(grouped: Model) -> None:
-    assert cache_contents(written(grouped, 2), ShowCache(length=99)).shades.shape == (3, 2, 5)
-    off = cache_contents(written(grouped, 2, cache=False), ShowCache("read"))
-    assert (off.shades.shape, off.written) == ((3, 2, 0), 0)
+    assert cache_contents(written(grouped, 2), ShowCache(length=99)).numbers.shape == (3, 2, 5)
+    off = cache_contents(written(grouped, 2, cache=False), ShowCache("attention"))
+    assert (off.numbers.shape, off.written) == ((3, 2, 0), 0)
 
 
 def test_after_the_window_has_moved(grouped: Model) -> None:
     event = cache_contents(written(grouped, 14), ShowCache())  # 16 positions, 8 dropped, 9 kept with the new one
-    assert (event.position, event.written, event.shades.shape) == (8, 9, (3, 2, 9))
+    assert (event.position, event.written, event.numbers.shape) == (8, 9, (3, 2, 9))
 
 
 @pytest.mark.parametrize("layers", [(3, None), (-1, None), (2, 2)])
@@ -87,7 +88,7 @@ def test_no_such_layers(grouped: Model, layers: tuple[int, int | None]) -> None:
 
 def test_read_needs_a_record(grouped: Model) -> None:
     with pytest.raises(KvtuiError, match="observe"):
-        cache_contents(Generation(grouped, "abc"), ShowCache("read"))
+        cache_contents(Generation(grouped, "abc"), ShowCache("attention"))
 
 
 def test_asked_between_tokens(tiny_model_file: Path) -> None:
@@ -101,22 +102,25 @@ def test_asked_between_tokens(tiny_model_file: Path) -> None:
             return self.left.pop(0) if self.left else None
 
     model = load(tiny_model_file)
-    run = Generation(model, "Romeo", max_new_tokens=4, seed=1, commands=Plan()).run()  # type: ignore[arg-type]
+    run = GenerationLoop(model, "Romeo", GenerationSettings(max_new_tokens=4, seed=1), source=Plan()).run()  # type: ignore[arg-type]
     first, second = [event for event in run if isinstance(event, CacheContents)]
-    assert (first.shade, first.shades.shape, first.written) == ("value", (2, 2, 5), 5)
-    assert (second.shade, second.shades.shape, second.written) == ("key", (2, 2, 0), 0)
+    assert (first.quantity, first.numbers.shape, first.written) == ("value", (2, 2, 5), 5)
+    assert (second.quantity, second.numbers.shape, second.written) == ("key", (2, 2, 0), 0)
 
 
 @pytest.mark.parametrize("policy", ["window:4", "sink:2+3", "heavy:2+3"])
-@pytest.mark.parametrize("shade", ["key", "read"])
-def test_what_a_policy_held_then(grouped: Model, policy: str, shade: str) -> None:
+@pytest.mark.parametrize("quantity", ["key", "attention"])
+def test_what_a_policy_held_then(grouped: Model, policy: str, quantity: str) -> None:
     """Looking back gives what was told when it was the newest."""
 
     def told(count: int, length: int | None = None) -> CacheContents:
-        generation = Generation(grouped, "abc", policy=policy, max_new_tokens=count, seed=1, observe=True)
-        for _ in generation.run():
+        loop = GenerationLoop(
+            grouped, "abc", GenerationSettings(policy=policy, max_new_tokens=count, seed=1, observe=True)
+        )
+        generation = loop.generation
+        for _ in loop.run():
             pass
-        return cache_contents(generation, ShowCache(shade, length=length))  # type: ignore[arg-type]
+        return cache_contents(generation, ShowCache(quantity, length=length))  # type: ignore[arg-type]
 
     for count, now in ((6, 11), (9, 30)):  # at 30 the window of 16 has moved, but only a rolling cache goes on
         if now == 30 and policy.startswith("heavy"):
@@ -124,13 +128,14 @@ def test_what_a_policy_held_then(grouped: Model, policy: str, shade: str) -> Non
         then = told(now - 4 if now == 30 else count)
         back = told(now, then.length)
         np.testing.assert_array_equal(back.kept, then.kept)
-        np.testing.assert_allclose(back.shades, then.shades, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(back.numbers, then.numbers, rtol=1e-3, atol=1e-5)
         assert back.length == then.length
 
 
 def test_values_dropped_since_are_gone(grouped: Model) -> None:
-    generation = Generation(grouped, "abc", policy="window:4", max_new_tokens=9, seed=1, observe=True)
-    for _ in generation.run():
+    loop = GenerationLoop(grouped, "abc", GenerationSettings(policy="window:4", max_new_tokens=9, seed=1, observe=True))
+    generation = loop.generation
+    for _ in loop.run():
         pass
     with pytest.raises(KvtuiError, match="values dropped since are gone"):
         cache_contents(generation, ShowCache("value", length=8))

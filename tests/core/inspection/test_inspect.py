@@ -9,9 +9,20 @@ import numpy as np
 import pytest
 from test_generation import Script, text
 
-from kvtui.core import Generation, KvtuiError, Model, SamplingSettings, generate, load
+from kvtui.core import (
+    Generation,
+    GenerationLoop,
+    GenerationSettings,
+    KvtuiError,
+    Model,
+    SamplingSettings,
+    generate,
+    load,
+)
 from kvtui.core.commands import Inspect, SetCache, SetHeads
-from kvtui.core.events import Inspection, State, Token, to_json
+from kvtui.core.event_json import to_json
+from kvtui.core.events import Inspection, State, Token
+from kvtui.core.inspection.anatomy import inspect
 from kvtui.core.sampling import Sampler
 
 
@@ -23,23 +34,27 @@ def model(tiny_model_file) -> Model:
 @pytest.mark.parametrize("prompt", ["hello", "a" * 50])
 def test_every_token_of_a_run_is_explained_with_the_probability_it_was_written_with(model, prompt):
     """Past the context too, where the tokens of the kept half were predicted from more than is kept."""
-    generation = Generation(model, prompt, max_new_tokens=70, seed=3, sampling=SamplingSettings(0.9, 9))
-    tokens = [event for event in generation.run() if isinstance(event, Token)]
+    loop = GenerationLoop(
+        model, prompt, GenerationSettings(max_new_tokens=70, seed=3, sampling=SamplingSettings(0.9, 9))
+    )
+    generation = loop.generation
+    tokens = [event for event in loop.run() if isinstance(event, Token)]
     for token in tokens:
-        found = generation.inspect(Inspect(token.position))
+        found = inspect(generation, Inspect(token.position))
         chosen = next(candidate for candidate in found.candidates if candidate.chosen)
         assert (found.position, found.id, found.written) == (token.position, token.id, True)
         assert math.log(chosen.probability) == pytest.approx(token.logprob, abs=1e-4)
         assert found.context in (token.context - 1, model.config.context_length)
         assert chosen.cut_by is None
-    assert generation.inspect(Inspect()).position == tokens[-1].position
+    assert inspect(generation, Inspect()).position == tokens[-1].position
 
 
 def test_with_a_policy_too_the_whole_model_is_asked_about_the_whole_window(model):
-    generation = Generation(model, "hello", max_new_tokens=70, seed=3, policy="window:8")
-    tokens = [event for event in generation.run() if isinstance(event, Token)]
+    loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=70, seed=3, policy="window:8"))
+    generation = loop.generation
+    tokens = [event for event in loop.run() if isinstance(event, Token)]
     for token in tokens[::9]:
-        found = generation.inspect(Inspect(token.position))
+        found = inspect(generation, Inspect(token.position))
         ids = model.tokenizer.encode("hello") + [earlier.id for earlier in tokens[: token.step]]
         assert 16 <= found.context <= 32 or found.context == len(ids)
         logits = model.forward(ids[-found.context :])[-1].astype(float)
@@ -48,9 +63,10 @@ def test_with_a_policy_too_the_whole_model_is_asked_about_the_whole_window(model
 
 
 def test_the_prompt_is_predicted_too_but_was_not_chosen(model):
-    generation = Generation(model, "hello", max_new_tokens=2, seed=3)
-    list(generation.run())
-    found = generation.inspect(Inspect(4))
+    loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=2, seed=3))
+    generation = loop.generation
+    list(loop.run())
+    found = inspect(generation, Inspect(4))
     assert (found.text, found.written, found.context) == ("o", False, 4)
     logits = model.forward(model.tokenizer.encode("hell"))[-1].astype(float)
     expected = math.exp(logits[found.id]) / np.exp(logits).sum()
@@ -59,17 +75,19 @@ def test_the_prompt_is_predicted_too_but_was_not_chosen(model):
 
 @pytest.mark.parametrize("position", [0, -1, 7, 1000])
 def test_a_token_that_was_not_predicted_is_refused(model, position):
-    generation = Generation(model, "hello", max_new_tokens=2, seed=3)
-    list(generation.run())
+    loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=2, seed=3))
+    generation = loop.generation
+    list(loop.run())
     with pytest.raises(KvtuiError, match=f"no prediction was made of token {position}: there are those of 1"):
-        generation.inspect(Inspect(position))
+        inspect(generation, Inspect(position))
 
 
 def test_what_the_prompt_had_too_much_was_not_predicted(model):
-    generation = Generation(model, "a" * 40, max_new_tokens=1)
-    list(generation.run())
+    loop = GenerationLoop(model, "a" * 40, GenerationSettings(max_new_tokens=1))
+    generation = loop.generation
+    list(loop.run())
     with pytest.raises(KvtuiError, match="those of 9 and after"):
-        generation.inspect(Inspect(8))
+        inspect(generation, Inspect(8))
 
 
 def test_looking_changes_neither_the_text_nor_the_measured_numbers(model):
@@ -128,12 +146,12 @@ def test_the_text_without_heads_is_the_same_whatever_the_cache_does(model):
 
 
 def test_an_inspection_is_of_the_whole_model_while_heads_are_off(model):
-    generation = Generation(model, "hello", seed=3)
+    generation = Generation(model, "hello", GenerationSettings(seed=3))
     generation.prefill()
     generation.set_heads([(0, 0)])
     list(generation.write())
     list(generation.write())
-    found = generation.inspect(Inspect())
+    found = inspect(generation, Inspect())
     ids = model.tokenizer.encode("hello") + generation.window[5:-1]
     logits = model.forward(ids)[-1].astype(float)
     best = found.candidates[0]
@@ -142,7 +160,7 @@ def test_an_inspection_is_of_the_whole_model_while_heads_are_off(model):
 
 
 def test_a_head_that_there_is_not_changes_nothing(model):
-    generation = Generation(model, "hello", seed=3)
+    generation = Generation(model, "hello", GenerationSettings(seed=3))
     with pytest.raises(KvtuiError, match="no head 7"):
         generation.set_heads([(0, 7)])
     assert generation.model is model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kvtui.core import Generation, KvtuiError, Model, load
+from kvtui.core import GenerationLoop, GenerationSettings, KvtuiError, Model, load
 from kvtui.core.config import parameter_count
 from kvtui.core.events import Prefill, Token
 from kvtui.core.inspection.limits import measure_limits, measure_parts
@@ -40,10 +40,11 @@ def test_contexts_that_the_model_does_not_have(model: Model, context: int) -> No
 
 
 def test_measuring_between_two_tokens_changes_nothing(model: Model) -> None:
-    plain, measured = (Generation(model, "Hello", max_new_tokens=12, seed=1) for _ in range(2))
+    plain, loop = (GenerationLoop(model, "Hello", GenerationSettings(max_new_tokens=12, seed=1)) for _ in range(2))
+    measured = loop.generation
     expected = [event.id for event in plain.run() if isinstance(event, Token)]
     found = []
-    for event in measured.run():
+    for event in loop.run():
         if isinstance(event, Token):
             found.append(event.id)
             before = measured.logits.copy()
@@ -53,7 +54,7 @@ def test_measuring_between_two_tokens_changes_nothing(model: Model) -> None:
 
 
 def test_parts_of_a_prefill(model: Model) -> None:
-    prefill = next(iter(Generation(model, "Hello", parts=True).run()))
+    prefill = next(iter(GenerationLoop(model, "Hello", GenerationSettings(parts=True)).run()))
     assert isinstance(prefill, Prefill)
     assert prefill.parts is not None
     assert 0 < prefill.parts.total <= prefill.seconds

@@ -19,6 +19,7 @@ import pytest
 from bench import settle
 from textual.pilot import Pilot
 
+from kvtui.core.settings import GenerationSettings
 from kvtui.tui.actions import ACTIONS
 from kvtui.tui.app import KvtuiApp
 from kvtui.tui.settings import DashboardSettings
@@ -63,7 +64,7 @@ class Watching:
     def __init__(self, data: bytes, pace: float | None = None) -> None:
         self.link = StreamLink(io.BytesIO(data), "a pipe")
         self.link.start()
-        settings = DashboardSettings(prompt="ROMEO:", pace=pace)
+        settings = DashboardSettings(prompt="ROMEO:", generation=GenerationSettings(pace=pace))
         self.app = KvtuiApp(self.link, self.link.wait_ready(), settings)
         self.pilot: Pilot[None] | None = None
 

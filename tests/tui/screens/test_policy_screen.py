@@ -138,8 +138,8 @@ def test_every_choice_can_be_had() -> None:
 
 
 async def test_under_a_policy_the_window_is_the_models_and_not_what_the_cache_keeps() -> None:
-    def kept(step: int) -> Token:
-        return replace(token(step), context=8, cached_positions=8)
+    def kept(step: int, start: int) -> Token:
+        return replace(token(step), context=8, cached_positions=8, window_start=start)
 
     async with bench(policy="window:8") as it:
         for count, start in (
@@ -149,7 +149,7 @@ async def test_under_a_policy_the_window_is_the_models_and_not_what_the_cache_ke
             (16, 32),
         ):  # with the prompt 26 fill 32
             first = it.app.session.figures.written
-            it.link.write([kept(first + step) for step in range(count)])
+            it.link.write([kept(first + step, start) for step in range(count)])
             await it.until(lambda first=first, count=count: it.app.session.figures.written == first + count)
             assert it.app.session.window_start == start
 

@@ -8,7 +8,7 @@ import pytest
 from fake_link import CONFIG
 from racing import end, prefills, rounds
 
-from kvtui.core import Model, load
+from kvtui.core import GenerationSettings, Model, load
 from kvtui.core.events import RaceEnd, RaceEstimate
 from kvtui.core.race import Race
 from kvtui.tui.drawing.words import duration, three_digits
@@ -31,7 +31,7 @@ def model(tiny_model_file) -> Model:
 
 
 def test_a_real_race_comes_to_what_its_end_says(model: Model) -> None:
-    race = record(list(Race(model, "Hello", max_new_tokens=40, seed=2).run()))
+    race = record(list(Race(model, "Hello", settings=GenerationSettings(max_new_tokens=40, seed=2)).run()))
     end = race.end
     assert isinstance(end, RaceEnd)
     assert race.steps == race.planned == 40

@@ -12,11 +12,12 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from kvtui.core import GenerationSettings
 from kvtui.core.commands import Pause, Resume, SetCache, SetPace, ShowAttention, Step, Stop
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import End, Event, Prefill, State, Token
 from kvtui.tui.worker import stream_link
-from kvtui.tui.worker.protocol import Batch, Notice, Ready, Report, RunSettings, Start
+from kvtui.tui.worker.protocol import Batch, Notice, Ready, Report, Start
 from kvtui.tui.worker.stream_link import StreamLink
 
 MODEL = {"name": "gpt2", "parameters": 1000, "num_layers": 2, "num_heads": 3, "context_length": 64}
@@ -77,7 +78,7 @@ def opened(data: bytes | BinaryIO, pace: float | None = None) -> StreamLink:
     link.wait_ready()
     if isinstance(data, bytes) and data.count(b"\n") < stream_link.AHEAD:
         link.wait_end()
-    link.send(Start(1, "", RunSettings(pace=pace)))
+    link.send(Start(1, "", GenerationSettings(pace=pace)))
     return link
 
 
@@ -211,7 +212,7 @@ def test_the_pace_is_kept(clock: Clock) -> None:
 def test_a_restart_shows_the_same_text_once_more() -> None:
     link = opened(lines(*text_of(3)))
     before = events(link.drain())
-    link.send(Start(2, "another prompt", RunSettings(pace=None)))
+    link.send(Start(2, "another prompt", GenerationSettings(pace=None)))
     reports = link.drain()
     assert events(reports) == before
     assert {report.run for report in reports if isinstance(report, Batch)} == {2}
@@ -222,7 +223,7 @@ def test_a_restart_says_what_is_not_kept_any_more(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(stream_link, "KEPT", 10)
     link = opened(lines(*text_of(45)))
     link.drain()
-    link.send(Start(2, "", RunSettings(pace=None)))
+    link.send(Start(2, "", GenerationSettings(pace=None)))
     reports = link.drain()
     steps = [event.step for event in events(reports) if isinstance(event, Token)]
     assert steps == list(range(30, 45))

@@ -16,7 +16,7 @@ from time import monotonic
 import numpy as np
 import pytest
 
-from kvtui.core import CharTokenizer, KvtuiError, Model, ModelConfig, generate
+from kvtui.core import CharTokenizer, GenerationSettings, KvtuiError, Model, ModelConfig, generate
 from kvtui.core.commands import (
     Fork,
     MeasureLimits,
@@ -58,7 +58,6 @@ from kvtui.tui.worker.protocol import (
     Ready,
     Refused,
     Report,
-    RunSettings,
     Shutdown,
     Start,
     StartRace,
@@ -76,7 +75,7 @@ CONFIG = ModelConfig(
     embed_dim=16,
     mlp_dim=32,
 )
-FAST = RunSettings(pace=None)
+FAST = GenerationSettings(pace=None)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +166,7 @@ def test_it_describes_its_model(worker: Conversation) -> None:
 
 
 def test_it_writes_the_text_of_the_one_loop_toggled_or_not(worker: Conversation, model: Model) -> None:
-    worker.inbox.put([Start(1, "romeo", RunSettings(seed=7, pace=None))])
+    worker.inbox.put([Start(1, "romeo", GenerationSettings(seed=7, pace=None))])
     events = worker.events(1, is_token(10))
     for number in range(10):
         on = bool(number % 2)
@@ -214,7 +213,7 @@ def test_what_is_switched_after_the_end_holds_for_a_fork(worker: Conversation) -
 
 
 def test_commands_are_obeyed_while_it_is_paused(worker: Conversation) -> None:
-    worker.inbox.put([Start(1, "a", RunSettings(pace=50.0))])
+    worker.inbox.put([Start(1, "a", GenerationSettings(pace=50.0))])
     worker.events(1, is_token(0))
     worker.inbox.put([Pause(), ShowAttention(1, None, -2), Step(), SetPace(None), Stop()])
     events = worker.events(1, lambda event: isinstance(event, End))
@@ -272,7 +271,7 @@ def test_a_race_goes_to_the_end_of_the_context_and_is_ended_by_another(worker: C
     end = worker.events(1, lambda event: isinstance(event, RaceEnd))[-1]
     assert isinstance(end, RaceEnd)
     assert (end.reason, end.tokens) == ("length", CONFIG.context_length - 5)
-    worker.inbox.put([StartRace(2, "romeo", RunSettings(pace=50.0), tokens=10_000)])
+    worker.inbox.put([StartRace(2, "romeo", GenerationSettings(pace=50.0), tokens=10_000)])
     worker.events(2, lambda event: isinstance(event, RaceToken))
     worker.inbox.put([StartRace(3, "romeo", FAST, tokens=3)])
     assert worker.events(3, lambda event: isinstance(event, RaceEnd))
@@ -289,7 +288,7 @@ def test_a_race_that_takes_too_long_is_asked_about(worker: Conversation, monkeyp
 
 
 def test_settings_that_the_loop_refuses_end_the_run_and_not_the_process(worker: Conversation) -> None:
-    worker.inbox.put([Start(1, "a", RunSettings(pace=-1.0)), Start(2, "a", FAST)])
+    worker.inbox.put([Start(1, "a", GenerationSettings(pace=-1.0)), Start(2, "a", FAST)])
     worker.next()
     notice = worker.next()
     assert isinstance(notice, Notice)

@@ -9,20 +9,20 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from kvtui.core.events import CacheContents, Shade
+from kvtui.core.events import CacheContents, Quantity
 from kvtui.core.layers import IntArray
 from kvtui.tui.drawing.bars import runs
 from kvtui.tui.drawing.lines import Line, Piece
 from kvtui.tui.views.cache.map_layout import Axis, Floats, Integers, MapView, binned, fits, placed
 
 RAMPS = ("░▒▓█", "▁▂▃▄▅▆▇█")
-READ_RAMPS = (" ░▒▓█", " .:-=+*#%@")  # of the attention grid: what is hardly read is blank
-SHADES: tuple[Shade, ...] = ("value", "key", "read", "why")
-NAMES: dict[Shade, str] = {
+ATTENTION_RAMPS = (" ░▒▓█", " .:-=+*#%@")  # of the attention grid: what is hardly read is blank
+QUANTITIES: tuple[Quantity, ...] = ("value", "key", "attention", "reason")
+NAMES: dict[Quantity, str] = {
     "value": "value norm",
     "key": "key norm",
-    "read": "√ of the weight that reads it",
-    "why": "why it is kept",
+    "attention": "√ of the weight that reads it",
+    "reason": "why it is kept",
 }
 ROOM_SIGNS = ("■", "▪")  # where nothing has to go: of a cell that is kept whole, and of one that is kept in part
 EMPTY = (
@@ -128,9 +128,9 @@ def scale_of(view: MapView, values: Floats | None) -> tuple[float, float] | None
     """What the first and the last character of the ramp mean: for weights 0 and 1, for norms the extremes shown."""
     if values is None or not np.isfinite(values).any():
         return None
-    if view.shade == "why":
+    if view.quantity == "reason":
         return None
-    if view.shade == "read":
+    if view.quantity == "attention":
         return 0.0, 1.0
     return float(np.nanmin(values)), float(np.nanmax(values))
 
@@ -152,10 +152,10 @@ def _signs(
     absent = DROPPED if values is not None else " "  # before the answer nothing is known of what was run
     values = np.full(shape, np.nan) if values is None else values
     kept = np.isfinite(values)
-    if view.shade == "why" and view.contents is not None and fits(view):
+    if view.quantity == "reason" and view.contents is not None and fits(view):
         characters, looks, _ = reasons(view)
     else:
-        places = levels(values, scale or (0.0, 1.0), len(view.ramp), view.shade == "read")
+        places = levels(values, scale or (0.0, 1.0), len(view.ramp), view.quantity == "attention")
         characters = np.array([*view.ramp, FREE])[places]
         looks = Look.FAINT + np.minimum(places * 3 // len(view.ramp), 2)
     looks = np.where(kept, np.where(columns.written, Look.WRITTEN, looks), Look.FREE)
@@ -220,10 +220,10 @@ def title(view: MapView, drawing: MapDrawing) -> str:
     if drawing.scale is not None:
         low, high = drawing.scale
         norms = f" {view.ramp[0]} {low:.1f} to {view.ramp[-1]} {high:4.1f}"
-        scale = f", 0 to 1 {view.ramp}" if view.shade == "read" else norms
+        scale = f", 0 to 1 {view.ramp}" if view.quantity == "attention" else norms
     choices = (
-        f"Cache map · {NAMES[view.shade]}{scale} · a cell is {positions}",
-        f"{NAMES[view.shade]}{scale} · a cell is {positions}",
+        f"Cache map · {NAMES[view.quantity]}{scale} · a cell is {positions}",
+        f"{NAMES[view.quantity]}{scale} · a cell is {positions}",
         f"a cell is {positions}",
     )
     return next((choice for choice in choices if len(choice) <= view.width), choices[-1])
@@ -232,7 +232,7 @@ def title(view: MapView, drawing: MapDrawing) -> str:
 def legend(view: MapView) -> str:
     """What the signs mean, as far as there is room."""
     rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
-    if view.shade == "why":
+    if view.quantity == "reason":
         kept = _kept_for(view.contents) if view.contents is not None and fits(view) else ""
         meaning = f"kept: {kept}" if kept else ""
         small = "small: in part" if view.dropped and view.per_cell > 1 else ""
@@ -249,7 +249,7 @@ def legend(view: MapView) -> str:
 
 def _kept_for(contents: CacheContents) -> str:
     """The reasons that occur, each after its sign."""
-    found = np.unique(contents.shades).astype(int).tolist()
+    found = np.unique(contents.numbers).astype(int).tolist()
     signs = reason_signs(contents.reasons)
     return ", ".join(f"{signs[code][0]} {contents.reasons[code]}" for code in found)
 
@@ -270,8 +270,8 @@ def pointed(view: MapView, x: int, y: int) -> str:
     )
     if not np.isfinite(values[y, cell]):
         return f"{where}: dropped"
-    if view.shade == "why":
+    if view.quantity == "reason":
         return f"{where}: {view.contents.reasons[reasons(view)[2][y, cell]]}"
-    what = {"value": "value norm", "key": "key norm", "read": "read with weight"}[view.shade]
-    mean = "mean " if first != last and view.shade != "read" else ""
+    what = {"value": "value norm", "key": "key norm", "attention": "read with weight"}[view.quantity]
+    mean = "mean " if first != last and view.quantity != "attention" else ""
     return f"{where}: {mean}{what} {values[y, cell]:.3g}"

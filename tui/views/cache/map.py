@@ -19,7 +19,17 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.events import CacheContents
 from kvtui.tui.messages import QuestionChanged
 from kvtui.tui.panes.strips import strips
-from kvtui.tui.views.cache.draw_map import RAMPS, READ_RAMPS, SHADES, STYLES, MapDrawing, draw, legend, pointed, title
+from kvtui.tui.views.cache.draw_map import (
+    ATTENTION_RAMPS,
+    QUANTITIES,
+    RAMPS,
+    STYLES,
+    MapDrawing,
+    draw,
+    legend,
+    pointed,
+    title,
+)
 from kvtui.tui.views.cache.map_layout import MapView
 
 
@@ -40,7 +50,7 @@ class CacheMapPane(Widget, can_focus=True):
         Binding("pagedown", "page(1)", "A page down", show=False),
     ]
 
-    shade: reactive[int] = reactive(0)
+    quantity: reactive[int] = reactive(0)
     ramp: reactive[int] = reactive(0)
     fitted: reactive[bool] = reactive(True)
     top: reactive[int] = reactive(0)
@@ -101,9 +111,9 @@ class CacheMapPane(Widget, can_focus=True):
         self._view = replace(self._view, contents=None, context=0)
         self._redraw()
 
-    def cycle_shade(self) -> None:
+    def cycle_quantity(self) -> None:
         """Value norm, key norm, what was read."""
-        self.shade = (self.shade + 1) % len(SHADES)
+        self.quantity = (self.quantity + 1) % len(QUANTITIES)
 
     def cycle_ramp(self) -> None:
         """Shades or bars."""
@@ -117,7 +127,7 @@ class CacheMapPane(Widget, can_focus=True):
     @property
     def question(self) -> ShowCache:
         """The layers that this pane shows now."""
-        return ShowCache(SHADES[self.shade], *self._view.shown_layers, self._length)
+        return ShowCache(QUANTITIES[self.quantity], *self._view.shown_layers, self._length)
 
     # Choices and their consequences
 
@@ -125,7 +135,7 @@ class CacheMapPane(Widget, can_focus=True):
         """A row from which on the rows fill the pane."""
         return max(0, min(top, self._view.total_rows - self._view.rows))
 
-    def watch_shade(self) -> None:
+    def watch_quantity(self) -> None:
         """Ask for the other numbers."""
         self._announce()
 
@@ -192,15 +202,15 @@ class CacheMapPane(Widget, can_focus=True):
             height=self.size.height,
             top=self.top,
             fitted=self.fitted,
-            shade=SHADES[self.shade],
-            ramp=(READ_RAMPS if SHADES[self.shade] == "read" else RAMPS)[self.ramp],
+            quantity=QUANTITIES[self.quantity],
+            ramp=(ATTENTION_RAMPS if QUANTITIES[self.quantity] == "attention" else RAMPS)[self.ramp],
         )
         self._drawing = draw(self._view)
         self._describe()
         self.refresh()
 
     def _describe(self) -> None:
-        """In the border: above what the shade means, below the legend, or what is pointed at."""
+        """In the border: above what the quantity means, below the legend, or what is pointed at."""
         subtitle = legend(self._view)
         if self._pointed is not None:
             subtitle = pointed(self._view, self._pointed.x, self._pointed.y) or subtitle

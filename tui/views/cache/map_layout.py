@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kvtui.core.events import CacheContents, Shade
+from kvtui.core.events import CacheContents, Quantity
 from kvtui.core.layers import Array, IntArray
 
 LINES_BELOW = 2  # under the rows: what the newest step did, and the ruler
@@ -27,7 +27,7 @@ class MapView:
         capacity: positions that the cache has room for.
         top: the first row shown, of layers × heads.
         fitted: all positions in the width, several in a cell if need be; else one a cell, the newest on the right.
-        shade: what the contents shall be.
+        quantity: what the contents shall be.
         ramp: characters from the least to the greatest.
         cache: whether the cache is on.
         context: positions of the text that the newest token could attend to.
@@ -44,7 +44,7 @@ class MapView:
     capacity: int
     top: int = 0
     fitted: bool = True
-    shade: Shade = "value"
+    quantity: Quantity = "value"
     ramp: str = "░▒▓█"
     cache: bool = True
     context: int = 0
@@ -169,9 +169,9 @@ def fits(view: MapView) -> bool:
     contents, (first, last) = view.contents, view.shown_layers
     return (
         contents is not None
-        and contents.shade == view.shade
+        and contents.quantity == view.quantity
         and contents.first_layer <= first
-        and contents.first_layer + contents.shades.shape[0] >= last
+        and contents.first_layer + contents.numbers.shape[0] >= last
     )
 
 
@@ -182,10 +182,10 @@ def binned(view: MapView) -> Floats | None:
     """
     if view.contents is None or not fits(view):
         return None
-    places, shades, shape = placed(view, view.contents)
+    places, numbers, shape = placed(view, view.contents)
     counts = np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
-    sums = np.bincount(places, shades, shape[0] * shape[1]).reshape(shape)
-    return np.where(counts > 0, sums / np.maximum(counts, 1) if view.shade != "read" else sums, np.nan)
+    sums = np.bincount(places, numbers, shape[0] * shape[1]).reshape(shape)
+    return np.where(counts > 0, sums / np.maximum(counts, 1) if view.quantity != "attention" else sums, np.nan)
 
 
 def placed(view: MapView, contents: CacheContents) -> tuple[Integers, Array, tuple[int, int]]:
@@ -197,4 +197,4 @@ def placed(view: MapView, contents: CacheContents) -> tuple[Integers, Array, tup
     cells = axis.cells_of(contents.kept.reshape(flat)[rows])  # (rows, K)
     shown = cells >= 0
     places = (np.arange(len(cells))[:, None] * axis.cells + cells)[shown]
-    return places, contents.shades.reshape(flat)[rows][shown], (len(cells), axis.cells)
+    return places, contents.numbers.reshape(flat)[rows][shown], (len(cells), axis.cells)

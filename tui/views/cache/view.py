@@ -38,7 +38,12 @@ class CacheView(View):
     SUMMARY = "The cache as a map of layers, heads and positions; what it weighs, here and in well-known models."
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action(
-            "shade", "k", "k", "What the map shows", "Norms of values or keys, what was read, why it is kept.", "Shade"
+            "quantity",
+            "k",
+            "k",
+            "What the map shows",
+            "Norms of values or keys, what was read, why it is kept.",
+            "Shade",
         ),
         Action("previous_layer", "left_square_bracket", "[", "Previous layer", "Scroll the map up to it.", "-"),
         Action("next_layer", "right_square_bracket", "]", "Next layer", "Scroll the map down to it.", "Layer"),
@@ -192,9 +197,9 @@ class CacheView(View):
         """Show other panes below the map."""
         self.remove_class(before).add_class(below)
 
-    def action_shade(self) -> None:
+    def action_quantity(self) -> None:
         """Value norm, key norm, read."""
-        self.map.cycle_shade()
+        self.map.cycle_quantity()
 
     def action_previous_layer(self) -> None:
         """Up."""

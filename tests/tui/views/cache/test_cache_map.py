@@ -51,8 +51,10 @@ def test_each_cell_is_the_mean_of_what_is_kept_in_it() -> None:
 
 
 def test_weights_are_added_up() -> None:
-    shades = np.full((3, 2, 8), 1 / 8, np.float32)
-    values = binned(replace(VIEW, shade="read", contents=contents(list(range(8)), 8, shade="read", shades=shades)))
+    numbers = np.full((3, 2, 8), 1 / 8, np.float32)
+    values = binned(
+        replace(VIEW, quantity="attention", contents=contents(list(range(8)), 8, quantity="attention", numbers=numbers))
+    )
     assert values is not None
     np.testing.assert_allclose(np.nansum(values, axis=1), 1)
 
@@ -123,7 +125,7 @@ def test_an_answer_to_another_question_is_not_drawn() -> None:
     event = contents([0, 1], 2, layers=1)
     assert fits(replace(VIEW, height=4, contents=event))
     assert not fits(replace(VIEW, height=5, contents=event))  # layer 2 is in sight
-    assert not fits(replace(VIEW, height=4, shade="key", contents=event))
+    assert not fits(replace(VIEW, height=4, quantity="key", contents=event))
     assert binned(replace(VIEW, height=5, contents=event)) is None
 
 
@@ -171,9 +173,9 @@ def test_axis_without_gap() -> None:
 def test_why_each_cell_is_kept() -> None:
     kept = [0, 1, 2, 5, 7, *range(8, 12)]
     codes = [1, 1, 3, 3, 3, *[2] * 4]
-    shades = np.broadcast_to(np.array(codes, np.float32), (3, 2, len(kept)))
-    why = {"shade": "why", "shades": shades, "reasons": reason_words("heavy hitter")}
-    view = replace(VIEW, width=90, shade="why", context=9, contents=contents(kept, 12, **why))
+    numbers = np.broadcast_to(np.array(codes, np.float32), (3, 2, len(kept)))
+    why = {"quantity": "reason", "numbers": numbers, "reasons": reason_words("heavy hitter")}
+    view = replace(VIEW, width=90, quantity="reason", context=9, contents=contents(kept, 12, **why))
     assert view.per_cell == 1
     assert text(view)[0][6:20] == "SSH××H×HRRRR··"
     narrow = replace(view, width=38)
@@ -189,9 +191,9 @@ def test_why_each_cell_is_kept() -> None:
 def test_the_map_says_what_a_policy_keeps_positions_for_in_its_own_word() -> None:
     words = ("there is room", "sink", "recent window", "read by the newest", "stored in 3 bits", "§")
     assert reason_signs(words) == [("■", "▪"), ("S", "s"), ("R", "r"), ("E", "e"), ("T", "t"), ("?", "?")]
-    shades = np.broadcast_to(np.array([3, 3, 4, 2], np.float32), (3, 2, 4))
-    told = contents([0, 1, 2, 3], 4, shade="why", shades=shades, reasons=words)
-    view = replace(VIEW, width=90, shade="why", context=4, contents=told)
+    numbers = np.broadcast_to(np.array([3, 3, 4, 2], np.float32), (3, 2, 4))
+    told = contents([0, 1, 2, 3], 4, quantity="reason", numbers=numbers, reasons=words)
+    view = replace(VIEW, width=90, quantity="reason", context=4, contents=told)
     assert text(view)[0][6:11] == "EETR·"
     assert "kept: R recent window, E read by the newest, T stored in 3 bits" in legend(view)
     assert pointed(view, 8, 0) == "layer 1 head 1, position 2: stored in 3 bits"

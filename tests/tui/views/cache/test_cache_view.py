@@ -15,10 +15,10 @@ from kvtui.tui.views.cache.draw_sizes import Sizes
 from kvtui.tui.views.cache.known_models import KnownModelsPane
 from kvtui.tui.views.cache.view import BELOW, CacheView, growth
 
-SHADE_NAMES = [
+QUANTITY_NAMES = [
     ("key", "key norm"),
-    ("read", "weight that reads it"),
-    ("why", "why it is kept"),
+    ("attention", "weight that reads it"),
+    ("reason", "why it is kept"),
     ("value", "value norm"),
 ]
 SIZES = [(80, 24), (120, 36), (200, 60)]
@@ -62,9 +62,9 @@ async def test_only_what_is_shown_is_asked_and_only_while_visible() -> None:
 async def test_the_shade_is_asked_for_and_named() -> None:
     async with bench() as it:
         await opened(it)
-        for shade, name in SHADE_NAMES:
+        for quantity, name in QUANTITY_NAMES:
             await it.press("k")
-            await it.until(lambda shade=shade: it.link.commands(ShowCache)[-1].shade == shade)  # type: ignore[union-attr]
+            await it.until(lambda quantity=quantity: it.link.commands(ShowCache)[-1].quantity == quantity)  # type: ignore[union-attr]
             await it.until(lambda name=name: name in it.screen_text())
 
 

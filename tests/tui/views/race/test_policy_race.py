@@ -9,7 +9,7 @@ from bench import bench
 from racing import prefills, rounds
 from textual.widgets import Input
 
-from kvtui.core import load
+from kvtui.core import GenerationSettings, load
 from kvtui.core.events import RaceToken
 from kvtui.core.race import LANES, Lane, Race
 from kvtui.tui.screens.policy import OFF
@@ -39,7 +39,7 @@ def test_bars_of_half_a_decade(divergence: float, bar: str) -> None:
 def test_the_verdict_is_that_of_the_race() -> None:
     record, tokens = RaceRecord(), []
     record.start(lanes_of("full", "window:6"))
-    for event in Race(load(), "ROMEO:", record.plan, max_new_tokens=24, seed=3).run():
+    for event in Race(load(), "ROMEO:", record.plan, GenerationSettings(max_new_tokens=24, seed=3)).run():
         record.take(event)
         if isinstance(event, RaceToken) and event.lane == 1:
             tokens.append(event)
