@@ -68,8 +68,8 @@ def random_gpt2() -> Any:
 
 def kvtui_work(shape: str) -> tuple[str, Work]:
     from kvtui.core import load
+    from kvtui.core.machine import machine
     from kvtui.core.measure.benchmark import floor_run
-    from kvtui.core.measure.machine import machine
 
     _, steps, whole = SHAPES[shape]
     model = load() if shape == "bundled" else random_gpt2()

@@ -31,7 +31,7 @@ from textual import events
 
 from kvtui.core import GenerationSettings
 from kvtui.core.events import Event, RaceToken, Token
-from kvtui.core.measure.machine import machine
+from kvtui.core.machine import machine
 from kvtui.tui.app import KvtuiApp
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.views.table import VIEWS

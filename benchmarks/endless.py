@@ -24,7 +24,7 @@ from kvtui.core.cache import parse_policy
 from kvtui.core.events import Token
 from kvtui.core.figures.support import new_figure, save_figure
 from kvtui.core.logits import kl_divergence
-from kvtui.core.measure.machine import machine
+from kvtui.core.machine import machine
 from kvtui.core.observe import AttentionRecord
 from kvtui.core.training.loop import VALIDATION_SHARE
 

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from kvtui.core import GenerationSettings, Model, generate, load
 from kvtui.core.events import Event, RaceToken, Token
-from kvtui.core.measure.machine import machine
+from kvtui.core.machine import machine
 from kvtui.core.race import Race
 
 PROMPT = "ROMEO:"

@@ -24,7 +24,7 @@ from kvtui.core import GenerationLoop, GenerationSettings, load
 from kvtui.core.commands import ShowAttention
 from kvtui.core.config import parameter_count
 from kvtui.core.inspection.attention import attention
-from kvtui.core.measure.machine import machine
+from kvtui.core.machine import machine
 
 VOCABULARY = 50_257
 ROWS = 10  # query rows of a pane of 120 × 36

@@ -18,8 +18,8 @@ import numpy as np
 from kvtui.core import Model, generate, load
 from kvtui.core.config import parameter_count
 from kvtui.core.events import Token
+from kvtui.core.machine import machine
 from kvtui.core.measure.evaluation import evaluate
-from kvtui.core.measure.machine import machine
 from kvtui.core.training.loop import VALIDATION_SHARE, TrainingSettings
 from kvtui.tui.cli.train import SETTINGS
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from kvtui.core import Cache, Model, load
 from kvtui.core.cache import EvictingCache
-from kvtui.core.measure.machine import blas_threads, machine
+from kvtui.core.machine import blas_threads, machine
 
 STEPS = 32
 LIMITS = {"int4": 3.0}  # all others 1.5

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+from kvtui.core.settings import GenerationSettings
 from kvtui.tui.app import KvtuiApp
-from kvtui.tui.settings import DashboardSettings
+from kvtui.tui.settings import DEFAULT_PACE, DashboardSettings
 from kvtui.tui.worker.link import WorkerLink
 
 IMAGES = Path(__file__).parent / "images"
@@ -63,7 +64,11 @@ async def shoot(shot: Shot) -> str:
     link = WorkerLink()
     try:
         link.start()
-        app = KvtuiApp(link, link.wait_ready(), DashboardSettings(prompt="ROMEO:", seed=7, pace=25.0))
+        app = KvtuiApp(
+            link,
+            link.wait_ready(),
+            DashboardSettings("ROMEO:", generation=GenerationSettings(seed=7, pace=DEFAULT_PACE)),
+        )
         async with app.run_test(size=(shot.columns, shot.rows)) as pilot:
             for tokens, key in shot.plan:
                 await _until(lambda tokens=tokens: app.session.figures.written >= tokens)

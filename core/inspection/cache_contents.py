@@ -9,7 +9,7 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.events import CacheContents
 from kvtui.core.generation import Generation
 from kvtui.core.layers import Array, IntArray
-from kvtui.core.measure.machine import resident_bytes
+from kvtui.core.machine import resident_bytes
 
 
 def cache_contents(generation: Generation, wanted: ShowCache) -> CacheContents:

@@ -11,7 +11,7 @@ from kvtui.core.cache import FullCache
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Breakdown, Limits
-from kvtui.core.measure.machine import blas_threads
+from kvtui.core.machine import blas_threads
 from kvtui.core.model import Model
 from kvtui.core.observe import Parts, Stopwatch
 from kvtui.core.sampling import Sampler, SamplingSettings

@@ -15,7 +15,7 @@ from kvtui.core.cache import Cache
 from kvtui.core.config import parameter_shapes
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import IntArray
-from kvtui.core.measure.machine import blas_threads, machine
+from kvtui.core.machine import blas_threads, machine
 from kvtui.core.model import Model
 
 

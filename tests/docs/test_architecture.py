@@ -15,17 +15,12 @@ ROOMS: dict[str, tuple[str, ...]] = PAGE["rooms"](TEXT)
 FILES: list[str] = PAGE["files"]()
 # What is being taken apart at this moment; empty when it is done.
 PENDING_IMPORTS = {
-    ("core/generation.py", "core/inspection/__init__.py"),
-    ("core/generation.py", "core/inspection/anatomy.py"),
-    ("core/inspection/cache_contents.py", "core/measure/machine.py"),
-    ("core/inspection/limits.py", "core/measure/benchmark.py"),
-    ("core/observe.py", "core/cache/full.py"),
     ("tui/app.py", "tui/cli/terminal.py"),
     ("tui/drawing/bars.py", "tui/session/timings.py"),
     ("tui/panes/status.py", "tui/views/anatomy/draw.py"),
     ("tui/views/race/view.py", "tui/screens/policy.py"),
 }
-PENDING_NAMES = {("attention", "core/layers.py"), ("HeavyHitters", "core/cache/heavy.py")}
+PENDING_NAMES: set[tuple[str, str]] = set()
 IMPORTS: dict[str, set[str]] = {
     file: {other for other in PAGE["imports"](file) if (file, other) not in PENDING_IMPORTS} for file in FILES
 }

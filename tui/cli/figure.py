@@ -13,8 +13,8 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Token
 from kvtui.core.figures.attention_maps import attention_maps, check_index
 from kvtui.core.figures.support import require_matplotlib
+from kvtui.core.machine import machine
 from kvtui.core.measure.benchmark import benchmark
-from kvtui.core.measure.machine import machine
 from kvtui.core.tokenizer import describe_start
 from kvtui.tui.cli.loading import load_model
 from kvtui.tui.cli.options import Whole, model_option, seed_option

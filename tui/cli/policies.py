@@ -16,7 +16,7 @@ from kvtui.core.cache import KINDS, CachePolicy
 from kvtui.core.control import generate
 from kvtui.core.events import Token
 from kvtui.core.layers import IntArray
-from kvtui.core.measure.machine import machine
+from kvtui.core.machine import machine
 from kvtui.core.measure.policy_report import FEWEST_TOKENS, PolicyReport, compare_policies, default_policies
 from kvtui.core.model import Model
 from kvtui.tui.cli.loading import load_model

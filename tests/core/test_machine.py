@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kvtui.core.measure.machine import resident_bytes
+from kvtui.core.machine import resident_bytes
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell")
