@@ -36,7 +36,7 @@ KINDS = (
     PolicyKind(
         "heavy:H+N",
         "heavy:64+64",
-        "in each head, the H positions attended to most so far and the last N",
+        "per head, the H most attended positions and the last N",
         HeavyHitters,
         "Zhang et al. 2023 (H2O)",
         order=30,

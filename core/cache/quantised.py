@@ -388,7 +388,7 @@ KINDS = tuple(
     PolicyKind(
         f"int{bits}",
         f"int{bits}",
-        f"{bits} bits a number; alone, or combined as in int{bits},{window}",
+        f"{bits} bits a number; can be combined: int{bits},{window}",
         partial(Quantised, bits),
         "Liu et al. 2024 (KIVI)",
         order=order,

@@ -53,7 +53,7 @@ KINDS = (
     PolicyKind(
         "snap:C+W",
         "snap:96+32",
-        "of the prompt, the last W positions and the C they attend to most",
+        "of the prompt, the last W and the C they attend to most",
         SnapKV,
         "Li et al. 2024 (SnapKV)",
         split=_mostly_chosen,

@@ -201,11 +201,17 @@ def test_causal_attention_agrees_with_a_naive_loop(heads, kv_heads, new, seen, b
     np.testing.assert_array_equal(layers.causal_attention(query, key, value, None, block), out)
 
 
+def random_inputs(heads, kv_heads, new, seen, head_dim=6):
+    """A query, key and value for attention."""
+    query = 2 * normal(heads, new, head_dim, seed=1)
+    return query, 2 * normal(kv_heads, seen, head_dim, seed=2), normal(kv_heads, seen, head_dim, seed=3)
+
+
 @pytest.mark.parametrize("window", [None, 1, 3, 100])
 @pytest.mark.parametrize("block", [1, 3, layers.QUERY_BLOCK])
 @pytest.mark.parametrize(("heads", "kv_heads", "new", "seen"), [*SHAPES, (4, 2, 70, 150), (6, 2, 130, 130)])
 def test_the_blocked_form_is_the_formula(heads, kv_heads, new, seen, block, window):
-    query, key, value = (normal(*shape, 6) for shape in ((heads, new), (kv_heads, seen), (kv_heads, seen)))
+    query, key, value = random_inputs(heads, kv_heads, new, seen)
     expected = layers.attention(query, key, value, window)
     assert expected.shape == (new, heads * 6)
     found = layers.causal_attention(query, key, value, block=block, window=window)
@@ -214,7 +220,7 @@ def test_the_blocked_form_is_the_formula(heads, kv_heads, new, seen, block, wind
 
 @pytest.mark.parametrize(("heads", "kv_heads", "new", "seen"), SHAPES)
 def test_the_formula_agrees_with_a_naive_loop(heads, kv_heads, new, seen):
-    query, key, value = (normal(*shape, 4) for shape in ((heads, new), (kv_heads, seen), (kv_heads, seen)))
+    query, key, value = random_inputs(heads, kv_heads, new, seen)
     inputs = [array.copy() for array in (query, key, value)]
     np.testing.assert_allclose(
         layers.attention(query, key, value), naive_attention(query, key, value)[0], rtol=0, atol=1e-13
