@@ -1,4 +1,4 @@
-"""Everything that the reader can do, in one table: keys, footer, help screen and command palette all come from it."""
+"""Everything that the user can do, in one table: keys, footer, help screen and command palette all come from it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Action:
-    """One thing to do.
+    """One action.
 
     Attributes:
         name: of the ``action_…`` method of the app, or of the view that has it.
         keys: as Textual names them, separated by commas.
-        shown: the keys as a reader would write them.
-        title: what the palette calls it.
-        help: a sentence.
-        brief: what the key line calls it, empty if it is not in there.
-        asks: whether it asks something of the model, which another program's stream of events cannot answer.
-        rank: the lower, the further left it stands in the key line, and the longer it stays when that gets narrow. The
-            visible view's own have 1; what they can do without, more.
+        shown: the keys as a user would write them.
+        title: its name in the palette.
+        help: one sentence.
+        brief: its name in the key line; empty if it is not shown there.
+        asks: whether it needs the model, which another program's stream of events cannot provide.
+        rank: the lower, the further left it is in the key line, and the longer it stays when space runs out. The
+            visible view's own have 1; the less important ones have more.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Action:
 
     @property
     def first_key(self) -> str:
-        """The key by which the app finds it."""
+        """The id under which the app finds it."""
         return self.keys.split(",")[0]
 
 
@@ -43,7 +43,7 @@ RUNNING: tuple[Action, ...] = (
         "t",
         "t",
         "Toggle the KV cache",
-        "Switch the cache off or on. The text stays the same, its price changes. While typing a prompt: ctrl+t or F2.",
+        "Switch the cache off or on: same text, different cost. While typing a prompt: ctrl+t or F2.",
         "Cache",
         asks=True,
         rank=0,
@@ -53,41 +53,39 @@ RUNNING: tuple[Action, ...] = (
         "space",
         "Space",
         "Pause or resume",
-        "Stop the clock and look, or go on; after the end, write the text again.",
+        "Pause to look, or resume; after the end, write the text again.",
         "Pause",
         rank=0,
     ),
     Action("step", "full_stop", ".", "Step", "Write one token, then pause.", "Step", rank=2),
     Action("slower", "minus", "-", "Slower", "The next lower pace.", "-", rank=2),
-    Action("faster", "plus,equals_sign", "+", "Faster", "The next higher pace, at last unlimited.", "Pace", rank=2),
+    Action("faster", "plus,equals_sign", "+", "Faster", "The next higher pace, finally unlimited.", "Pace", rank=2),
     Action(
         "unlimited",
         "u",
         "u",
         "Unlimited pace",
-        "As fast as the model goes; again: back to the pace before.",
+        "As fast as the model goes; again: back to the previous pace.",
         "Unlimited",
         rank=6,
     ),
 )
-# Not while typing, nor behind another screen; everywhere else no pane takes these keys away.
+# Not while typing, nor over another screen; everywhere else no pane takes these keys.
 PAST: tuple[Action, ...] = (
     Action(
-        "earlier", "left", "←", "Earlier token", "Look at the token before: all panes show its moment.", "-", rank=4
+        "earlier", "left", "←", "Earlier token", "Look at the previous token: all panes show its moment.", "-", rank=4
     ),
     Action(
         "later",
         "right",
         "→",
         "Later token",
-        "Look at the token after; after the newest, follow again.",
+        "Look at the next token; after the newest, follow again.",
         "Token",
         rank=4,
     ),
     Action("first_token", "home", "Home", "First token", "Look at the first token that is kept.", "-", rank=4),
-    Action(
-        "live", "end", "End", "Follow again", "Back to the newest token, and to the end of the text.", "Follow", rank=4
-    ),
+    Action("live", "end", "End", "Follow again", "Back to the newest token and the end of the text.", "Follow", rank=4),
 )
 LAB: tuple[Action, ...] = (
     Action(
@@ -95,8 +93,8 @@ LAB: tuple[Action, ...] = (
         "f",
         "f",
         "Fork",
-        "Put something else in the place of the token that is looked at, or of the newest, and go on from there: a "
-        "candidate of the model, or what you type. The cache is truncated, not rebuilt.",
+        "Replace the selected token, or the newest, and continue from there: with another candidate of the model, or "
+        "with what you type. The cache is truncated, not recomputed.",
         "Fork",
         asks=True,
         rank=4,
@@ -106,7 +104,7 @@ LAB: tuple[Action, ...] = (
         "b",
         "b",
         "Branches",
-        "What forks have made: compare two texts, go back to one.",
+        "The texts made by forks: compare two of them, or switch to one.",
         "Branches",
         asks=True,
         rank=4,
@@ -116,7 +114,7 @@ LAB: tuple[Action, ...] = (
         "v",
         "v",
         "Verify",
-        "Run every token without the cache as well and compare the logits. The measured times do not hold that.",
+        "Also run every token without the cache and compare the logits. This is not part of the measured times.",
         "Verify",
         asks=True,
         rank=4,
@@ -128,7 +126,7 @@ DASHBOARD: tuple[Action, ...] = (
         "r",
         "r",
         "Restart",
-        "Write the same prompt again with the same seed: the same text.",
+        "Write the same prompt again with the same seed: same text.",
         "Restart",
         rank=5,
     ),
@@ -137,19 +135,19 @@ DASHBOARD: tuple[Action, ...] = (
         "R",
         "R",
         "Restart with the next seed",
-        "Write the same prompt again: another text.",
+        "Write the same prompt again with another seed: another text.",
         "Next seed",
         asks=True,
         rank=6,
     ),
-    Action("stop", "s", "s", "Stop", "End this text, or a race.", "Stop", asks=True, rank=6),
-    Action("prompt", "p", "p", "Prompt", "Write another prompt.", "Prompt", asks=True, rank=5),
+    Action("stop", "s", "s", "Stop", "End this text or race.", "Stop", asks=True, rank=6),
+    Action("prompt", "p", "p", "Prompt", "Write from another prompt.", "Prompt", asks=True, rank=5),
     Action(
         "models",
         "M",
         "M",
         "Model",
-        "Choose another model; the same prompt is written with it.",
+        "Choose another model; it writes from the same prompt.",
         "Model",
         asks=True,
         rank=6,
@@ -169,7 +167,7 @@ DASHBOARD: tuple[Action, ...] = (
         "P",
         "P",
         "Cache policy",
-        "What the cache keeps: everything, a window, sinks, heavy hitters, fewer bits. The text goes on.",
+        "What the cache keeps: everything, a window, sinks, heavy hitters, fewer bits. The text continues.",
         "Policy",
         asks=True,
         rank=5,
@@ -181,7 +179,7 @@ DASHBOARD: tuple[Action, ...] = (
         "q",
         "q",
         "Quit",
-        "End the dashboard and the generator process. Also ctrl+q, and ctrl+c.",
+        "Quit the dashboard and the generator process. Also ctrl+q, and ctrl+c.",
         "Quit",
         rank=7,
     ),
@@ -190,19 +188,19 @@ ACTIONS: tuple[Action, ...] = (*RUNNING, *PAST, *LAB, *DASHBOARD)
 
 
 def number_keys(count: int) -> tuple[str, ...]:
-    """The first ``count`` digits that no action has: for the views, so that one more never takes the key of an action.
+    """The first ``count`` digits that no action uses: for the views, so that a new one never takes an action's key.
 
     Raises:
-        ValueError: there are not so many.
+        ValueError: there are too few.
     """
     taken = {key for action in ACTIONS for key in action.keys.split(",")}
     free = tuple(digit for digit in "1234567890" if digit not in taken)
     if count > len(free):
-        raise ValueError(f"{count} views, and only {len(free)} digits that no action has")
+        raise ValueError(f"{count} views, and only {len(free)} digits that no action uses")
     return free[:count]
 
 
-# While the card of the tour is up, and no prompt is being typed.
+# While the tour is open, and no prompt is being typed.
 TOUR: tuple[tuple[str, str, str], ...] = (
     ("space", "tour_on", "Next chapter"),
     ("backspace", "tour_back", "Chapter before"),

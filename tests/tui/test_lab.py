@@ -84,7 +84,7 @@ async def test_branches_are_listed_compared_and_returned_to() -> None:
         await it.press("b")
         assert isinstance(it.app.screen, BranchesScreen)
         text = it.screen_text()
-        assert "the text that was there first" in text
+        assert "original text" in text
         assert "from 0 at token 4: x · 8 positions reused" in text
         assert "The first 3 tokens are the same: …abc" in text
         assert "def" in text
@@ -114,7 +114,7 @@ async def test_a_fork_after_the_end_and_a_refusal() -> None:
 async def test_what_has_left_the_window_cannot_be_forked() -> None:
     async with bench() as it:
         await it.press("f")
-        assert "nothing to fork now" in it.notices()
+        assert "nothing to fork yet" in it.notices()
         await written(it, "a" * 40)
         it.link.write([token(40, "b", context=16)])
         await it.until(lambda: it.app.session.figures.written == 41)
@@ -137,12 +137,12 @@ async def test_v_verifies_and_says_so_in_a_word() -> None:
         assert it.link.commands(SetVerify) == [SetVerify(True)]
         assert "verifying" in it.screen_text()
         it.link.write([State(True, False, 25.0, (), True), *tokens("ab", max_logit_error=2e-6, argmax_agrees=True)])
-        await it.until(lambda: "✓ verified 2e-06 in 2 tokens" in it.screen_text())
+        await it.until(lambda: "✓ verified to 2e-06 over 2 tokens" in it.screen_text())
         it.link.write(tokens("c", 2, max_logit_error=0.5, argmax_agrees=True))
-        await it.until(lambda: "✖ CACHE WRONG 0.5 in 3 tokens" in it.screen_text())
+        await it.until(lambda: "✖ CACHE WRONG by 0.5 over 3 tokens" in it.screen_text())
         assert it.app.query_one("#status").has_class("-wrong")
         it.link.write(tokens("d", 3, max_logit_error=1e-6, argmax_agrees=True))
-        await it.until(lambda: "in 4 tokens" in it.screen_text())
+        await it.until(lambda: "over 4 tokens" in it.screen_text())
         assert "CACHE WRONG" in it.screen_text()
         await it.press("r")
         assert it.link.starts[-1].settings.verify
@@ -155,7 +155,7 @@ async def test_another_likeliest_token_is_wrong_however_small_the_difference() -
     async with bench() as it:
         await it.press("v")
         it.link.write(tokens("a", max_logit_error=1e-6, argmax_agrees=False))
-        await it.until(lambda: "CACHE WRONG 1e-06 in 1 token" in it.screen_text())
+        await it.until(lambda: "CACHE WRONG by 1e-06 over 1 token" in it.screen_text())
 
 
 async def test_the_rounding_of_a_large_model_is_not_wrong() -> None:
@@ -163,7 +163,7 @@ async def test_the_rounding_of_a_large_model_is_not_wrong() -> None:
     async with bench() as it:
         await it.press("v")
         it.link.write(tokens("a", max_logit_error=3e-3, argmax_agrees=True))
-        await it.until(lambda: "✓ verified 3e-03 in 1 token" in it.screen_text())
+        await it.until(lambda: "✓ verified: 1 token, largest difference 3e-03" in it.screen_text())
 
 
 def test_what_rounding_may_explain_grows_with_the_logits() -> None:
@@ -183,7 +183,7 @@ async def test_a_policy_that_drops_differs_and_is_not_wrong() -> None:
         await it.press("v")
         it.link.write([State(True, False, 25.0, (), True, "window:8")])
         it.link.write(tokens("a", max_logit_error=0.5, argmax_agrees=False))
-        await it.until(lambda: "policy differs 0.5" in it.screen_text())
+        await it.until(lambda: "logits differ by up to 0.5" in it.screen_text())
         assert not it.app.query_one("#status").has_class("-wrong")
 
 

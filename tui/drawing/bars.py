@@ -1,4 +1,4 @@
-"""Bars of eighths of a cell, their axis, and the band below them. Text and numbers only; the panes add colour."""
+"""Bars in eighths of a cell, their axis, and the band below them. Text and numbers only; the panes add colour."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from kvtui.tui.session.timings import Columns, Floats, Kind
 
 SOLID = " ▁▂▃▄▅▆▇█"
-DOTTED = " ⣀⣀⣤⣤⣶⣶⣿⣿"  # another family of shapes, not another colour, tells the uncached bars apart
-_SPREAD = 50.0  # least ratio of a logarithmic axis' ends: room for the uncached bars before there are any
+DOTTED = " ⣀⣀⣤⣤⣶⣶⣿⣿"  # another shape, not another colour, distinguishes the uncached bars
+_SPREAD = 50.0  # least ratio of a logarithmic axis' ends: leaves space for uncached bars before there are any
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Scale:
     logarithmic: bool
 
     def fractions(self, milliseconds: Floats) -> Floats:
-        """(n,) heights from 0 to 1."""
+        """(n,): heights from 0 to 1."""
         if self.logarithmic:
             heights = np.log(np.maximum(milliseconds, 1e-9) / self.low) / math.log(self.high / self.low)
         else:
@@ -34,7 +34,7 @@ class Scale:
         return np.clip(heights, 0.0, 1.0)
 
     def label(self, row: int, rows: int) -> str:
-        """Label of a row of cells, from the top: the axis' ends, and the round values between as there is room."""
+        """Label of a row of cells, counted from the top: the axis' ends, and as many round values between as fit."""
         if row == 0 and rows > 1:
             return short(self.high)
         if row == rows - 1:
@@ -64,25 +64,25 @@ def scale_for(milliseconds: Floats, logarithmic: bool) -> Scale:
 
 
 def round_up(value: float) -> float:
-    """The next of … 1, 2, 5, 10 … that is not below."""
+    """The smallest of … 1, 2, 5, 10 … that is not below."""
     power = 10.0 ** math.floor(math.log10(max(value, 1e-6)))
     return next(step * power for step in (1, 2, 5, 10, 20) if step * power >= value * (1 - 1e-9))
 
 
 def round_down(value: float) -> float:
-    """The next of … 1, 2, 5, 10 … that is not above."""
+    """The greatest of … 1, 2, 5, 10 … that is not above."""
     power = 10.0 ** math.floor(math.log10(max(value, 1e-6)))
     return next(step * power for step in (10, 5, 2, 1, 0.5) if step * power <= value * (1 + 1e-9))
 
 
 def short(milliseconds: float) -> str:
-    """A round time without needless zeros: ``50 µs``, ``0.2 ms``, ``10 s``."""
+    """A round time without trailing zeros: ``50 µs``, ``0.2 ms``, ``10 s``."""
     scale, unit = _unit(milliseconds)
     return f"{milliseconds * scale:g} {unit}"
 
 
 def figure(milliseconds: float) -> str:
-    """A measured time: three digits and a unit, always eight cells, so that numbers do not dance. NaN is a dash."""
+    """A measured time: three digits and a unit, always eight cells, so that numbers do not jump. NaN is a dash."""
     if math.isnan(milliseconds):
         return "    –   "
     scale, unit = _unit(milliseconds)
@@ -92,14 +92,14 @@ def figure(milliseconds: float) -> str:
 
 
 def _unit(milliseconds: float) -> tuple[float, str]:
-    """What a time in milliseconds is multiplied by, and the unit that it has then."""
+    """The factor from milliseconds to a suitable unit, and the unit."""
     if 0 < milliseconds < 0.09995:
         return 1e3, "µs"
     return (1.0, "ms") if milliseconds < 999.95 else (1e-3, "s")
 
 
 def bars(columns: Columns, scale: Scale, rows: int) -> npt.NDArray[np.str_]:
-    """(rows, columns) characters, top row first."""
+    """(rows, columns): characters, top row first."""
     eighths = np.maximum(np.ceil(scale.fractions(columns.milliseconds) * rows * 8), 1).astype(int)
     floors = 8 * np.arange(rows - 1, -1, -1)[:, None]
     fill = np.clip(eighths[None, :] - floors, 0, 8)
@@ -108,7 +108,7 @@ def bars(columns: Columns, scale: Scale, rows: int) -> npt.NDArray[np.str_]:
 
 
 def line(milliseconds: Floats, scale: Scale, rows: int) -> npt.NDArray[np.bool_]:
-    """(rows, columns) the cells in which these times end; none for NaN."""
+    """(rows, columns): the cells in which these times end; none for NaN."""
     known = np.nan_to_num(milliseconds, nan=1.0)
     from_top = rows - 1 - (np.ceil(scale.fractions(known) * rows * 8).clip(1).astype(int) - 1) // 8
     cells: npt.NDArray[np.bool_] = (np.arange(rows)[:, None] == from_top[None, :]) & ~np.isnan(milliseconds)[None, :]
@@ -126,14 +126,14 @@ def runs(values: Sequence[int] | npt.NDArray[np.int64]) -> list[tuple[int, int]]
 
 
 def explain(computed: int, moved: bool) -> str:
-    """Why one token with the cache was as dear as one without."""
-    return f"run again: {computed} positions" if moved else f"cache refilled: {computed} positions"
+    """Why one token with the cache cost as much as one without."""
+    return f"cache rebuilt: {computed} positions" if moved else f"cache refilled: {computed} positions"
 
 
 def band(columns: Columns, left: int = 0) -> tuple[str, npt.NDArray[np.int64]]:
-    """One line below the graph: which stretch ran with the cache, and what the last spike was; and each cell's kind.
+    """One line below the graph: which stretches ran with the cache, what the last spike was, and each cell's kind.
 
-    As wide as the graph and the ``left`` empty cells before it, into which an explanation may reach.
+    As wide as the graph plus the ``left`` empty cells before it, into which an explanation may extend.
     """
     kinds = np.concatenate((np.full(left, int(Kind.CACHED)), columns.kinds))
     line = [" "] * left + ["─"] * len(columns.kinds)
@@ -156,7 +156,7 @@ def band(columns: Columns, left: int = 0) -> tuple[str, npt.NDArray[np.int64]]:
 
 
 def _write_beside(line: list[str], place: int, words: str) -> tuple[int, int]:
-    """Write words after a mark, or before it if the line ends too soon. The cells that they and the mark take."""
+    """Write text after a mark, or before it if the line ends too soon. Returns the cells that both take."""
     if place + 1 + len(words) <= len(line):
         taken = (place, place + 1 + len(words))
         line[place + 1 : taken[1]] = list(words)
@@ -169,7 +169,7 @@ def _write_beside(line: list[str], place: int, words: str) -> tuple[int, int]:
 
 
 def _largest_gap(start: int, end: int, taken: tuple[int, int]) -> tuple[int, int]:
-    """The longer part of start..end outside of ``taken``."""
+    """The longer part of start..end outside ``taken``."""
     left, right = (start, min(end, taken[0])), (max(start, taken[1]), end)
     return max(left, right, key=lambda gap: gap[1] - gap[0])
 

@@ -1,4 +1,4 @@
-"""What a chart shows: curves, points and axes. Nothing of Textual."""
+"""What a chart shows: curves, points and axes. Free of Textual."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Curve:
     """Points in order, joined or not.
 
     Attributes:
-        points: (x, y) each.
-        style: component class of the chart that colours it: ``chart--first`` and so on.
+        points: (x, y) pairs.
+        style: component class of the chart that colours it, such as ``chart--first``.
         marker: ``braille``, or a character to draw every point with.
         joined: whether lines lead from point to point.
-        label: written at the last point, so that curves are told apart without colour.
+        label: written at the last point, so that curves can be told apart without colour.
     """
 
     points: Sequence[Point]
@@ -29,7 +29,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis. ``low`` and ``high`` None: as the points ask for, from 0 on or, if logarithmic, in whole decades."""
+    """One axis. ``low`` and ``high`` None: fitted to the points, from 0 on or, if logarithmic, in whole decades."""
 
     low: float | None = None
     high: float | None = None
@@ -38,7 +38,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a chart shows."""
+    """The curves of a chart and its axes."""
 
     curves: tuple[Curve, ...] = ()
     x: Axis = Axis()

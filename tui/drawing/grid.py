@@ -1,4 +1,4 @@
-"""Attention weights as rows of characters, and how grids and tabs share the room. No terminal in here."""
+"""Attention weights as rows of characters, and how grids and tabs share the space. Free of Textual."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy.typing as npt
 from kvtui.core.layers import Array
 
 RAMPS = (" .:-=+*#%@", " ░▒▓█")
-INTENSITIES = 3  # colours that a grid uses beside the ramp: faint, middling, strong
+INTENSITIES = 3  # colours of a grid beside the ramp: faint, medium, strong
 _LEAST_WIDTH, _LEAST_HEIGHT = 8, 2
 
 
 def levels(weights: Array, steps: int) -> npt.NDArray[np.int64]:
-    """(rows, keys) places in a ramp of ``steps`` characters.
+    """(rows, keys): places in a ramp of ``steps`` characters.
 
-    The square root of the weight, not the weight: a head that spreads itself over a hundred keys would be blank
-    otherwise. The scale is absolute, so that rows, heads and moments can be compared.
+    The square root of the weight, because a head that spreads over a hundred keys would otherwise be blank. The scale
+    is absolute, so that rows, heads and moments can be compared.
     """
     roots = np.sqrt(np.clip(weights, 0.0, 1.0))
     return np.rint(roots * (steps - 1)).astype(np.int64)
@@ -55,12 +55,12 @@ class Tiling:
 
     @property
     def count(self) -> int:
-        """Tiles that there is room for."""
+        """Number of tiles that fit."""
         return self.columns * self.rows
 
 
 def arrange(count: int, width: int, height: int) -> Tiling:
-    """Room for ``count`` tiles, as square as a terminal's cells (twice as high as wide) allow; fewer if it is small."""
+    """Tiles for ``count``, as square as a terminal's cells (twice as high as wide) allow; fewer if they do not fit."""
     best, score = Tiling(1, 1, max(width, 1), max(height, 1)), 0.0
     for shown in range(count, 1, -1):
         for columns in range(1, shown + 1):
@@ -86,7 +86,7 @@ class Tab:
 
 
 def tabs(names: Sequence[str], selected: int, width: int, start: int = 0) -> list[Tab]:
-    """As many tabs as fit ``width`` cells, around the selected one, which stands in brackets: no colour needed.
+    """As many tabs as fit ``width`` cells, around the selected one, which is in brackets, so colour is not needed.
 
     ``…`` stands for the tabs that do not fit, and leads to the nearest of them.
     """
@@ -109,5 +109,5 @@ def tabs(names: Sequence[str], selected: int, width: int, start: int = 0) -> lis
 
 
 def _length(names: Sequence[str], first: int, last: int) -> int:
-    """Cells of the tabs ``first`` up to ``last``, with the signs for what is left out."""
+    """Number of cells of the tabs ``first`` up to ``last``, with the signs for those left out."""
     return sum(len(name) + 2 for name in names[first:last]) + (first > 0) + (last < len(names))

@@ -1,4 +1,4 @@
-"""Characters as labels of exactly one terminal cell, so that no token can push a grid out of line."""
+"""Characters as labels of exactly one terminal cell, so that no token can shift a grid."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _WIDE = "□"
 def symbol(text: str) -> str:
     """One visible character, one cell wide, for a token.
 
-    Of a token with several characters the first that is not white space stands for it: words start with a space in
-    most vocabularies, and a row of ``␣`` would tell nothing.
+    A token with several characters is represented by the first that is not white space: words start with a space in
+    most vocabularies, and a row of ``␣`` would show nothing.
     """
     character = text if len(text) <= 1 else (text.strip() or text)[0]
     if character in _NAMED:
@@ -39,9 +39,9 @@ def label(text: str, width: int = 12) -> str:
 
 
 def piece(text: str, cells: int) -> str:
-    """A token as a label of exactly so many cells: spaces visible, wide characters whole, ``…`` for what is cut."""
+    """A token as a label of exactly this many cells: spaces visible, wide characters whole, ``…`` for what is cut."""
     shown = "".join(map(_visible, text)) or symbol(text)
-    if not cell_len(shown[0]):  # a mark that belongs upon a character in the token before
+    if not cell_len(shown[0]):  # a combining mark for a character of the previous token
         shown = symbol(shown[0]) + shown[1:]
     return set_cell_size(shown, cells) if cell_len(shown) <= cells else set_cell_size(shown, cells - 1) + "…"
 
@@ -51,9 +51,9 @@ def _visible(character: str) -> str:
 
 
 def upright(texts: Sequence[str], height: int, cells: int = 1) -> list[str]:
-    """Labels of tokens side by side, read from top to bottom: ``height`` lines of ``cells`` cells a token.
+    """Labels of tokens side by side, read from top to bottom: ``height`` lines of ``cells`` cells per token.
 
-    Without the space that words start with, and standing on the last line.
+    Without the space that words start with, and aligned to the last line.
     """
     columns = []
     for text in texts:
@@ -63,7 +63,7 @@ def upright(texts: Sequence[str], height: int, cells: int = 1) -> list[str]:
 
 
 def _letters(text: str) -> list[str]:
-    """Characters with the marks upon them."""
+    """Split a text into characters, each with its combining marks."""
     letters: list[str] = []
     for character in text:
         if letters and character.isprintable() and not cell_len(character):

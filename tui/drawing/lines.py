@@ -1,4 +1,4 @@
-"""Lines of a drawing: texts with the classes that colour them, and bars within a line. Nothing of Textual."""
+"""Lines of a drawing: texts with their style classes, and bars within a line. Free of Textual."""
 
 from __future__ import annotations
 

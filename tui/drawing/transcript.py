@@ -1,4 +1,4 @@
-"""A growing text, wrapped to a width, with a mark for every character. No terminal in here."""
+"""A growing text, wrapped to a width, with a mark for every character. Free of Textual."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from rich.cells import cell_len
 
 from kvtui.tui.drawing.labels import symbol
 
-LIMIT = 60_000  # characters kept; older ones are let go
-_SLACK = 10_000  # let go at a time, so that wrapping everything again is rare
-PROMPT = 255  # the mark of characters that the reader wrote
+LIMIT = 60_000  # characters kept; older ones are dropped
+_SLACK = 10_000  # dropped at a time, so that wrapping everything again is rare
+PROMPT = 255  # the mark of characters that the user typed
 
 
 @lru_cache(maxsize=4096)
 def _visible(character: str) -> str:
-    """The character as it is drawn: control characters as pictures, everything else itself."""
+    """The character as it is drawn: control characters as pictures, all others unchanged."""
     return character if character == "\n" or character.isprintable() else symbol(character)
 
 
@@ -27,11 +27,11 @@ def _width(before: str, character: str) -> int:
 
 
 class Transcript:
-    """Text as lines of at most ``width`` cells, broken after spaces and wide characters where there are any.
+    """Text as lines of at most ``width`` cells, broken after spaces and wide characters if there are any.
 
     Attributes:
-        lines: start and end of each line as places in the text kept; a newline belongs to no line.
-        let_go: characters that have been let go.
+        lines: start and end of each line as places in the text that is kept; a newline belongs to no line.
+        let_go: number of characters that have been dropped.
     """
 
     def __init__(self, width: int = 80) -> None:
@@ -51,7 +51,7 @@ class Transcript:
         return "".join(self._characters)
 
     def clear(self) -> None:
-        """Begin again."""
+        """Clear the text."""
         self._characters.clear()
         for marks in self._marks:
             marks.clear()
@@ -67,27 +67,27 @@ class Transcript:
     def append(self, text: str, first: int = PROMPT, second: int = PROMPT) -> None:
         """Add characters without wrapping them yet. They carry two marks, one for each way of colouring."""
         for character in text:
-            # What is drawn upon the character before looks like it.
+            # A combining mark looks like the character that it is drawn on.
             upon = character > "\x7f" and bool(self._characters) and not cell_len(character)
             self._characters.append(_visible(character))
             for marks, mark in zip(self._marks, (first, second), strict=True):
                 marks.append(marks[-1] if upon else mark)
 
     def wrap(self) -> None:
-        """Bring ``lines`` up to date, in time proportional to what is new, and let go what is too old."""
+        """Update ``lines``, in time proportional to what is new, and drop what is too old."""
         self._wrap_from(len(self.lines) - 1)
         if len(self._characters) > LIMIT + _SLACK:
             self._let_go()
 
     def take_dropped(self) -> int:
-        """Lines let go since the last call."""
+        """Number of lines dropped since the last call."""
         dropped, self._dropped = self._dropped, 0
         return dropped
 
     def line(self, number: int, colouring: int, cuts: tuple[int, ...] = ()) -> list[tuple[str, int, int]]:
-        """Pieces of a line with the mark that all their characters share, and the place of the first in the text.
+        """Pieces of a line, each with the mark shared by its characters and the place of its first character.
 
-        No piece goes across one of the ``cuts``, places in the text kept.
+        No piece crosses one of the ``cuts``, places in the text that is kept.
         """
         start, end = self.lines[number]
         marks = self._marks[colouring]
@@ -100,7 +100,7 @@ class Transcript:
         return pieces
 
     def place_at(self, x: int, y: int) -> int | None:
-        """The place of the character in cell x of line y; None where there is none."""
+        """The place of the character in cell x of line y; None if there is none."""
         if not 0 <= y < len(self.lines):
             return None
         start, end = self.lines[y]
@@ -120,7 +120,7 @@ class Transcript:
         return _width(self._characters[place - 1] if place > start else "", character)
 
     def line_of(self, place: int) -> int:
-        """The line that holds the character at a place."""
+        """The line that contains the character at a place."""
         return max(bisect_right(self.lines, place, key=lambda line: line[0]) - 1, 0)
 
     def _let_go(self) -> None:

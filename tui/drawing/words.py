@@ -1,4 +1,4 @@
-"""Numbers in words: sizes, counts and times, short enough for a line of the screen."""
+"""Numbers as text: sizes, counts and times, short enough for a line of the screen."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ _PREFIXES = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
 def size_words(count: float) -> str:
-    """Bytes, short: ``4.7 MB``. Decimal units: 1 MB is a million bytes. At most eight cells."""
+    """Bytes, in short: ``4.7 MB``. Decimal units: 1 MB is a million bytes. At most eight cells."""
     number, prefix = _scaled(count, 0.99995)
     return f"{number:.1f} {prefix}B" if prefix else f"{count:.0f} B"
 
 
 def count_words(count: int) -> str:
-    """A number of parameters, short: ``2.7 M``."""
+    """A number of parameters, in short: ``2.7 M``."""
     number, prefix = _scaled(count, 0.99995)
     return f"{number:.1f} {prefix}" if prefix else str(count)
 
 
 def three_digits(count: float) -> str:
-    """A large count, three digits: ``1.21 G``."""
+    """A large count with three digits: ``1.21 G``."""
     number, prefix = _scaled(count, 0.9995)
     return f"{number:.3g} {prefix}" if prefix else f"{count:.0f}"
 
 
 def _scaled(number: float, least: float) -> tuple[float, str]:
-    """A number in the greatest unit of which it has at least ``least``: what would be rounded to 1000 is 1 of the
-    next. Of a number below a thousand the unit is empty."""
+    """A number in the greatest unit of which it has at least ``least``: what would round to 1000 is 1 of the next unit.
+    The unit of a number below a thousand is empty."""
     for prefix, size in _PREFIXES:
         if number >= least * size:
             return number / size, prefix
@@ -33,7 +33,7 @@ def _scaled(number: float, least: float) -> tuple[float, str]:
 
 
 def duration(seconds: float) -> str:
-    """A time in words, three digits: ``0.142 s``, ``12.3 s``, ``3 min 05 s``."""
+    """A time with three digits: ``0.142 s``, ``12.3 s``, ``3 min 05 s``."""
     if seconds < 99.95:
         return f"{seconds:.{3 if seconds < 1 else 2 if seconds < 9.995 else 1}f} s"
     minutes, left = divmod(round(seconds), 60)

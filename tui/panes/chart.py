@@ -1,4 +1,4 @@
-"""A chart with axes, drawn by plotext in braille: curves and points from a theme's own colours."""
+"""A chart with axes, drawn by plotext in braille: curves and points in the colours of the theme."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from textual_plotext import PlotextPlot
 from kvtui.tui.drawing.bars import round_up
 from kvtui.tui.drawing.chart import Axis, Curve, Drawing, Point
 
-LEAST_SECONDS = 0.25  # between two drawings: one takes up to 15 ms, which a key has to wait for
-_MOST_POINTS = 160  # of a curve; more are thinned
+LEAST_SECONDS = 0.25  # between two drawings: one takes up to 15 ms, during which keys wait
+_MOST_POINTS = 160  # per curve; longer ones are thinned out
 
 
 class Chart(PlotextPlot):
     """Draws what it was last shown, at most four times a second: :meth:`show` may be called at any rate.
 
-    Whoever calls it does so only while the chart is visible; then a hidden one costs nothing.
+    Call it only while the chart is visible; then a hidden chart costs nothing.
 
     Args:
-        title: in the border: what is drawn, and against what.
-        subtitle: in the border below: what the signs mean.
-        hint: what to say before there is anything to draw.
+        title: in the upper border: what is drawn against what.
+        subtitle: in the lower border: what the signs mean.
+        hint: what to show before there is anything to draw.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -55,11 +55,11 @@ class Chart(PlotextPlot):
 
     @property
     def due(self) -> bool:
-        """Whether enough time has gone by since the last drawing."""
+        """Whether enough time has passed since the last drawing."""
         return monotonic() - self._drawn_at >= LEAST_SECONDS
 
     def show(self, drawing: Drawing) -> None:
-        """Draw this if it is due; whoever calls again later loses nothing."""
+        """Draw this if a drawing is due; otherwise it is drawn by a later call."""
         self._wanted = drawing
         if self.due and drawing is not self._shown:
             self._shown, self._drawn_at = drawing, monotonic()
@@ -67,18 +67,18 @@ class Chart(PlotextPlot):
 
     @property
     def up_to_date(self) -> bool:
-        """Whether what it was last shown is drawn."""
+        """Whether what it was last shown has been drawn."""
         return self._shown is self._wanted
 
     def render(self) -> Text:
-        """The chart; built anew only if something has changed."""
+        """The chart; redrawn only if something has changed."""
         key = (self._shown, self.size, self.app.theme)
         if self._built is None or self._built[0] != key:
             self._built = key, self._build()
         return self._built[1]
 
     def _build(self) -> Text:
-        """The drawing in characters."""
+        """The drawing as characters."""
         width, height = self.size
         if width < 12 or height < 4:
             return Text("")
@@ -128,19 +128,19 @@ class Chart(PlotextPlot):
 
 @dataclass(frozen=True)
 class _Scale:
-    """From values to places on an axis: the values themselves, or their logarithms to the base of ten."""
+    """Map values to places on an axis: the values themselves, or their base-10 logarithms."""
 
     low: float
     high: float
     logarithmic: bool
 
     def place(self, value: float) -> float:
-        """Where a value stands; one outside of the axis stands at its end."""
+        """The place of a value; one outside the axis goes to its end."""
         place = math.log10(max(value, 1e-12)) if self.logarithmic else value
         return min(max(place, self.low), self.high)
 
     def ticks(self, most: int) -> tuple[list[float], list[str]]:
-        """Places and words of at most ``most`` ticks and one."""
+        """Places and labels of at most ``most + 1`` ticks."""
         if self.logarithmic:
             decades = max(1, math.ceil((self.high - self.low) / most))
             places = [float(power) for power in range(math.ceil(self.low), math.floor(self.high) + 1, decades)]
@@ -169,6 +169,6 @@ def _scale(axis: Axis, curves: Sequence[Curve], place: int) -> _Scale:
 
 
 def _thin(points: Sequence[Point]) -> Sequence[Point]:
-    """At most so many points, the last among them."""
+    """At most this many points, including the last one."""
     step = max(1, math.ceil(len(points) / _MOST_POINTS))
     return points if step == 1 else [*points[::step], points[-1]]

@@ -1,4 +1,4 @@
-"""The line at the bottom: what can be pressed now, as far as there is room. Each entry can be clicked."""
+"""The line at the bottom: the keys that work now, as many as fit. Each entry can be clicked."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ TOURING: tuple[Entry, ...] = (
     ((("Backspace", "tour_back"),), "Back"),
     ((("Esc", "tour_leave"),), "Leave the tour"),
 )
-_NOT_LEFT_OUT = ("Help", "Quit")  # others go first when it gets narrow
+_NOT_LEFT_OUT = ("Help", "Quit")  # others go first when space runs out
 _PAUSE = {"paused": "Resume", "ended": "Again"}  # what Space does, by phase
 
 
 def entries(
     phase: Phase, of_view: Sequence[Action] = (), stream: bool = False, looking_back: bool = False
 ) -> list[Entry]:
-    """The key line outside the prompt. Actions whose word is ``-`` share the entry of the next one.
+    """The entries outside the prompt. Actions whose word is ``-`` share the entry of the next one.
 
-    Of a ``stream``, another program's events, only those that ask nothing of the model. Those of the past come first
-    when ``looking_back``, the others by their rank.
+    For a ``stream``, another program's events, only those that ask the model nothing. When ``looking_back``, those that
+    move among earlier tokens come first, the others by rank.
     """
     calls = [(action, action.name) for action in ACTIONS]
     calls += [(action, f"in_view('{action.first_key}')") for action in of_view]
@@ -57,13 +57,13 @@ def entries(
 
 
 def width_of(entry: Entry) -> int:
-    """Cells of an entry with the two spaces after it."""
+    """Number of cells of an entry with the two spaces after it."""
     keys, word = entry
     return len(" ".join(key for key, _ in keys)) + 1 + len(word) + 2
 
 
 def fitting(choices: list[Entry], width: int, lines: int = 1) -> list[list[Entry]]:
-    """The entries that fit into so many lines, in order; help and quit stay."""
+    """The entries that fit into this many lines, in order; help and quit always stay."""
     kept = list(choices)
     while len(rows := _wrapped(kept, width)) > lines and len(kept) > len(_NOT_LEFT_OUT):
         last = max(place for place, (_, word) in enumerate(kept) if word not in _NOT_LEFT_OUT)
@@ -72,7 +72,7 @@ def fitting(choices: list[Entry], width: int, lines: int = 1) -> list[list[Entry
 
 
 def _wrapped(kept: list[Entry], width: int) -> list[list[Entry]]:
-    """Entries in lines; the two spaces after the last of a line may be cut."""
+    """Arrange entries in lines; the two spaces after the last one of a line may be cut."""
     rows: list[list[Entry]] = [[]]
     for entry in kept:
         if sum(map(width_of, [*rows[-1], entry])) > width + 1:
@@ -82,7 +82,7 @@ def _wrapped(kept: list[Entry], width: int) -> list[list[Entry]]:
 
 
 class KeysPane(Widget):
-    """Keys and what they do."""
+    """The keys and what they do."""
 
     COMPONENT_CLASSES = {"keys--key", "keys--word"}  # noqa: RUF012
 
@@ -100,7 +100,7 @@ class KeysPane(Widget):
     def render(self) -> RenderResult:
         """The entries that fit."""
         choices = list(TYPING) if self.typing else entries(self.phase, self.of_view, self.stream, self.looking_back)
-        if self.touring and not self.typing:  # Space is the tour's
+        if self.touring and not self.typing:  # Space belongs to the tour
             choices = [*TOURING, *(entry for entry in choices if entry[0][0][1] not in ("pause", "tour"))]
         key_style = self.get_component_rich_style("keys--key", partial=True)
         word_style = self.get_component_rich_style("keys--word", partial=True)

@@ -1,4 +1,4 @@
-"""A pane of lines that a function lays out: for panes that only show."""
+"""A pane of lines that a function lays out: for panes that only display."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LinesPane(Widget):
     """Shows what a function of width and height returns. Pieces are coloured by component classes.
 
     Args:
-        draw: the lines for a width and a height in cells, until :meth:`show` brings another.
+        draw: the lines for a width and a height in cells, until :meth:`show` replaces it.
         title: in the border.
     """
 
@@ -47,11 +47,11 @@ class LinesPane(Widget):
         self.refresh()
 
     def render(self) -> RenderResult:
-        """Unused, as render_line draws; given so that nothing else is drawn."""
+        """Unused, as render_line draws; defined so that nothing else is drawn."""
         return ""
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Lay out once a refresh; render_line hands it out."""
+        """Lay out once per refresh; render_line returns the lines."""
         self._lines = strips(self, self._drawn(self.size))
         return super().render_lines(crop)
 
@@ -59,5 +59,5 @@ class LinesPane(Widget):
         return self._draw(size.width, size.height)[: size.height] if size.width and size.height else []
 
     def render_line(self, y: int) -> Strip:
-        """One line of the content."""
+        """Return one line of the content."""
         return self._lines[y] if y < len(self._lines) else Strip.blank(self.size.width, self.rich_style)

@@ -1,4 +1,4 @@
-"""Where the reader writes what the model goes on from."""
+"""Where the user types the text that the model continues."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PromptInput(Input):
         Binding("down", "newer", "Newer prompt", show=False),
         Binding("escape", "leave", "Leave the prompt", show=False),
         Binding("ctrl+n", "line_break", "Line break", show=False),
-        Binding("ctrl+j", "submit", "Write", show=False),  # what Enter sends before the terminal is ours
+        Binding("ctrl+j", "submit", "Write", show=False),  # what Enter sends before the terminal is set up
     ]
 
     def __init__(self, value: str) -> None:
@@ -39,11 +39,11 @@ class PromptInput(Input):
         self._draft = ""
 
     def action_older(self) -> None:
-        """The prompt before this one."""
+        """Recall the previous prompt."""
         self._go(self._place - 1)
 
     def action_newer(self) -> None:
-        """The prompt after this one, at last what was being written."""
+        """Recall the next prompt, or finally what was being typed."""
         self._go(self._place + 1)
 
     def _go(self, place: int) -> None:
@@ -56,26 +56,26 @@ class PromptInput(Input):
         self.cursor_position = len(self.value)
 
     def action_line_break(self) -> None:
-        """A line break in the prompt, shown as ``↵``."""
+        """Insert a line break, shown as ``↵``."""
         self.insert_text_at_cursor(NEWLINE)
 
     def action_leave(self) -> None:
-        """Give the keys back to the dashboard."""
+        """Return the keys to the dashboard."""
         self.post_message(PromptLeft())
 
     async def action_submit(self) -> None:
-        """Write on from this text."""
+        """Continue from this text."""
         self.remember(self.value)
         self.post_message(PromptSubmitted(self.value.replace(NEWLINE, "\n")))
 
     def remember(self, text: str) -> None:
-        """Keep a prompt in the history, once in a row."""
+        """Add a prompt to the history, unless it equals the last one."""
         if text and (not self._history or self._history[-1] != text):
             self._history = [*self._history, text][-_HISTORY:]
         self._place, self._draft = len(self._history), ""
 
     def _on_paste(self, event: events.Paste) -> None:
-        """All lines of a pasted text, not only the first."""
+        """Take all lines of a pasted text, not only the first."""
         event.prevent_default()
         event.stop()
         text = event.text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", NEWLINE)
@@ -93,22 +93,22 @@ class PromptPane(Horizontal):
         self._value = value
 
     def compose(self) -> ComposeResult:
-        """A label, which small terminals show in place of the border, and the input."""
+        """A label, which small terminals show instead of the border, and the input."""
         yield Static("Prompt ", id="prompt-label")
         yield PromptInput(self._value)
 
     @property
     def stream(self) -> bool:
-        """Whether another program writes, with a prompt of its own."""
+        """Whether another program writes the text, with a prompt of its own."""
         return self._stream
 
     @stream.setter
     def stream(self, stream: bool) -> None:
         self._stream = stream
         keys = "Enter writes · Esc leaves · ↑ ↓ earlier prompts · ctrl+n line break"
-        self.border_subtitle = "another program's: it takes none from here" if stream else keys
+        self.border_subtitle = "written by another program; prompts cannot be sent from here" if stream else keys
 
     @property
     def input(self) -> PromptInput:
-        """Where the text is."""
+        """The input widget."""
         return self.query_one(PromptInput)

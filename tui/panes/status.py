@@ -1,4 +1,4 @@
-"""The line at the top: the model, what it is doing, and the state of the cache in letters that cannot be missed."""
+"""The line at the top: the model, what it is doing, and the state of the cache in large letters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kvtui.tui.session.figures import Figures, pace_words
 from kvtui.tui.views.anatomy.draw import off_words
 from kvtui.tui.worker.protocol import Ready
 
-# Two lines a letter: large enough for the last row of a room.
+# Two lines per letter: large enough for the last row of a room.
 _LETTERS = {
     "C": ("█▀▀", "█▄▄"),
     "A": ("▄▀█", "█▀█"),
@@ -36,11 +36,11 @@ _PHASES = {
     "loading": "◌ loading",
 }
 _PHASE_WIDTH = max(map(len, _PHASES.values()))
-_BADGE_WIDTH = 15  # of the widest, so that the rest of the line stays as it is when the cache is switched
+_BADGE_WIDTH = 15  # of the widest, so that the rest of the line does not move when the cache is switched
 
 
 def phase_words(figures: Figures) -> str:
-    """What is being done, always of the same width."""
+    """The phase, always of the same width."""
     words = "▶ racing" if figures.race and figures.phase == "writing" else _PHASES[figures.phase]
     if figures.phase == "loading" and figures.loaded:
         words = f"◌ load {100 * figures.loaded:3.0f} %"
@@ -60,7 +60,7 @@ def badge(figures: Figures) -> Piece:
 
 
 def banner(figures: Figures) -> tuple[Piece, Piece]:
-    """The same on two lines; off is hatched at both sides."""
+    """The state of the cache on two lines; off is hatched at both sides."""
     on, side = figures.cache, "" if figures.cache or racing(figures) else "╱╱"
     word, style = ("CACHE ON", "status--on") if on else ("CACHE OFF", "status--off")
     if racing(figures):
@@ -75,7 +75,7 @@ def racing(figures: Figures) -> bool:
 
 
 class StatusPane(Widget):
-    """Two lines with large letters where there is room, else one."""
+    """Two lines with large letters where they fit, else one line."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "status--on",
@@ -99,11 +99,11 @@ class StatusPane(Widget):
             self.refresh()
 
     def render(self) -> RenderResult:
-        """Unused, as render_line draws; given so that nothing else is drawn."""
+        """Unused, as render_line draws; defined so that nothing else is drawn."""
         return ""
 
     def render_line(self, y: int) -> Strip:
-        """The model at the left, the cache at the right."""
+        """Return one line: the model at the left, the cache at the right."""
         width = self.size.width
         if self.size.height == 1:
             right = badge(self._figures)
@@ -128,7 +128,7 @@ class StatusPane(Widget):
         ]
 
     def _told(self) -> Line:
-        """What a stream says of its model."""
+        """What a stream says about its model."""
         if not self._ready.parameters:
             return [(" · events of another program", "")]
         config = self._ready.config
@@ -154,7 +154,7 @@ class StatusPane(Widget):
         return [] if self._figures.race else [*self._without(), *self._policy(before), *self._verified(before)]
 
     def _policy(self, before: str) -> Line:
-        """What the cache keeps, if that is not everything."""
+        """The cache policy, if it does not keep everything."""
         policy = self._figures.policy
         return [(f"{before}{policy}", "status--name")] if policy != "full" else []
 
@@ -174,19 +174,24 @@ class StatusPane(Widget):
         ]
 
     def _verified(self, gap: str) -> Line:
-        """How the cache compares with a run without it, in a word and the worst difference so far."""
+        """How the cache compares with a run without it, in a phrase with the greatest difference so far."""
         verification = self._figures.verification
         if not verification.on and not self._figures.cache_wrong:
             return []
         if not verification.checked:
             return [(f"{gap}verifying", "")]
-        checked = (f" in {verification.checked:,} token{'s' if verification.checked != 1 else ''}", "")
-        other = (f", in {verification.disagreements:,} another likeliest" if verification.disagreements else "", "")
+        tokens = f"{verification.checked:,} token{'s' if verification.checked != 1 else ''}"
+        over = (f" over {tokens}", "")
+        other = (f", another likeliest in {verification.disagreements:,}" if verification.disagreements else "", "")
+        worst, brief = verification.worst, self.size.height == 1
         if self._figures.policy != "full":
-            return [(f"{gap}policy differs {verification.worst:.2g}", "status--name"), checked, other]
+            differs = f"Δlogits ≤ {worst:.2g}" if brief else f"logits differ by up to {worst:.2g}"
+            return [(f"{gap}{differs}", "status--name"), over, other]
         if verification.failed:
-            return [(f"{gap}✖ CACHE WRONG {verification.worst:.2g}", "status--name"), checked, other]
-        return [(f"{gap}✓ verified {verification.worst:.0e}", "status--name"), checked]
+            return [(f"{gap}✖ CACHE WRONG by {worst:.2g}", "status--name"), over, other]
+        if brief:
+            return [(f"{gap}✓ verified to {worst:.0e}", "status--name"), over]
+        return [(f"{gap}✓ verified: {tokens}", "status--name"), (f", largest difference {worst:.0e}", "")]
 
     def _without(self) -> Line:
         """A warning while the text is not the model's own."""
@@ -197,7 +202,7 @@ class StatusPane(Widget):
 
     @staticmethod
     def _fit(pieces: Line, room: int) -> Line:
-        """As many whole pieces as there is room for."""
+        """As many whole pieces as fit."""
         kept: Line = [(" ", "")]
         room -= 1
         for text, style in pieces:

@@ -1,4 +1,4 @@
-"""From lines of pieces to what Textual draws."""
+"""Convert lines of pieces to what Textual draws."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kvtui.tui.drawing.lines import Line
 
 
 def strips(widget: Widget, lines: Iterable[Line], width: int | None = None) -> list[Strip]:
-    """Each line as wide as the widget's content, or of ``width`` cells; its pieces in the colours of the widget's
+    """Convert each line to the width of the widget's content, or ``width`` cells; pieces are coloured by the widget's
     component classes."""
     width = widget.size.width if width is None else width
     plain, style = widget.rich_style, widget.get_component_rich_style
@@ -25,5 +25,5 @@ def strips(widget: Widget, lines: Iterable[Line], width: int | None = None) -> l
 
 
 def strip(widget: Widget, line: Line, width: int | None = None) -> Strip:
-    """One line; see :func:`strips`."""
+    """Convert one line; see :func:`strips`."""
     return strips(widget, [line], width)[0]

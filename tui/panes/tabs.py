@@ -1,4 +1,4 @@
-"""The names of the views with their keys, the visible one in brackets; and beside them where the reader looks."""
+"""The names of the views with their keys, the visible one in brackets; beside them the token that is selected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kvtui.core.events import Token
 
 
 class TabsPane(Widget):
-    """A row of names to click on, and at its end which token is looked at.
+    """A row of clickable names, and at its end the selected token.
 
     Args:
         tabs: key and name of each view.
@@ -24,18 +24,18 @@ class TabsPane(Widget):
     COMPONENT_CLASSES = {"tabs--selected", "tabs--key", "tabs--name", "tabs--past"}  # noqa: RUF012
 
     selected: reactive[int] = reactive(0)
-    words: reactive[tuple[str, ...]] = reactive[tuple[str, ...]](())  # the first one that fits is shown
+    words: reactive[tuple[str, ...]] = reactive[tuple[str, ...]](())  # the first that fits is shown
 
     def __init__(self, tabs: Sequence[tuple[str, str]], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._tabs = tuple(tabs)
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
-        """Cells of the names."""
+        """Number of cells of the names."""
         return sum(len(key) + len(name) + 3 for key, name in self._tabs)
 
     def render(self) -> RenderResult:
-        """``[1 Watch] 2 Race …``."""
+        """The names: ``[1 Watch] 2 Race …``."""
         key_style, name_style, selected_style, past_style = (
             self.get_component_rich_style(f"tabs--{name}", partial=True) for name in ("key", "name", "selected", "past")
         )
@@ -52,7 +52,7 @@ class TabsPane(Widget):
 
 
 def cursor_words(token: Token | None, written: int, left_the_window: bool) -> tuple[str, ...]:
-    """What the reader looks at, from the longest to the shortest; nothing at the live end."""
+    """The selected token, from the longest wording to the shortest; nothing for the newest."""
     if token is None:
         return ()
     place = f"◀ token {token.step + 1:,} of {written:,}"

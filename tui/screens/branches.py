@@ -1,4 +1,4 @@
-"""The screen behind ``b``: the branches of the text, two of them beside each other."""
+"""The screen of ``b``: the branches of the text, two of them side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BEFORE = 40  # characters of the common text that are shown
 
 
 class BranchesScreen(Overlay):
-    """A line for every branch; below, the chosen one beside the one that is being written. Enter goes back to it."""
+    """A line for every branch; below, the selected one beside the one being written. Enter switches to it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,b,q", "dismiss", "Close", show=False)]
 
@@ -34,7 +34,7 @@ class BranchesScreen(Overlay):
         """The list, and two texts."""
         with Vertical(id="branches") as box:
             box.border_title = "Branches"
-            box.border_subtitle = "↑ ↓ compare · Enter goes back to it · Esc closes"
+            box.border_subtitle = "↑ ↓ compare · Enter switches to it · Esc closes"
             yield OptionList(*self._lines(), id="branches-list")
             yield Static(id="branches-shared")
             with Horizontal(id="branches-texts"):
@@ -43,7 +43,7 @@ class BranchesScreen(Overlay):
                         yield Static()
 
     def on_mount(self) -> None:
-        """Begin at the branch before this one."""
+        """Start at the branch before the current one."""
         session, options = self._session, self.query_one(OptionList)
         begun = session.branches[session.branch].begun
         options.highlighted = begun.parent if begun is not None else session.branch
@@ -51,7 +51,7 @@ class BranchesScreen(Overlay):
         self._compare()
 
     def show(self, update: Update, session: Session) -> None:
-        """The text that is being written grows."""
+        """Update the text that is being written."""
         if update.news and self.is_mounted:
             self._compare()
 
@@ -64,7 +64,7 @@ class BranchesScreen(Overlay):
         comparison = compare(chosen, now)
         before = label(comparison.before[-_BEFORE:], _BEFORE)
         if number == session.branch:
-            words = "This branch is being written. Choose another one to compare it with."
+            words = "This branch is being written. Select another one to compare it with."
         else:
             words = f"The first {comparison.shared:,} tokens are the same: …{before}"
         self.query_one("#branches-shared", Static).update(Text(words))
@@ -72,7 +72,7 @@ class BranchesScreen(Overlay):
             box.query_one(Static).update(Text(text if number != session.branch else ""))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Go back to this branch."""
+        """Switch to this branch."""
         if event.option_index != self._session.branch:
             self._session.revisit(event.option_index)
         self.dismiss()
@@ -83,13 +83,13 @@ class BranchesScreen(Overlay):
 
 
 def _line(number: int, session: Session) -> Text:
-    """A branch: where it begins, its length, and what of the cache it could use."""
+    """A branch: where it starts, its length, and what it could reuse of the cache."""
     begun, tokens = session.branches[number].begun, session.tokens_of(number)
     mark = "●" if number == session.branch else " "
     written = tokens[-1].step + 1 if tokens else 0
     line = f"{mark} {number:2}  {written:6,} tokens"
     if begun is None:
-        return Text(f"{line}  the text that was there first", no_wrap=True)
+        return Text(f"{line}  original text", no_wrap=True)
     token = next((token for token in tokens if token.position == begun.position), None)
     place = "" if token is None else f" at token {token.step + 1:,}: {label(token.text)}"
     return Text(f"{line}  from {begun.parent}{place} · {begun.reused:,} positions reused", no_wrap=True)

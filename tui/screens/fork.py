@@ -1,4 +1,4 @@
-"""The screen behind ``f``: what else could stand in a token's place."""
+"""The screen of ``f``: other tokens that could take a token's place."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
 from kvtui.tui.worker.stream_link import TEXT_IS_NOT_OURS
 
-NOTHING_WRITTEN = "There is nothing to fork now: write a text first."
-RACING = "A race is being run: the text can be forked after its end. s ends it."
+NOTHING_WRITTEN = "There is nothing to fork yet: write a text first."
+RACING = "A race is running: the text can be forked after it ends. s stops it."
 GONE = "The process that wrote this text is gone: r writes it again."
 _BAR, _LABEL, _BEFORE = 20, 12, 48  # cells
 
 
 def fork_screen(session: Session) -> ForkScreen:
-    """The screen for the token that is looked at, or for the newest.
+    """The screen for the selected token, or for the newest.
 
     Raises:
-        KvtuiError: nothing can stand in its place.
+        KvtuiError: the token cannot be replaced.
     """
     tokens = session.timeline.tokens
     if session.ready.stream or session.racing:
@@ -43,7 +43,7 @@ def fork_screen(session: Session) -> ForkScreen:
     token = session.looking or tokens[-1]
     if token.position <= session.window_start:
         first = session.timeline.at(session.window_start + 1)
-        place = f"the first that can be replaced is {first.step + 1:,}" if first else "none is left of it"
+        place = f"the first that can be replaced is {first.step + 1:,}" if first else "no token can be replaced"
         raise KvtuiError(f"Token {token.step + 1:,} has left the model's window: {place}.")
     prefill = session.timeline.prefill
     before = (prefill.prompt if prefill else "") + "".join(
@@ -53,12 +53,12 @@ def fork_screen(session: Session) -> ForkScreen:
 
 
 class ForkScreen(Overlay):
-    """The likeliest candidates for a token, and a line to type another text; what is chosen goes on from there.
+    """The likeliest candidates for a token, and a line to type another text; the text continues from the choice.
 
     Args:
-        token: the one to replace.
+        token: the token to replace.
         before: the text that stays.
-        session: told what was chosen.
+        session: it is told the choice.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Close", show=False)]
@@ -71,22 +71,20 @@ class ForkScreen(Overlay):
         self._candidates: tuple[Candidate, ...] = ()
 
     def compose(self) -> ComposeResult:
-        """The text before, the candidates, and a line to type in."""
+        """The text before, the candidates, and the input line."""
         with Vertical(id="fork") as box:
             box.border_title = f"Fork at token {self._token.step + 1:,}"
-            box.border_subtitle = "Enter goes on from there · or type · Esc closes"
+            box.border_subtitle = "Enter continues from here · or type · Esc closes"
             yield Static(Text.assemble(f"…{label(self._before[-_BEFORE:], _BEFORE)}", ("▌", "bold")), id="fork-before")
             yield OptionList(Option("asking the model …", disabled=True), id="fork-candidates")
-            yield Input(
-                placeholder="or type what shall stand there", compact=True, select_on_focus=False, id="fork-text"
-            )
+            yield Input(placeholder="or type a replacement", compact=True, select_on_focus=False, id="fork-text")
 
     def on_mount(self) -> None:
-        """Arrow keys choose, letters are typed."""
+        """Focus the list: arrow keys choose, letters are typed."""
         self.query_one(OptionList).focus()
 
     def on_key(self, event: Key) -> None:
-        """A letter goes into the line, wherever the focus is."""
+        """Pass letters to the input line, wherever the focus is."""
         text = self.query_one(Input)
         if event.is_printable and event.character and not text.has_focus:
             text.focus()
@@ -94,11 +92,11 @@ class ForkScreen(Overlay):
             event.stop()
 
     def questions(self, session: Session) -> Iterable[Question]:
-        """The candidates."""
+        """Ask for the candidates."""
         yield Inspect(self._token.position)
 
     def show(self, update: Update, session: Session) -> None:
-        """Fill the list when they have come."""
+        """Fill the list once the candidates have arrived."""
         inspection = update.answer(Inspection)
         if self._candidates or inspection is None or inspection.position != self._token.position or not self.is_mounted:
             return
@@ -109,19 +107,19 @@ class ForkScreen(Overlay):
         options.highlighted = next((place for place, one in enumerate(self._candidates) if not one.chosen), 0)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Go on from this candidate."""
+        """Continue from this candidate."""
         self._session.fork(self._token.position, (self._candidates[event.option_index].id,))
         self.dismiss()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Go on from what was typed."""
+        """Continue from what was typed."""
         if event.value:
             self._session.fork(self._token.position, text=event.value.replace(NEWLINE, "\n"))
             self.dismiss()
 
 
 def candidate_line(candidate: Candidate) -> Text:
-    """Rank, text, probability, and whether it is what was written."""
+    """Rank, text, probability, and whether it is the token that was written."""
     bar = "█" * round(candidate.probability * _BAR)
     written = "  written" if candidate.chosen else ""
     text = piece(candidate.text, _LABEL)

@@ -1,4 +1,4 @@
-"""The screen behind ``?``: every key, then a paragraph on what each pane of the visible view shows."""
+"""The screen of ``?``: every key, then a paragraph on what each pane of the visible view shows."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ WHAT_THIS_IS = (
 PANES: tuple[tuple[str, str], ...] = (
     (
         "Prompt",
-        "What the model goes on from. Enter starts, Esc leaves, up and down bring earlier prompts back, ctrl+n puts in "
-        "a line break, shown as ↵. Characters that the model never saw are dropped, with a notice.",
+        "The text that the model continues. Enter starts, Esc leaves, up and down recall earlier prompts, ctrl+n "
+        "inserts a line break, shown as ↵. Characters unknown to the model are removed, with a notice.",
     ),
 )
 
 
 def keys_table(view: type[View]) -> Table:
-    """Every action with its key: those that work everywhere, then the visible view's own."""
+    """Every action with its key: first those that work everywhere, then those of the visible view."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(ratio=1)
@@ -39,7 +39,7 @@ def keys_table(view: type[View]) -> Table:
     for key, other in zip(KEYS, VIEWS, strict=True):
         table.add_row(key, _described(f"View {other.TITLE}", other.SUMMARY))
     table.add_row("ctrl+p", _described("Command palette", "Every action by name, and more themes."))
-    table.add_row("Tab", _described("Next pane", "Panes scroll with the wheel, and with the arrow keys up and down."))
+    table.add_row("Tab", _described("Next pane", "Panes scroll with the wheel, and with the up and down arrow keys."))
     if view.ACTIONS:
         table.add_row()
         table.add_row("", Text(f"Only in view {view.TITLE}:", style="italic"))
@@ -53,7 +53,7 @@ def _described(title: str, sentence: str) -> Text:
 
 
 def panes_text(view: type[View]) -> Text:
-    """A paragraph for each pane that is visible."""
+    """A paragraph for each visible pane."""
     text = Text()
     for name, paragraph in (*PANES, *view.PARAGRAPHS):
         text.append(f"{name}\n", style="bold")
@@ -62,7 +62,7 @@ def panes_text(view: type[View]) -> Text:
 
 
 class HelpScreen(ModalScreen[None]):
-    """Help, over the dashboard, which goes on."""
+    """Help, over the dashboard, which stays live."""
 
     AUTO_FOCUS = "#help"  # for the keys that scroll
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -83,4 +83,4 @@ class HelpScreen(ModalScreen[None]):
             yield Static(panes_text(self._view), id="help-panes")
 
     def on_click(self) -> None:
-        """Nothing: clicks do not reach the panes below."""
+        """Ignore clicks, so that they do not reach the panes below."""

@@ -1,4 +1,4 @@
-"""The screen behind ``M``: the models of this machine, to choose one."""
+"""The screen of ``M``: choose one of the models on this machine."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ModelsScreen(ModalScreen[LibraryModel | None]):
     """A line for every model; Enter chooses one, Esc none.
 
     Args:
-        folder: where to look, None for the Hugging Face cache.
-        current: the model that is loaded, as ``--model`` says it; None for the bundled one.
+        folder: where to search; None for the Hugging Face cache.
+        current: the loaded model, as given to ``--model``; None for the bundled one.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,M,q", "close", "Close", show=False)]
@@ -44,7 +44,7 @@ class ModelsScreen(ModalScreen[LibraryModel | None]):
         """The list, which is filled when the folder has been searched."""
         models = OptionList(Option("looking …", disabled=True), id="models")
         models.border_title = "Models"
-        models.border_subtitle = "Enter loads and writes the same prompt · Esc closes"
+        models.border_subtitle = "Enter loads it and writes the same prompt · Esc closes"
         yield models
 
     def on_mount(self) -> None:
@@ -76,16 +76,16 @@ class ModelsScreen(ModalScreen[LibraryModel | None]):
         options.focus()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Load it."""
+        """Load the chosen model."""
         self.dismiss(self._models[event.option_index])
 
     def action_close(self) -> None:
-        """None of them."""
+        """Close without a choice."""
         self.dismiss(None)
 
 
 def is_current(model: LibraryModel, current: str | None) -> bool:
-    """Whether a model is the one that ``--model`` would say so."""
+    """Whether ``current``, as given to ``--model``, means this model."""
     try:
         return model.path.resolve() == model_path(current).resolve()
     except KvtuiError:  # it has been moved since it was loaded
@@ -93,7 +93,7 @@ def is_current(model: LibraryModel, current: str | None) -> bool:
 
 
 def line(model: LibraryModel, current: bool) -> Text:
-    """A model: whether it is loaded, name, parameters, bytes, and its kind, or why it cannot be used."""
+    """A model: whether it is loaded, its name, parameters, bytes, and its kind or why it cannot be used."""
     mark = "●" if current else " "
     count = count_words(model.parameters) if model.parameters else "?"
     figures = f"{count:>8} {size_words(model.file_bytes):>9}"

@@ -1,4 +1,4 @@
-"""What every screen over the dashboard is that shows something of the text: it is fed and asks as a view does."""
+"""What all screens over the dashboard that show something of the text have in common: they are fed like a view."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from kvtui.tui.session.update import Update
 
 
 class Overlay(ModalScreen[None]):
-    """Stands over the visible view, which goes on behind it; only the screen on top asks questions."""
+    """Covers the visible view, which stays live behind it; only the screen on top asks questions."""
 
     def show(self, update: Update, session: Session) -> None:
-        """Hand on what is new, twelve times a second."""
+        """Pass on what is new, twelve times a second."""
 
     def questions(self, session: Session) -> Iterable[Question]:
-        """What the worker has to be asked."""
+        """The questions to the worker."""
         return ()

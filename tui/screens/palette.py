@@ -1,4 +1,4 @@
-"""The command palette: Textual's own, without what ends a program when keys come fast (Textual 8.2)."""
+"""The command palette: Textual's own, without two crashes when keys come fast (Textual 8.2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Palette(CommandPalette):
             super()._action_command_list(action)
 
     def _watch__list_visible(self) -> None:
-        with suppress(NoMatches):  # closed while it was still looking for commands
+        with suppress(NoMatches):  # closed while it was still searching for commands
             super()._watch__list_visible()
 
     async def _watch__show_busy(self) -> None:

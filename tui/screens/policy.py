@@ -1,4 +1,4 @@
-"""The screen behind ``P``: what the cache shall keep, chosen from the known policies or typed."""
+"""The screen of ``P``: what the cache keeps, chosen from the known policies or typed."""
 
 from __future__ import annotations
 
@@ -18,22 +18,20 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 
 OFF = "off"  # no policy: a lane of a race without the cache
-COMBINED = "int8,window:128"  # stands for all that go together
+COMBINED = "int8,window:128"  # an example of a combination
 CHOICES = (*(kind.example for kind in KINDS), COMBINED)
-HINT = (
-    "The text goes on; its next token runs the context once more under the new policy. The numbers are yours to choose."
-)
+HINT = "The text continues; its next token runs the context once under the new policy. You can change the numbers."
 
 
 class PolicyScreen(ModalScreen[str | None]):
-    """Hands back the policy as it is written, or None if the reader leaves.
+    """Returns the policy as written, or None if the user leaves.
 
     Args:
-        current: the policy that is in force.
+        current: the policy in force.
         config: of the model, which may not allow every policy.
         title: what it is chosen for.
-        hint: what comes of it.
-        off: whether to have no cache at all is a choice as well.
+        hint: what follows from the choice.
+        off: whether no cache at all is a choice as well.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -54,7 +52,7 @@ class PolicyScreen(ModalScreen[str | None]):
         self._choices = (*CHOICES, OFF) if off else CHOICES
 
     def compose(self) -> ComposeResult:
-        """A field, what it means or what is wrong with it, and the known policies."""
+        """An input field, what it means or what is wrong with it, and the known policies."""
         with Vertical(id="policy") as box:
             box.border_title = self._title
             box.border_subtitle = "↑ ↓ choose · Enter applies · Esc leaves"
@@ -80,7 +78,7 @@ class PolicyScreen(ModalScreen[str | None]):
         return Option(Text.assemble(f"{mark} ", (f"{choice:17}", "bold"), meaning(choice)), id=choice)
 
     def action_move(self, step: int) -> None:
-        """Another of the list, into the field."""
+        """Copy the highlighted policy into the field."""
         self._list.highlighted = ((self._list.highlighted or 0) + step) % len(self._choices)
         self._fill()
 
@@ -99,7 +97,7 @@ class PolicyScreen(ModalScreen[str | None]):
 
     @on(Input.Submitted)
     def action_apply(self) -> None:
-        """Hand it back if it can be."""
+        """Return the policy if it is valid."""
         spec = self.query_one(Input).value
         if self._check(spec):
             self.dismiss(OFF if self._is_off(spec) else parse_policy(spec).spec)
@@ -108,7 +106,7 @@ class PolicyScreen(ModalScreen[str | None]):
         return self._off and spec.strip().lower() == OFF
 
     def _check(self, spec: str) -> bool:
-        """Whether this model can have this policy; says what it means or why not."""
+        """Whether this model allows this policy; shows what it means or why not."""
         words = self.query_one("#policy-meaning", Static)
         words.set_class(False, "-wrong")
         if self._is_off(spec):
@@ -126,9 +124,9 @@ class PolicyScreen(ModalScreen[str | None]):
 
 
 def meaning(choice: str, form: bool = False) -> str:
-    """What a policy keeps, and where it comes from; of a combination, that it is one."""
+    """What a policy keeps and where it was published; for a combination, what it combines."""
     if choice == OFF:
-        return f"{f'{OFF}: ' if form else ''}no cache, the whole context is run for each token"
+        return f"{f'{OFF}: ' if form else ''}no cache; the whole context is run for each token"
     if "," in choice:
         return "fewer positions, and fewer bits of each"
     kind = next(kind for kind in KINDS if kind.name == choice.partition(":")[0])

@@ -1,4 +1,4 @@
-"""The card of the tour: it stands below the view, where it hides nothing, and says what to look at and what to try."""
+"""The card of the tour: below the view, where it hides nothing, it says what to look at and what to try."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.widget import Widget
 from kvtui.tui.tour.chapters import CHAPTERS, Chapter
 from kvtui.tui.tour.scene import Scene
 
-_QUOTE_SECONDS = 1.0  # how often the figures in a text are brought up to date
+_QUOTE_SECONDS = 1.0  # interval at which the quoted figures are updated
 
 
 class TourCard(Widget):
@@ -25,17 +25,17 @@ class TourCard(Widget):
         self._place = 0
         self._began: Scene | None = None
         self._text, self._quoted = "", 0.0
-        self._words = ("", "")  # as they are drawn: the text, and what to try
+        self._words = ("", "")  # as drawn: the text, and what to try
         self._done: set[int] = set()
 
     @property
     def chapter(self) -> Chapter:
-        """The one that is shown."""
+        """The chapter that is shown."""
         return CHAPTERS[self._place]
 
     @property
     def done(self) -> bool:
-        """Whether what the chapter asks to try has happened."""
+        """Whether the task of the chapter has been done."""
         return self._place in self._done
 
     @property
@@ -44,16 +44,16 @@ class TourCard(Widget):
         return self._place == len(CHAPTERS) - 1
 
     def open(self) -> None:
-        """Show the chapter that was left, the first one to begin with."""
+        """Show the chapter where the user left, at first the first one."""
         self.display = True
         self._enter(self._place)
 
     def turn(self, pages: int) -> None:
-        """On (1) or back (-1)."""
+        """Go on (1) or back (-1) by one chapter."""
         self._enter(min(max(self._place + pages, 0), len(CHAPTERS) - 1))
 
     def leave(self) -> None:
-        """Away with the card; at the end the next tour begins at the first chapter."""
+        """Hide the card; after the last chapter the next tour starts at the first."""
         self.display = False
         if self.at_end:
             self._place, self._done = 0, set()
@@ -61,13 +61,12 @@ class TourCard(Widget):
     def _enter(self, place: int) -> None:
         self._place, self._began, self._text = place, None, ""
         self.border_title = f"Tour {place + 1} of {len(CHAPTERS)} · {self.chapter.title}"
-        on = "Space ends" if self.at_end else "Space goes on"
-        self.border_subtitle = f"{on} · Backspace goes back · Esc leaves"
+        self.border_subtitle = f"Space: {'end' if self.at_end else 'next'} · Backspace: back · Esc: leave"
 
     def show(self, now: Scene) -> None:
-        """How things stand: the text quotes it, and what was to be tried is ticked off once it has happened.
+        """Take the current state: the text quotes it, and the task is ticked off once it has been done.
 
-        First called when the chapter's view has just been shown: that is when the chapter begins.
+        First called when the chapter's view has just been shown: that is when the chapter starts.
         """
         if self._began is None:
             self._began = now
@@ -78,10 +77,10 @@ class TourCard(Widget):
         words = (self._text, self._what_to_do(now))
         if words != self._words:
             self._words = words
-            self.refresh(layout=True)  # the card is as high as its words need
+            self.refresh(layout=True)  # the card is as high as its text needs
 
     def render(self) -> RenderResult:
-        """The text, then what to try."""
+        """The text, then the task."""
         look, done, task = (
             self.get_component_rich_style(f"tour--{name}", partial=True) for name in ("look", "done", "task")
         )
@@ -89,10 +88,10 @@ class TourCard(Widget):
         return Text.assemble((f"▲ {self.chapter.look}: ", look), f"{text}\n", (to_do, done if self.done else task))
 
     def _what_to_do(self, now: Scene) -> str:
-        """What to try, what has to come before, or that it is done."""
+        """The task, what has to come before it, or that it is done."""
         if self.done:
             return f"✔ Done: {self.chapter.task}"
         if not now.run:
             return "▷ First press p, type a prompt such as ROMEO: and press Enter."
-        ended = "The text has ended: press r, it is written again. " if now.figures.phase == "ended" else ""
+        ended = "The text has ended: press r to write it again. " if now.figures.phase == "ended" else ""
         return f"▷ Try it: {ended}{self.chapter.task}"

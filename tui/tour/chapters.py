@@ -1,4 +1,4 @@
-"""The tour: a chapter an idea, from tokens to cache policies. Texts quote the reader's own session as it stands."""
+"""The tour: one idea per chapter, from tokens to cache policies. Texts quote the user's own session."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Chapter:
     """One idea.
 
     Attributes:
-        title: of the chapter.
+        title: name of the chapter.
         view: title of the view that it is about.
         pane: selector of the pane that it is about, which is outlined.
         look: the pane's name, for the card.
-        text: of the card; quotes what is measured.
+        text: the text of the card; quotes what is measured.
         task: what to try.
-        done: whether it has happened, from the moments when the chapter began and now.
-        writing: whether the text goes on meanwhile, or waits.
+        done: whether it has been done, from the scenes at the start of the chapter and now.
+        writing: whether the text is written meanwhile, or pauses.
     """
 
     title: str
@@ -41,35 +41,35 @@ class Chapter:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """A time, or what to do about there being none."""
+    """A time in milliseconds, or that there is none yet."""
     return "a time not measured yet" if seconds is None else f"{seconds * 1e3:.2f} ms"
 
 
 def written(began: Scene, now: Scene) -> bool:
-    """A token was written one by one."""
+    """A token was written in single steps."""
     return now.figures.phase == "paused" and now.run == began.run and now.figures.written > began.figures.written
 
 
 def other_layer_or_head(began: Scene, now: Scene) -> bool:
-    """Another one is chosen."""
+    """Another token was selected."""
     before, after = began.question(ShowAttention), now.question(ShowAttention)
     return bool(before and after and (before.layer, before.heads) != (after.layer, after.heads))
 
 
 def other_heads_off(began: Scene, now: Scene) -> bool:
-    """A head was switched."""
+    """A head was switched off or on."""
     before, after = began.question(Inspect), now.question(Inspect)
     return bool(before and after and before.heads_off != after.heads_off)
 
 
 def other_quantity(began: Scene, now: Scene) -> bool:
-    """The map shows something else."""
+    """The map shows another quantity."""
     before, after = began.question(ShowCache), now.question(ShowCache)
     return bool(before and after and before.quantity != after.quantity)
 
 
 def on_again(began: Scene, now: Scene) -> bool:
-    """The cache works, and lately did not."""
+    """The cache works, and did not at the start."""
     return now.uncached is not None and now.token is not None and now.token.cache and now.token.computed == 1
 
 
@@ -79,119 +79,119 @@ def answered(kind: type) -> Callable[[Scene, Scene], bool]:
 
 
 def tokens_text(scene: Scene) -> str:
-    """Chapter 1."""
+    """Text of chapter 1."""
     return (
-        "A language model reads neither letters nor words but tokens: pieces of text, each with a number. This one "
-        f"knows {scene.config.vocab_size:,}. It reads all that is there, chooses one token more, and begins again: "
-        f"{scene.figures.written:,} so far."
+        "A language model reads neither letters nor words but tokens: pieces of text, each with a number. This model "
+        f"knows {scene.config.vocab_size:,}. It reads the text so far, adds one token, and starts over: "
+        f"{scene.figures.written:,} tokens so far."
     )
 
 
 def path_text(scene: Scene) -> str:
-    """Chapter 2."""
+    """Text of chapter 2."""
     config = scene.config
     return (
-        f"A token's number picks a row of {config.embed_dim} numbers, its embedding. Each of the {config.num_layers} "
-        "layers adds what it works out; the sum at the end is the prediction. The lens reads it after every layer: "
-        "early on it is a guess, and with each layer it gets better."
+        f"A token's number selects a row of {config.embed_dim} numbers, its embedding. Each of the {config.num_layers} "
+        "layers adds its result to it; the sum at the end gives the prediction. The lens reads it after every layer: "
+        "early on it is a guess, and it usually improves from layer to layer."
     )
 
 
 def attention_text(scene: Scene) -> str:
-    """Chapter 3."""
+    """Text of chapter 3."""
     return (
-        "In each layer a token looks back at the tokens before it. The lowest row is the newest token: the denser the "
-        f"mark, the more it takes along from there. The weights of a row add up to 1, over {scene.figures.context} "
-        "tokens now."
+        "In each layer a token attends to the tokens before it. The lowest row is the newest token: the denser the "
+        f"mark, the more it copies from there. The weights of a row add up to 1, over {scene.figures.context} tokens "
+        "now."
     )
 
 
 def heads_text(scene: Scene) -> str:
-    """Chapter 4."""
+    """Text of chapter 4."""
     return (
-        f"{scene.config.num_heads} heads a layer look at the text, each for something of its own. The figure is the "
-        "entropy of a head's weights: 0 looks at a single token, large ones spread over many. What a head is good for "
-        "shows when it is off."
+        f"Each layer has {scene.config.num_heads} heads, each looking for something different. The figure is the "
+        "entropy of a head's attention: 0 means a single token, large values mean many. Switch a head off to see what "
+        "it does."
     )
 
 
 def candidates_text(scene: Scene) -> str:
-    """Chapter 5."""
+    """Text of chapter 5."""
     token = scene.token
-    last = f" The last one, {label(token.text)}, had {100 * math.exp(token.logprob):.1f}%." if token else ""
+    last = f" The last one, {label(token.text)}, had {100 * math.exp(token.logprob):.1f} %." if token else ""
     return (
-        f"The model ends with a probability for every token, and one is drawn by lot.{last} The temperature sharpens "
-        "or flattens the lottery, top-k and top-p cut off its tail: both columns show it."
+        f"The model ends with a probability for every token, and one token is picked at random.{last} The temperature "
+        "sharpens or flattens the distribution, top-k and top-p cut off its tail: the columns show before and after."
     )
 
 
 def uncached_text(scene: Scene) -> str:
-    """Chapter 6."""
+    """Text of chapter 6."""
     return (
-        "A token looks back at keys and values, a pair for every earlier token in every layer. Without a cache all of "
-        f"them are worked out again for each new token: {scene.figures.context} positions are run to write a single "
-        f"one. With the cache it takes {milliseconds(scene.cached)}."
+        "A token attends to keys and values, one pair for every earlier token in every layer. Without a cache all of "
+        f"them are recomputed for each new token: {scene.figures.context} positions to write a single one. With the "
+        f"cache it takes {milliseconds(scene.cached)}."
     )
 
 
 def cached_text(scene: Scene) -> str:
-    """Chapter 7."""
+    """Text of chapter 7."""
     saving = ""
     if scene.cached and scene.uncached:
-        saving = f" Here {milliseconds(scene.uncached)} become {milliseconds(scene.cached)}."
+        saving = f" Here it takes {milliseconds(scene.cached)} instead of {milliseconds(scene.uncached)}."
     return (
         "The keys and values of earlier tokens never change, so they are kept: the KV cache. Then only the new token "
-        f"is run.{saving} Turned on, it is filled once: one long bar. The text does not change."
+        f"is computed.{saving} When switched on, the cache is filled once: one long bar. The text does not change."
     )
 
 
 def size_text(scene: Scene) -> str:
-    """Chapter 8."""
+    """Text of chapter 8."""
     config, size = scene.config, scene.itemsize
     return (
-        f"The price is memory: 2 (key and value) × {config.num_layers} layers × {config.num_kv_heads} heads × "
+        f"The cost is memory: 2 (key and value) × {config.num_layers} layers × {config.num_kv_heads} heads × "
         f"{config.head_dim} numbers × {size} bytes = {config.cache_bytes_per_token(size):,} bytes for every token of "
-        f"the text, {scene.figures.cache_bytes:,} now. Over long texts it can outgrow the weights."
+        f"the text, {scene.figures.cache_bytes:,} bytes now. With long texts it can outgrow the weights."
     )
 
 
 def time_text(scene: Scene) -> str:
-    """Chapter 9."""
+    """Text of chapter 9."""
     parameters = size_words(scene.parameters * scene.itemsize)
     return (
-        f"To write one token, all {parameters} of weights are read for a single position: the memory sets the pace "
-        "(decode, memory-bound). A prompt runs all of its positions at once with the same reading: arithmetic sets it "
+        f"To write one token, all {parameters} of weights are read for a single position: memory sets the pace "
+        "(decode, memory-bound). A prompt runs all of its positions with the same reads: arithmetic sets the pace "
         "(prefill, compute-bound)."
     )
 
 
 def verify_text(scene: Scene) -> str:
-    """Chapter 10."""
+    """Text of chapter 10."""
     verification = scene.figures.verification
     found = ""
     if verification.checked:
         why = "more than rounding" if verification.failed else "rounding, no more"
-        found = f" So far they differ by {verification.worst:.0e} at most: {why}."
+        found = f" So far they differ by at most {verification.worst:.0e}: {why}."
     return (
-        "A cache must not change what the model says. Verifying runs every token without it as well and compares all "
-        f"{scene.config.vocab_size:,} logits, beside the measured time.{found}"
+        "A cache must not change what the model predicts. Verifying also runs every token without it and compares "
+        f"all {scene.config.vocab_size:,} logits, outside the measured time.{found}"
     )
 
 
 def past_text(scene: Scene) -> str:
-    """Chapter 11."""
+    """Text of chapter 11."""
     return (
-        f"Each of the {scene.figures.written:,} tokens can be looked at again, in every view. And the text can go on "
-        "from there with another one in its place: the cache forgets what came after it, and keeps the rest."
+        f"You can look at each of the {scene.figures.written:,} tokens again, in every view. The text can also "
+        "continue from there with another token: the cache drops what came after it, and keeps the rest."
     )
 
 
 def policies_text(scene: Scene) -> str:
-    """The last chapter."""
+    """Text of the last chapter."""
     return (
-        "A cache can keep less: a window of the newest positions, the first ones too (sink), those looked at most "
-        f"(heavy), or fewer bits of each. The policy is now {scene.figures.policy!r}; what another one drops turns "
-        "into ×, and the text into another."
+        "A cache can keep less: only the newest positions (window), the first ones too (sink), those attended to "
+        f"most (heavy), or fewer bits of each. The policy is now {scene.figures.policy}. With another one, dropped "
+        "positions are marked ×, and the text takes another course."
     )
 
 
@@ -222,7 +222,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         "#heads",
         "Heads",
         heads_text,
-        "Press x: the chosen head is off. Without heads tells what changes.",
+        "Press x to switch the chosen head off. The pane Without heads shows what changes.",
         other_heads_off,
         writing=False,
     ),
@@ -232,7 +232,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         "#candidates",
         "Candidates",
         candidates_text,
-        "Press R: the same prompt, other lots drawn, another text. Then . to look at a token.",
+        "Press R: same prompt, different random picks, another text. Then . to look at a token.",
         lambda began, now: now.figures.seed != began.figures.seed and now.token is not None,
         writing=False,
     ),
@@ -255,21 +255,21 @@ CHAPTERS: tuple[Chapter, ...] = (
         on_again,
     ),
     Chapter(
-        "What the cache weighs",
+        "Cache size",
         "Cache",
         "#cache-sizes",
-        "What it weighs",
+        "Cache size",
         size_text,
-        "Press k: the map shows values, keys, or what is read of them.",
+        "Press k: the map shows values, keys, or how much each position is attended to.",
         other_quantity,
     ),
     Chapter(
         "Prefill and decode",
         "Time",
         "#parts",
-        "Where the time of a token goes",
+        "Where a token's time goes",
         time_text,
-        "Press m: one token both ways, and what this machine can do at most.",
+        "Press m to measure one token both ways, and the limits of this machine.",
         answered(Limits),
     ),
     Chapter(
@@ -282,12 +282,12 @@ CHAPTERS: tuple[Chapter, ...] = (
         lambda began, now: now.figures.verification.checked > 0,
     ),
     Chapter(
-        "Back, and another way",
+        "Going back and branching off",
         "Watch",
         "#output",
         "Output",
         past_text,
-        "Press ← some times, then f; choose another token with ↓ and press Enter.",
+        "Press ← a few times, then f; choose another token with ↓ and press Enter.",
         lambda began, now: now.branches > began.branches,
     ),
     Chapter(

@@ -19,8 +19,8 @@ class Guide:
 
     Args:
         main: gives the screen of the panes and of the card, once there is one.
-        session: its text is resumed and paused as a chapter asks for.
-        show_view: shows the view of a title.
+        session: its text is resumed and paused as a chapter requires.
+        show_view: shows the view with this title.
     """
 
     def __init__(self, main: Callable[[], Screen[object]], session: Session, show_view: Callable[[str], None]) -> None:
@@ -30,16 +30,16 @@ class Guide:
 
     @property
     def card(self) -> TourCard:
-        """Stands below the view while the tour lasts."""
+        """The card, which stays below the view during the tour."""
         return self._main().query_one(TourCard)
 
     def open(self) -> None:
-        """Where the reader left it, or at the first chapter."""
+        """Start at the chapter where the user left, or at the first one."""
         self.card.open()
         self._enter()
 
     def turn(self, chapters: int) -> None:
-        """So many chapters on, or back if negative; the end after the last one."""
+        """Go on by this many chapters, or back if negative; the tour ends after the last one."""
         if chapters > 0 and self.card.at_end:
             self.leave()
         else:
@@ -47,7 +47,7 @@ class Guide:
             self._enter()
 
     def leave(self) -> None:
-        """The dashboard stays as it is."""
+        """End the tour; the dashboard stays as it is."""
         self.card.leave()
         self._unspeak()
         self._main().remove_class("-touring")
@@ -72,6 +72,6 @@ class Guide:
             self._session.pause()
 
     def _unspeak(self) -> None:
-        """Away with the outline."""
+        """Remove the outline."""
         self._main().query(".-spoken-of").remove_class("-spoken-of")
         self._main().remove_class(*(f"-speaks-of-{chapter.pane[1:]}" for chapter in CHAPTERS))

@@ -15,27 +15,27 @@ from kvtui.tui.session.session import Session
 
 Q = TypeVar("Q", bound=Question)
 
-_NEWEST = 200  # tokens among which times are looked for
+_NEWEST = 200  # tokens searched for times
 _MEDIAN_OF = 30
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One moment.
+    """The dashboard at one moment.
 
     Attributes:
-        view: title of the visible one.
+        view: title of the visible view.
         run: number of the text.
         config: the model's shape.
         parameters: numbers in the model.
-        itemsize: bytes of a number in the cache.
+        itemsize: bytes per number in the cache.
         figures: the state of the session.
-        token: the newest one, None if none is written.
-        cached: median seconds of the newest tokens with a warm cache, None if there are none.
+        token: the newest token; None if none has been written.
+        cached: median seconds of the newest tokens with a warm cache; None if there are none.
         uncached: the same without the cache.
-        questions: what the visible view asks: they tell which layer, head or quantity is chosen in it.
-        answers: what has been answered since the moment before.
-        branches: texts that forks have made, the first one included.
+        questions: what the visible view asks: they show which layer, head or quantity is chosen in it.
+        answers: what has been answered since the previous scene.
+        branches: texts made by forks, including the first text.
     """
 
     view: str
@@ -52,12 +52,12 @@ class Scene:
     branches: int
 
     def question(self, kind: type[Q]) -> Q | None:
-        """What the visible view asks of a kind."""
+        """The question of this kind that the visible view asks."""
         return next((question for question in self.questions if isinstance(question, kind)), None)
 
 
 def scene(session: Session, view: str, questions: Iterable[Question], answers: Iterable[Answer]) -> Scene:
-    """How things stand."""
+    """The current scene."""
     tokens = session.timeline.tokens
     newest = tokens[-_NEWEST:]
     ready = session.ready

@@ -1,4 +1,4 @@
-"""What stands in place of a view that a stream of another program's events cannot fill."""
+"""What is shown instead of a view that another program's stream of events cannot fill."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from kvtui.tui.views.view import View
 
 
 class StreamView(View):
-    """Says why the view that was asked for is not there."""
+    """Says why the chosen view is not available."""
 
     TITLE = "Stream"
 
     def compose(self) -> ComposeResult:
-        """Words in the middle."""
+        """A message in the middle of the screen."""
         yield Static(classes="placeholder")
 
     def explain(self, view: View) -> None:
-        """Stand in for this view."""
+        """Take the place of this view."""
         self.query_one(Static).update(
             f"{view.TITLE}: {view.SUMMARY}\n\n"
-            "It asks the model itself, which runs in another program.\n"
-            "Press 1 for what that program tells. To see this view, open the model here: kvtui --model M"
+            "This view needs the model, which runs in another program.\n"
+            "Press 1 to watch that program. To see this view, open the model here: kvtui --model M"
         )

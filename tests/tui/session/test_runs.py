@@ -49,7 +49,7 @@ def test_what_the_cache_saves_comes_from_the_run_or_from_others_of_the_model() -
 
 
 def test_lines_have_the_newest_on_top_and_fit() -> None:
-    assert "will stand here" in text(run_lines([], None, 78, 10))[0]
+    assert "will appear here" in text(run_lines([], None, 78, 10))[0]
     runs = [run(50, 1.0), run(50, 20.0, cache=False)]
     narrow = text(run_lines(runs, 1, 76, 10))
     assert narrow[1].startswith("●  2 ROMEO:")
@@ -94,7 +94,7 @@ async def test_the_run_before_is_drawn_and_listed() -> None:
         await two_runs(it)
         assert it.app.session.previous is not None
         assert it.app.session.previous.kinds.tolist() == [Kind.CACHED] * 20
-        await it.until(lambda: "─ the text before" in it.screen_text())
+        await it.until(lambda: "─ previous text" in it.screen_text())
         await it.press("5")
         pane = it.app.query_one(RunsPane)
         assert pane.display

@@ -188,7 +188,7 @@ def test_band_names_modes_and_explains_the_spike() -> None:
     assert "^ cache refilled: 21 positions" in text
     assert text.rindex(" cached ") > text.index("^")
     moved, _ = band(history(*(token(step, 0.5) for step in range(60)), token(60, 9.0, computed=256)).columns(100, 1))
-    assert "run again: 256 positions ^" in moved
+    assert "cache rebuilt: 256 positions ^" in moved
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 300)), max_size=90), st.integers(1, 90))

@@ -80,10 +80,10 @@ TASKS: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "Choosing a token": restart,
     "Without a cache": cache_off,
     "The KV cache": cache_on,
-    "What the cache weighs": pressing("k"),
+    "Cache size": pressing("k"),
     "Prefill and decode": pressing("m"),
     "The same numbers": verify,
-    "Back, and another way": fork,
+    "Going back and branching off": fork,
     "Cache policies": pressing("P", "down", "enter"),
 }
 
@@ -234,7 +234,7 @@ async def test_the_tour_quotes_what_was_measured() -> None:
         await it.press("6", *["space"] * 6)
         text = " ".join(it.screen_text().split())
         assert card(it).chapter.title == "The KV cache"
-        assert "14.20 ms become 0.41 ms" in text.replace("┃ ┃ ", "")
+        assert "0.41 ms instead of 14.20 ms" in text.replace("┃ ┃ ", "")
 
 
 async def test_toggling_in_the_tour_reaches_the_worker() -> None:

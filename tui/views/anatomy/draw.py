@@ -1,4 +1,4 @@
-"""How the anatomy of a token is laid out: lines of text with the classes that colour them. Nothing of Textual."""
+"""How the anatomy of a token is laid out: lines of text with style classes. Free of Textual."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Head = tuple[int, int]
 LEVELS = "▁▂▃▄▅▆▇█"
 CELLS = (6, 5)  # "[2.13]" or " 2.13▅"; "[2.1]" where the heads do not fit otherwise
 GUTTER = 4  # "L12 "
-_LABEL = 10  # cells of the longest label of a token
+_LABEL = 10  # cells of the longest token label
 _SHARE = 7  # "100.0 %"
-_SEEN = 0.00005  # a change of probability that two decimals of a percent show
-_LOOKED = 0.001  # a weight that is worth a line
-_BARS = 12  # least cells of a bar that is worth drawing twice
+_SEEN = 0.00005  # the smallest change of probability that two decimals of a percent show
+_LOOKED = 0.001  # the smallest weight that gets a line
+_BARS = 12  # cells: bars narrower than this are not drawn twice
 
 
 def share(probability: float) -> str:
@@ -35,12 +35,12 @@ def share(probability: float) -> str:
 
 
 def head_name(head: Head) -> str:
-    """As the screen counts: from 1."""
+    """The name of a head on screen, counted from 1: ``L1 H1``."""
     return f"L{head[0] + 1} H{head[1] + 1}"
 
 
 def settings_words(settings: SamplingSettings) -> str:
-    """How tokens are chosen."""
+    """The sampling settings as text: ``temperature 0.8 · top-k 8``."""
     if settings.temperature == 0:
         return "greedy"
     words = [f"temperature {settings.temperature:g}"]
@@ -54,7 +54,7 @@ def _width_of_labels(texts: Collection[str]) -> int:
 
 
 def hint_lines(text: str, width: int) -> list[Line]:
-    """Words of a pane that has nothing to show yet."""
+    """The hint of a pane that has nothing to show yet."""
     return [[(line, "lines--hint")] for line in wrap(text, max(width, 10))]
 
 
@@ -62,7 +62,7 @@ def hint_lines(text: str, width: int) -> list[Line]:
 
 
 def candidate_lines(inspection: Inspection, width: int, height: int) -> list[Line]:
-    """A line for each candidate: what the model gave it, and what the settings left of that."""
+    """A line for each candidate: its probability from the model, and after the sampling settings."""
     shown = _with_chosen(inspection.candidates, height - 1)
     names = _width_of_labels([candidate.text for candidate in shown])
     room = width - 2 - names - 1 - 2 * _SHARE - 3
@@ -88,7 +88,7 @@ def candidate_lines(inspection: Inspection, width: int, height: int) -> list[Lin
 
 
 def _with_chosen(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    """The likeliest, and the chosen one in the last place if it is none of them."""
+    """The likeliest candidates; the chosen one comes last if it is not among them."""
     shown = list(candidates[: max(count, 1)])
     chosen = [candidate for candidate in candidates if candidate.chosen]
     if chosen and chosen[0] not in shown:
@@ -97,7 +97,7 @@ def _with_chosen(candidates: Sequence[Candidate], count: int) -> list[Candidate]
 
 
 def candidates_subtitle(inspection: Inspection, settings: SamplingSettings, figures: Figures) -> str:
-    """How it was chosen, and from how much text; or that the text is not written by the model that this is about."""
+    """How the token was chosen and from how much text, or in what the inspected model differs from the text's."""
     how = settings_words(settings) if inspection.written else "given by the prompt, not chosen"
     what = f"after {inspection.context} tokens"
     if figures.policy != "full":
@@ -108,7 +108,7 @@ def candidates_subtitle(inspection: Inspection, settings: SamplingSettings, figu
 
 
 def candidates_title(inspection: Inspection, width: int) -> tuple[str, str]:
-    """Which token this is about: the text before it, as far as it fits, and the token."""
+    """Which token this is about: as much of the text before it as fits, and the token."""
     name, token = "Candidates · ", label(inspection.text, _LABEL)
     room = max(width - len(name) - len(token) - 6, 0)
     before = label(inspection.before, len(inspection.before) + 1)
@@ -146,7 +146,7 @@ def lens_lines(inspection: Inspection, layer: int, width: int, height: int) -> l
 
 
 def settled(inspection: Inspection) -> str:
-    """From which layer on the likeliest token is the one of the whole model."""
+    """The layer from which on the likeliest token is that of the whole model."""
     final = inspection.lens[-1].id
     first = len(inspection.lens) - 1
     while first > 0 and inspection.lens[first - 1].id == final:
@@ -156,7 +156,7 @@ def settled(inspection: Inspection) -> str:
 
 
 def around(chosen: int, total: int, room: int) -> tuple[int, int]:
-    """``room`` of ``total`` places with the chosen one among them, in the middle if it can be."""
+    """``room`` of ``total`` places around the chosen one, with it in the middle if possible."""
     return window(total, max(room, 1), max(chosen - room // 2, 0))
 
 
@@ -186,7 +186,7 @@ def grid_of(inspection: Inspection, chosen: Head, width: int, height: int) -> Gr
 
 
 def head_lines(inspection: Inspection, chosen: Head, off: Collection[Head], width: int, height: int) -> list[Line]:
-    """Layers × heads: the entropy of each head's attention, ``off`` where it is switched off, and the chosen one."""
+    """Layers × heads: the entropy of each head's attention, ``off`` where it is switched off; the chosen one marked."""
     grid = grid_of(inspection, chosen, width, height)
     names = "".join(f"{f'H{head + 1}':^{grid.cell}}" for head in range(*grid.heads))
     lines: list[Line] = [[(f"{'':{GUTTER}}{names}", "lines--label")]]
@@ -205,7 +205,7 @@ def head_lines(inspection: Inspection, chosen: Head, off: Collection[Head], widt
 
 
 def looked_lines(attention: Attention, width: int, height: int) -> list[Line]:
-    """The keys that a head gave the most weight, for the only query row and head that there are."""
+    """The keys to which a head gave the most weight, for the only query row and head in the event."""
     weights = attention.weights[0, 0]  # (S,)
     query = attention.first_row
     order = np.argsort(-weights, kind="stable")[: max(height, 0)]
@@ -224,30 +224,31 @@ def looked_lines(attention: Attention, width: int, height: int) -> list[Line]:
 
 
 def level(entropy: float, context: int) -> str:
-    """A bar of one cell: full for a head that looks at all positions alike."""
+    """A bar of one cell: full for a head that attends to all positions alike."""
     most = math.log(context) if context > 1 else 1.0
     return LEVELS[min(int(entropy / most * len(LEVELS)), len(LEVELS) - 1)]
 
 
 def entropy_scale(inspection: Inspection) -> str:
-    """The ends of the scale."""
+    """The two ends of the entropy scale."""
     return f"0: one key · {math.log(inspection.context):.2f}: all {inspection.context} alike"
 
 
 def _head_words(inspection: Inspection, chosen: Head, off: bool, width: int) -> str:
-    """The entropy of the chosen head as a number of keys, which is exp(entropy): as many, looked at alike, have it."""
+    """The entropy of the chosen head as a number of keys: exp(entropy) keys with equal weights have that entropy."""
     name, keys = head_name(chosen), math.exp(float(inspection.entropy[chosen]))
-    words, key = f"{name} looks at about {keys:.0f} of {inspection.context} keys", "x: off"
+    words, key = f"{name} attends to ≈{keys:.0f} of {inspection.context} keys", "x switches it off"
     if off:
-        words, key = words.replace("looks", "(off) looked"), "x: on"
-    brief = f"{name} is off · x: on" if off else words
-    return next((text for text in (f"{words} · {key}", words) if len(text) <= width), brief)
+        words, key = words.replace("attends", "(off) attended"), "x switches it on"
+    full = f"{words} · {key}"
+    brief = f"{name} is off · {key}" if off else words
+    return full if len(full) <= width else brief
 
 
 # Without heads
 
 NOTHING_OFF = (
-    "All heads are on. x switches the chosen head off, and what the model would then expect will stand here. "
+    "All heads are on. x switches the chosen head off; what the model then predicts will appear here. "
     "[\u00a0] choose a layer, <\u00a0> a head."
 )
 
@@ -271,7 +272,7 @@ def without_lines(inspection: Inspection, paused: bool, width: int, height: int)
 
 
 def _moves(inspection: Inspection, room: int) -> list[Line]:
-    """The candidates whose probability moves the most, up or down."""
+    """The candidates whose probability changes the most, up or down."""
     assert inspection.without is not None
     after = {candidate.id: candidate for candidate in inspection.without.candidates}
     both = [(one, after[one.id]) for one in inspection.candidates if one.id in after]
@@ -289,11 +290,11 @@ def _moves(inspection: Inspection, room: int) -> list[Line]:
 
 
 def _continuation_lines(inspection: Inspection, paused: bool, width: int, height: int) -> list[Line]:
-    """How both would go on, in as many lines each as there is room for."""
+    """How both texts would continue, in as many lines each as fit."""
     without = inspection.without
     assert without is not None
     if not without.continuation:
-        hint = "pause (Space): both go on from here" if not paused else "the context is full: no room to go on"
+        hint = "pause (Space) to continue both from here" if not paused else "the context is full: nothing more fits"
         return [[(hint, "lines--hint")]]
     lines: list[Line] = []
     for name, text, style in (
@@ -309,5 +310,5 @@ def _continuation_lines(inspection: Inspection, paused: bool, width: int, height
 
 
 def off_words(off: Collection[Head]) -> str:
-    """The heads that are off, by name."""
+    """The names of the heads that are off."""
     return ", ".join(head_name(head) for head in sorted(off))

@@ -1,4 +1,4 @@
-"""How widely each head looked: a grid of layers and heads, one of them chosen, some of them perhaps switched off."""
+"""How widely each head attends: a grid of layers and heads, with one chosen and some perhaps switched off."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kvtui.tui.views.anatomy.draw import Head, grid_of, head_lines, looked_lines
 
 
 class HeadsPane(LinesPane):
-    """Entropy of the attention of every head. A click chooses a head."""
+    """Entropy of every head's attention. A click chooses a head."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(lambda width, height: [], "Heads", id=id)
@@ -24,7 +24,7 @@ class HeadsPane(LinesPane):
     def show_heads(
         self, inspection: Inspection, chosen: Head, off: Collection[Head], attention: Attention | None
     ) -> None:
-        """Draw these at the next refresh; ``attention`` has one row of the chosen head's weights."""
+        """Draw these on the next refresh; ``attention`` has a single row with the chosen head's weights."""
         self._inspection, self._chosen = inspection, chosen
 
         def lines(width: int, height: int) -> list[Line]:
@@ -46,6 +46,6 @@ class HeadsPane(LinesPane):
 
 
 def belongs(attention: Attention, inspection: Inspection, chosen: Head) -> bool:
-    """Whether these are the chosen head's weights, of the position before the inspected token."""
+    """Whether these are the chosen head's weights, for the position before the inspected token."""
     same_head = (attention.layer, *attention.heads) == chosen
     return same_head and attention.position + attention.first_row + 1 == inspection.position

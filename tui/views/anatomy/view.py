@@ -1,4 +1,4 @@
-"""View 4: why this token, and not another."""
+"""View 4: why the model wrote this token rather than another."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from kvtui.tui.views.anatomy.draw import Head
 from kvtui.tui.views.anatomy.heads import HeadsPane, belongs
 from kvtui.tui.views.view import View
 
-CONTINUATION = 120  # tokens to go on with and without heads, once the text waits
+CONTINUATION = 120  # tokens to write with and without the heads, once the text is paused
 
 EMPTY = {
-    "candidates": "The tokens that could have been chosen will stand here. Write a prompt: press p.",
-    "lens": "What each layer would have predicted will stand here.",
-    "heads": "How widely each head looks will stand here.",
+    "candidates": "The tokens that could have been chosen will appear here. To write a prompt, press p.",
+    "lens": "What each layer would have predicted will appear here.",
+    "heads": "How widely each head attends will appear here.",
     "without": draw.NOTHING_OFF,
 }
-WORKING = "Working it out: the first look at a text runs all of it once, which takes seconds with a large model."
-WORKING_WITHOUT = "Working it out: the text is run once more without these heads."
-RACING = "A race is being run: what it writes is not taken apart. Write a text in view 1, or end the race with s."
+WORKING = "Computing: the first look at a text runs all of it once, which takes seconds with a large model."
+WORKING_WITHOUT = "Computing: the text is run once more without these heads."
+RACING = "A race is running: its texts cannot be inspected. Write a text in view 1, or stop the race with s."
 TITLES = {
     "candidates": "Candidates",
     "lens": "Logit lens",
@@ -43,46 +43,46 @@ TITLES = {
 
 
 class AnatomyView(View):
-    """The chosen token, or the newest: its candidates, its prediction layer by layer, the heads, and life without."""
+    """The selected token, or the newest: its candidates, the prediction by layer, the heads, and the effect of each."""
 
     TITLE = "Anatomy"
     SUMMARY = "Why this token: candidates, layers and heads."
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action("switch_head", "x", "x", "Head off or on", "Compare with the model without this head.", "Head off"),
-        Action("previous_layer", "left_square_bracket", "[", "Previous layer", "The head of the layer before.", "-"),
-        Action("next_layer", "right_square_bracket", "]", "Next layer", "The head of the layer after.", "Layer"),
-        Action("previous_head", "less_than_sign", "<", "Previous head", "Choose the head before.", "-"),
-        Action("next_head", "greater_than_sign", ">", "Next head", "Choose the head after.", "Head"),
+        Action("previous_layer", "left_square_bracket", "[", "Previous layer", "The same head, one layer down.", "-"),
+        Action("next_layer", "right_square_bracket", "]", "Next layer", "The same head, one layer up.", "Layer"),
+        Action("previous_head", "less_than_sign", "<", "Previous head", "Choose the previous head.", "-"),
+        Action("next_head", "greater_than_sign", ">", "Next head", "Choose the next head.", "Head"),
         Action("all_heads", "X", "X", "All heads on", "Switch on every head that is off.", "All on", rank=6),
         Action(
             "write_without",
             "w",
             "w",
             "The text without these heads",
-            "The text goes on without the heads that are off, and is not the model's own any more; again: with all.",
+            "Continue the text without the heads that are off; it is then not the model's own. Again: with all heads.",
             "Text without",
         ),
     )
     PARAGRAPHS = (
         (
             "Candidates",
-            "The tokens that could have stood here, likeliest first: what the model gave each, and the chance that the "
-            "temperature, top-k and top-p left it, or which of them cut it off. ▶ marks the one that was written.",
+            "The tokens that could have been chosen, likeliest first: the probability from the model, and what is left "
+            "of it by temperature, top-k and top-p, or which of them cut it off. ▶ marks the token that was written.",
         ),
         (
             "Logit lens",
             "What the model would have predicted if it ended after each layer: final norm and output projection, "
-            "applied to the residual there. On the right the probability of the token that was written.",
+            "applied to the residual there. At the right, the probability of the token that was written.",
         ),
         (
             "Heads",
-            "Entropy of each head's attention in nats: 0 looks at one key, the most at all of them alike. x switches "
-            "the chosen head off, which zeroes what it adds, here only; w lets the text itself go on without it.",
+            "Entropy of each head's attention in nats: 0 attends to a single key, the maximum to all of them alike. "
+            "x switches the chosen head off, which zeroes its output in this view only; w does the same to the text.",
         ),
         (
             "Without heads",
-            "The prediction of the model without the heads that are off. KL, in nats, is what it costs to predict with "
-            "it what the whole model expects. Pause, and both go on from here, always taking the likeliest token.",
+            "The model's prediction without the heads that are off. KL, in nats, measures how far it is from the "
+            "prediction of the whole model. Pause to see both texts continue, always with the likeliest token.",
         ),
     )
 
@@ -92,14 +92,14 @@ class AnatomyView(View):
         self.off: frozenset[Head] = frozenset()
         self._shape = (1, 1)
         self._inspection: Inspection | None = None
-        self._before: Inspection | None = None  # the one before, whose weights come when this one is there already
+        self._before: Inspection | None = None  # the one before, whose weights may arrive when this one is already here
         self._attention: Attention | None = None
         self._reason = ""  # why there is no inspection
         self._session: Session | None = None
-        self._told: object = None  # what was drawn of the session
+        self._told: object = None  # what was last drawn of the session
 
     def compose(self) -> ComposeResult:
-        """What was chosen from and what becomes of it on the left, where it comes from on the right."""
+        """Candidates and their continuation at the left, the layers and heads they come from at the right."""
         with Horizontal():
             with Vertical():
                 yield LinesPane(_hint("candidates"), id="candidates")
@@ -133,31 +133,31 @@ class AnatomyView(View):
             self._draw()
 
     def questions(self, session: Session) -> Iterable[Question]:
-        """How the token came about; how the text would go on only while it waits, as that takes many steps."""
+        """How the token came about; its continuation only while the text is paused, as that takes many steps."""
         waits, position = session.figures.phase != "writing", session.cursor
         if waits and position is None and session.timeline.tokens:  # named, as an answer may be old: large models rest
             position = session.timeline.tokens[-1].position
         yield Inspect(position, tuple(sorted(self.off)), CONTINUATION if waits and self.off else 0)
         explained = self._inspection.position if self._inspection is not None else session.cursor
-        # The row of the token before: it made the prediction.
+        # The row of the previous token: it made the prediction.
         yield ShowAttention(self.chosen[0], (self.chosen[1],), -2, -1, position=explained)
 
     # Keys
 
     def action_previous_layer(self) -> None:
-        """The same head of the layer before."""
+        """Choose the same head of the previous layer."""
         self._choose((self.chosen[0] - 1, self.chosen[1]))
 
     def action_next_layer(self) -> None:
-        """The same head of the layer after."""
+        """Choose the same head of the next layer."""
         self._choose((self.chosen[0] + 1, self.chosen[1]))
 
     def action_previous_head(self) -> None:
-        """In the same layer."""
+        """Choose the previous head of the layer."""
         self._choose((self.chosen[0], self.chosen[1] - 1))
 
     def action_next_head(self) -> None:
-        """In the same layer."""
+        """Choose the next head of the layer."""
         self._choose((self.chosen[0], self.chosen[1] + 1))
 
     @on(HeadChosen)
@@ -165,36 +165,36 @@ class AnatomyView(View):
         self._choose(message.head)
 
     def action_switch_head(self) -> None:
-        """The chosen head."""
+        """Switch the chosen head off, or on again."""
         self._switch(self.off ^ {self.chosen})
 
     def action_all_heads(self) -> None:
-        """None is off."""
+        """Switch all heads on."""
         self._switch(frozenset())
 
     def action_write_without(self) -> None:
-        """The text itself without the heads that are off, or with all of them."""
+        """Continue the text itself without the heads that are off, or with all of them."""
         session = self._session
         if session is None:
             return
         if not session.running:
-            self.notify("Nothing is being written: r writes the text again.", severity="warning")
+            self.notify("No text is being written: r writes it again.", severity="warning")
         elif session.figures.heads_off:
             session.set_heads(())
         elif self.off:
             session.set_heads(tuple(sorted(self.off)))
         else:
-            self.notify("All heads are on: x switches the chosen one off.", severity="warning")
+            self.notify("All heads are on: x switches the chosen head off.", severity="warning")
 
     def _choose(self, head: Head) -> None:
-        """A head that there is; before the first comes the last."""
+        """Choose a head, wrapping around at both ends."""
         layers, heads = self._shape
         self.chosen = (head[0] % layers, head[1] % heads)
         self._draw()
         self.post_message(QuestionChanged())
 
     def _switch(self, off: frozenset[Head]) -> None:
-        """These are off from now on; in the text as well if it goes on without some."""
+        """Switch these heads off from now on; in the text as well if it is written without some."""
         self.off = off
         if self._session is not None and self._session.figures.heads_off:
             self._session.set_heads(tuple(sorted(off)))
@@ -205,12 +205,12 @@ class AnatomyView(View):
 
     @property
     def _weighed(self) -> Inspection | None:
-        """The newest inspection to which the attention belongs: while tokens come fast, that is the one before."""
+        """The newest inspection to which the attention belongs: while tokens come fast, the one before."""
         attention, both = self._attention, (self._inspection, self._before)
         return next((one for one in both if one and attention and belongs(attention, one, self.chosen)), None)
 
     def _draw(self) -> None:
-        """Every pane."""
+        """Draw every pane."""
         session, inspection = self._session, self._inspection
         if session is None:
             return
@@ -250,5 +250,5 @@ class AnatomyView(View):
 
 
 def _hint(name: str, reason: str = "") -> Draw:
-    """What a pane will show, and how to make it."""
+    """What a pane will show, and how to get there."""
     return lambda width, height: draw.hint_lines(reason or EMPTY[name], width)

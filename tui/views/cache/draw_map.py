@@ -1,4 +1,4 @@
-"""The cache as a map: a row a layer and head, a column a position, as lines of signs. Nothing of Textual."""
+"""The cache as a map: a row per layer and head, a column per position, as lines of characters. Free of Textual."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from kvtui.tui.drawing.lines import Line, Piece
 from kvtui.tui.views.cache.map_layout import Axis, Floats, Integers, MapView, binned, fits, placed
 
 RAMPS = ("░▒▓█", "▁▂▃▄▅▆▇█")
-ATTENTION_RAMPS = (" ░▒▓█", " .:-=+*#%@")  # of the attention grid: what is hardly read is blank
+ATTENTION_RAMPS = (" ░▒▓█", " .:-=+*#%@")  # as in the attention grid: what is hardly read is blank
 QUANTITIES: tuple[Quantity, ...] = ("value", "key", "attention", "reason")
 NAMES: dict[Quantity, str] = {
     "value": "value norm",
     "key": "key norm",
-    "attention": "√ of the weight that reads it",
+    "attention": "√ of attention weight",
     "reason": "why it is kept",
 }
-ROOM_SIGNS = ("■", "▪")  # where nothing has to go: of a cell that is kept whole, and of one that is kept in part
+ROOM_SIGNS = ("■", "▪")  # nothing has to go yet: for a cell that is kept whole, and for one that is kept in part
 EMPTY = (
-    "The cache will stand here as a map: a row for every layer and head,",
+    "The cache will appear here as a map: a row for every layer and head,",
     "a mark for every position that is kept.",
-    "Write a prompt and press Enter.",
+    "Type a prompt and press Enter.",
 )
 FREE, DROPPED, GAP, WRITTEN, READ = "·", "×", "┆", "▲", "─"
 _TICK = 10  # cells between two numbers of the ruler, at least
@@ -51,14 +51,14 @@ STYLES = {look: f"cache-map--{look.name.lower()}" for look in Look}
 
 @dataclass
 class MapDrawing:
-    """Lines from the top, and the least and greatest number in them (None if there are none)."""
+    """Lines from top to bottom, and the least and greatest number in them (None if there are none)."""
 
     lines: list[Line] = field(default_factory=list)
     scale: tuple[float, float] | None = None
 
 
 def draw(view: MapView) -> MapDrawing:
-    """The rows, the line of what the newest step did, and the ruler."""
+    """The rows, the line of what the newest step read and wrote, and the ruler."""
     if view.contents is None and not view.context:
         return MapDrawing([[(text, "cache-map--hint")] for text in EMPTY])
     values = binned(view)
@@ -77,7 +77,7 @@ def draw(view: MapView) -> MapDrawing:
 
 
 class _Columns:
-    """What is the same in every row: the axis, and for each cell whether any of its positions was run, was read and
+    """What all rows have in common: the axis, and for each cell whether any of its positions was run, was read and
     was written by the newest step."""
 
     def __init__(self, view: MapView) -> None:
@@ -96,9 +96,9 @@ class _Columns:
 
 
 def reason_signs(words: Sequence[str]) -> list[tuple[str, str]]:
-    """For each reason a sign of a cell that is kept whole and one of a cell that is kept in part.
+    """For each reason, a sign for a cell that is kept whole and one for a cell that is kept in part.
 
-    The first reason, that there is room, has squares; any other a letter of its word, the first that is not taken.
+    The first reason, that nothing has to go yet, has squares; any other has the first free letter of its word.
     """
     signs, taken = [ROOM_SIGNS], set[str]()
     for word in words[1:]:
@@ -109,7 +109,7 @@ def reason_signs(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def reasons(view: MapView) -> tuple[npt.NDArray[np.str_], Integers, Integers]:
-    """(rows shown, cells) a sign for why most of a cell is kept, a space where nothing is; the looks; the reasons."""
+    """(rows shown, cells): a sign for why most of a cell is kept, a space where nothing is; the looks; the reasons."""
     assert view.contents is not None
     places, codes, (rows, cells) = placed(view, view.contents)
     kinds = len(view.contents.reasons)
@@ -125,7 +125,7 @@ def reasons(view: MapView) -> tuple[npt.NDArray[np.str_], Integers, Integers]:
 
 
 def scale_of(view: MapView, values: Floats | None) -> tuple[float, float] | None:
-    """What the first and the last character of the ramp mean: for weights 0 and 1, for norms the extremes shown."""
+    """What the first and the last character of the ramp mean: 0 and 1 for weights, the extremes shown for norms."""
     if values is None or not np.isfinite(values).any():
         return None
     if view.quantity == "reason":
@@ -147,9 +147,9 @@ def levels(values: Floats, scale: tuple[float, float], steps: int, roots: bool) 
 def _signs(
     view: MapView, columns: _Columns, values: Floats | None, scale: tuple[float, float] | None
 ) -> tuple[npt.NDArray[np.str_], Integers]:
-    """(rows shown, cells) characters of the map and their looks."""
+    """(rows shown, cells): characters of the map and their looks."""
     shape = (view.last_row - view.first_row, columns.axis.cells)
-    absent = DROPPED if values is not None else " "  # before the answer nothing is known of what was run
+    absent = DROPPED if values is not None else " "  # until the answer comes, what was run is unknown
     values = np.full(shape, np.nan) if values is None else values
     kept = np.isfinite(values)
     if view.quantity == "reason" and view.contents is not None and fits(view):
@@ -168,9 +168,9 @@ def _signs(
 
 
 def _step_line(view: MapView, columns: _Columns) -> list[Piece]:
-    """What was written and what was read in the newest step, below the columns: read is what any head keeps."""
+    """What the newest step wrote and read, below the columns: what any head keeps counts as read."""
     if not view.cache:
-        words = f"off: nothing is kept, all {view.context} positions are run for each token"
+        words = f"off: nothing is kept, all {view.context} positions are recomputed for each token"
         return [(words[: view.room], "cache-map--off")]
     if view.gone:
         return [(view.gone[: view.room], "cache-map--off")]
@@ -180,7 +180,7 @@ def _step_line(view: MapView, columns: _Columns) -> list[Piece]:
 
 
 def _ruler(view: MapView, axis: Axis) -> str:
-    """Positions under the cells, counted from 0 at the first that was run."""
+    """Positions below the cells, counted from 0 at the first that was run."""
     line = [" "] * (view.gutter + axis.cells)
     step = _round_step(_TICK * axis.per_cell)
     first = -(-axis.base // step) * step
@@ -196,7 +196,7 @@ def _ruler(view: MapView, axis: Axis) -> str:
 
 
 def _round_step(least: int) -> int:
-    """The next of 10, 20, 50, 100 … or power of two times ten that is not below."""
+    """The smallest of 10, 20, 50, 100 … or of the powers of two times ten that is not less."""
     power = 10
     while True:
         for factor in (1, 2, 5):
@@ -206,7 +206,7 @@ def _round_step(least: int) -> int:
 
 
 def _label(view: MapView, row: int) -> str:
-    """``L1 H2 ``; the layer only at its first head and at the top."""
+    """Name of a row, ``L1 H2 ``; the layer only at its first head and at the top."""
     layer, head = divmod(row, view.heads)
     digits = len(str(view.layers))
     name = f"L{layer + 1:<{digits}}" if head == 0 or row == view.first_row else " " * (digits + 1)
@@ -214,7 +214,7 @@ def _label(view: MapView, row: int) -> str:
 
 
 def title(view: MapView, drawing: MapDrawing) -> str:
-    """What the marks mean, as far as there is room."""
+    """What the marks mean, as far as it fits."""
     positions = "1 position" if view.per_cell == 1 else f"{view.per_cell} positions"
     scale = ""
     if drawing.scale is not None:
@@ -226,11 +226,11 @@ def title(view: MapView, drawing: MapDrawing) -> str:
         f"{NAMES[view.quantity]}{scale} · a cell is {positions}",
         f"a cell is {positions}",
     )
-    return next((choice for choice in choices if len(choice) <= view.width), choices[-1])
+    return next((choice for choice in choices if len(choice) + 4 <= view.width), choices[-1])
 
 
 def legend(view: MapView) -> str:
-    """What the signs mean, as far as there is room."""
+    """What the signs mean, as far as it fits."""
     rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
     if view.quantity == "reason":
         kept = _kept_for(view.contents) if view.contents is not None and fits(view) else ""
@@ -255,7 +255,7 @@ def _kept_for(contents: CacheContents) -> str:
 
 
 def pointed(view: MapView, x: int, y: int) -> str:
-    """What is in a cell, in figures; empty where there is nothing."""
+    """What a cell holds, in figures; empty where there is nothing."""
     values, axis = binned(view), view.axis
     cell = x - view.gutter
     if values is None or view.contents is None or not (0 <= y < len(values) and 0 <= cell < axis.cells):
@@ -272,6 +272,6 @@ def pointed(view: MapView, x: int, y: int) -> str:
         return f"{where}: dropped"
     if view.quantity == "reason":
         return f"{where}: {view.contents.reasons[reasons(view)[2][y, cell]]}"
-    what = {"value": "value norm", "key": "key norm", "attention": "read with weight"}[view.quantity]
+    what = {"value": "value norm", "key": "key norm", "attention": "attention weight"}[view.quantity]
     mean = "mean " if first != last and view.quantity != "attention" else ""
     return f"{where}: {mean}{what} {values[y, cell]:.3g}"

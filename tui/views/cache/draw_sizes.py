@@ -1,4 +1,4 @@
-"""What caches weigh, as lines: this one, measured and by formula, and those of known models. Nothing of Textual."""
+"""The sizes of caches as lines: this one, measured and by formula, and those of known models. Free of Textual."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from kvtui.core.measure.cache_size import KNOWN_MODELS, SERVED_ITEMSIZE, KnownMo
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import size_words
 
-_NOTED = 47  # cells from which on there is room for what a context is beyond of
-
 CONTEXTS = (1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the running model's cache.
+    """What the size of the running model's cache depends on.
 
     Attributes:
         config: the model's shape.
-        itemsize: bytes of a number.
+        itemsize: bytes per number.
         cache: whether it is on.
-        positions: in it now.
-        measured: bytes of its arrays that are in use.
-        process: bytes of the generator process, None where the system does not tell or has not been asked yet.
+        positions: number in it now.
+        measured: bytes of its arrays in use.
+        process: bytes of the generator process; None where the system does not report it or has not been asked yet.
         asked: whether the system has been asked.
         policy: what the cache keeps.
     """
@@ -39,7 +37,7 @@ class Sizes:
     policy: str = "full"
 
     def by_formula(self, positions: int) -> int:
-        """Bytes for so many positions."""
+        """Bytes of this many positions."""
         config = self.config
         return cache_bytes(config.num_layers, config.num_kv_heads, config.head_dim, positions, self.itemsize)
 
@@ -66,17 +64,17 @@ def _process_line(sizes: Sizes, width: int) -> Line:
     if sizes.process is not None:
         words = "  resident set, measured"
         return [name, (f"{size_words(sizes.process):>{width}}", "lines--figure"), (words, "lines--hint")]
-    return [name, ("not available on this system" if sizes.asked else "will stand here once it writes", "lines--hint")]
+    return [name, ("not available on this system" if sizes.asked else "will appear here with the text", "lines--hint")]
 
 
 def _formula_lines(sizes: Sizes, width: int) -> list[Line]:
-    """2 × layers × key/value heads × head_dim × positions × bytes with the numbers, broken where it has to be.
+    """2 × layers × key/value heads × head_dim × positions × bytes with the numbers, broken where necessary.
 
-    Under a policy the measured bytes are others: codes and scales take less, what a policy notes takes more.
+    With a policy the measured bytes differ: codes and scales take less, what a policy records takes more.
     """
     config, positions = sizes.config, sizes.positions or 1
     expected = sizes.by_formula(positions)
-    share = f", measured {sizes.measured / expected:.0%} of that" if sizes.measured not in (0, expected) else ""
+    share = f", measured: {_difference(sizes.measured / expected - 1)}" if sizes.measured not in (0, expected) else ""
     factors = (
         "2",
         f"{config.num_layers} layers",
@@ -94,13 +92,18 @@ def _formula_lines(sizes: Sizes, width: int) -> list[Line]:
     return [[(line, "")] for line in lines]
 
 
+def _difference(share: float) -> str:
+    """How much more or less than the formula was measured."""
+    return f"{share:.0%} more (overhead)" if share > 0 else f"{-share:.0%} less"
+
+
 def context_words(positions: int) -> str:
-    """A number of positions, short: ``128k`` is 131,072."""
+    """A number of positions, in short: ``128k`` is 131,072."""
     return f"{positions // 1024}k" if positions % 1024 == 0 else str(positions)
 
 
 def model_lines(positions: int, name: str, sizes: Sizes, width: int) -> list[Line]:
-    """The same formula for known models, at ``positions``; the running one last, with its own bytes a number."""
+    """The same formula for known models, at ``positions``; the running one last, with its own bytes per number."""
     config = sizes.config
     running = KnownModel(
         name, config.num_layers, config.num_heads, config.num_kv_heads, config.head_dim, config.context_length, ""
@@ -110,9 +113,15 @@ def model_lines(positions: int, name: str, sizes: Sizes, width: int) -> list[Lin
     lines: list[Line] = [[(f"{'':16}{shape} {'a token':>9} {f'at {context_words(positions)}':>9}", "lines--label")]]
     for model, itemsize in (*((model, SERVED_ITEMSIZE) for model in KNOWN_MODELS), (running, sizes.itemsize)):
         line = _model_line(model, itemsize, positions, columns)
-        beyond = f" > its {context_words(model.context)}" if width >= _NOTED else " >"
-        lines.append([*line, (beyond, "lines--cut")] if positions > model.context else line)
+        room = width - sum(len(text) for text, _ in line)
+        lines.append([*line, (_beyond(model.context, room), "lines--cut")] if positions > model.context else line)
     return lines
+
+
+def _beyond(context: int, room: int) -> str:
+    """That a model's own ``context`` is shorter, as far as it fits."""
+    choices = (f" beyond its {context_words(context)} context", f" (max {context_words(context)})")
+    return next((words for words in choices if len(words) <= room), " >")
 
 
 def _model_line(model: KnownModel, itemsize: int, positions: int, columns: bool) -> Line:

@@ -1,4 +1,4 @@
-"""What the caches of well-known models weigh at a context that the reader picks."""
+"""The cache sizes of well-known models at a context that the user chooses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kvtui.core.measure.cache_size import SERVED_ITEMSIZE
 from kvtui.tui.drawing.grid import tabs
 from kvtui.tui.views.cache.draw_sizes import CONTEXTS, Sizes, context_words, model_lines
 
-TITLE = f"The formula for well-known models · {SERVED_ITEMSIZE} bytes a number"
+TITLE = f"The formula for well-known models · {SERVED_ITEMSIZE} bytes per number"
 
 
 class KnownModelsPane(Widget):
-    """The formula evaluated for models that people know, and for the running one. Contexts can be clicked."""
+    """The formula evaluated for well-known models, and for the running one. Contexts can be clicked."""
 
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -38,7 +38,7 @@ class KnownModelsPane(Widget):
         self._here: tuple[str, Sizes] | None = None
 
     def here(self, name: str, sizes: Sizes) -> None:
-        """The running model, for comparison."""
+        """Add the running model, for comparison."""
         if (name, sizes) != self._here:
             self._here = (name, sizes)
             own = "" if sizes.itemsize == SERVED_ITEMSIZE else f", {sizes.itemsize} in the last line"
@@ -46,15 +46,15 @@ class KnownModelsPane(Widget):
             self.refresh()
 
     def validate_choice(self, choice: int) -> int:
-        """A context that there is."""
+        """Clamp to the contexts on offer."""
         return min(max(choice, 0), len(CONTEXTS) - 1)
 
     def action_choose(self, choice: int) -> None:
-        """A context was clicked."""
+        """Choose the context that was clicked."""
         self.choice = choice
 
     def render(self) -> RenderResult:
-        """Contexts, then a line a model."""
+        """The contexts, then a line for each model."""
         text = self._tabs()
         if self._here is not None:
             for line in model_lines(CONTEXTS[self.choice], *self._here, self.size.width):

@@ -1,4 +1,4 @@
-"""The cache as a map: a row a layer and head, a column a position, filling as tokens arrive."""
+"""The cache as a map: a row per layer and head, a column per position, filling up as tokens arrive."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from kvtui.tui.views.cache.map_layout import MapView
 class CacheMapPane(Widget, can_focus=True):
     """What is kept, what the newest step wrote and what it read."""
 
-    ALLOW_SELECT = False  # a drawing, not text: a drag selects nothing
+    ALLOW_SELECT = False  # a drawing, not text: dragging selects nothing
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *STYLES.values(),
         "cache-map--label",
@@ -94,11 +94,11 @@ class CacheMapPane(Widget, can_focus=True):
 
         Args:
             contents: a new answer, None if there is none.
-            cache: whether it is on. Turned off it is empty at once.
+            cache: whether it is on. When switched off it is empty at once.
             context: positions of the text.
-            length: positions at an earlier token whose cache is shown, None at the live end.
-            written: positions that the step of this token wrote, None at the live end.
-            gone: why that cache cannot be shown, empty if it can.
+            length: positions at the earlier token whose cache is shown; None for the newest.
+            written: positions that the step of that token wrote; None for the newest.
+            gone: why that cache cannot be shown; empty if it can.
         """
         known = (contents or self._view.contents) if cache and not gone else None
         changed = replace(self._view, cache=cache, context=context, contents=known, written=written, gone=gone)
@@ -107,16 +107,16 @@ class CacheMapPane(Widget, can_focus=True):
             self._redraw()
 
     def clear(self) -> None:
-        """Another text begins."""
+        """Clear the map for another text."""
         self._view = replace(self._view, contents=None, context=0)
         self._redraw()
 
     def cycle_quantity(self) -> None:
-        """Value norm, key norm, what was read."""
+        """Choose what the map shows: value norm, key norm, what was read, why it is kept."""
         self.quantity = (self.quantity + 1) % len(QUANTITIES)
 
     def cycle_ramp(self) -> None:
-        """Shades or bars."""
+        """Switch between shades and bars."""
         self.ramp = (self.ramp + 1) % len(RAMPS)
 
     def move_layer(self, direction: int) -> None:
@@ -126,13 +126,13 @@ class CacheMapPane(Widget, can_focus=True):
 
     @property
     def question(self) -> ShowCache:
-        """The layers that this pane shows now."""
+        """Ask for the layers that this pane shows now."""
         return ShowCache(QUANTITIES[self.quantity], *self._view.shown_layers, self._length)
 
-    # Choices and their consequences
+    # Choices and what follows from them
 
     def validate_top(self, top: int) -> int:
-        """A row from which on the rows fill the pane."""
+        """Clamp so that the rows fill the pane."""
         return max(0, min(top, self._view.total_rows - self._view.rows))
 
     def watch_quantity(self) -> None:
@@ -140,11 +140,11 @@ class CacheMapPane(Widget, can_focus=True):
         self._announce()
 
     def watch_ramp(self) -> None:
-        """Draw with the other characters."""
+        """Redraw with the other characters."""
         self._announce()
 
     def watch_fitted(self) -> None:
-        """All positions, or one a cell."""
+        """Redraw with all positions in the width, or one per cell."""
         self._announce()
 
     def watch_top(self) -> None:
@@ -152,41 +152,41 @@ class CacheMapPane(Widget, can_focus=True):
         self._announce()
 
     def on_resize(self) -> None:
-        """More or fewer rows fit."""
+        """Ask again, as more or fewer rows fit."""
         self._announce()
 
     def action_scroll_rows(self, rows: int) -> None:
-        """Up or down."""
+        """Scroll by one row."""
         self.top += rows
 
     def action_page(self, direction: int) -> None:
-        """A screenful up or down."""
+        """Scroll by a screenful."""
         self.top += direction * max(self._view.rows - 1, 1)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Down."""
+        """Scroll down."""
         event.stop()
         self.action_scroll_rows(1)
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Up."""
+        """Scroll up."""
         event.stop()
         self.action_scroll_rows(-1)
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Tell what is under the mouse in figures."""
+        """Show the cell under the mouse in figures."""
         self._pointed = event.get_content_offset(self)
         self._describe()
 
     def on_leave(self) -> None:
-        """Back to the legend."""
+        """Show the legend again."""
         self._pointed = None
         self._describe()
 
     # Drawing
 
     def _announce(self) -> None:
-        """Draw what is there, and tell if something else is wanted."""
+        """Draw what is there, and ask for other contents if the choice changed."""
         if not self.is_running:
             return
         self._redraw()
@@ -195,7 +195,7 @@ class CacheMapPane(Widget, can_focus=True):
             self.post_message(QuestionChanged())
 
     def _redraw(self) -> None:
-        """Lay everything out anew."""
+        """Lay everything out again."""
         self._view = replace(
             self._view,
             width=self.size.width,
@@ -210,7 +210,7 @@ class CacheMapPane(Widget, can_focus=True):
         self.refresh()
 
     def _describe(self) -> None:
-        """In the border: above what the quantity means, below the legend, or what is pointed at."""
+        """Label the border: what the marks mean above; the legend or the cell under the mouse below."""
         subtitle = legend(self._view)
         if self._pointed is not None:
             subtitle = pointed(self._view, self._pointed.x, self._pointed.y) or subtitle
@@ -220,14 +220,14 @@ class CacheMapPane(Widget, can_focus=True):
             self.border_title, self.border_subtitle = Content(titles[0]), Content(titles[1])
 
     def render(self) -> RenderResult:
-        """Unused, as render_line draws; given so that nothing else is drawn."""
+        """Unused, as render_line draws; defined so that nothing else is drawn."""
         return ""
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Colour everything once a refresh, as the theme may have changed; render_line hands it out."""
+        """Colour everything once per refresh, as the theme may have changed; render_line returns it line by line."""
         self._lines = strips(self, self._drawing.lines)
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
-        """One line of the content."""
+        """Return one line of the content."""
         return self._lines[y] if y < len(self._lines) else Strip.blank(self.size.width, self.rich_style)

@@ -1,4 +1,4 @@
-"""Which positions stand in which cell of the cache map, and the number that a cell stands for. Nothing of Textual."""
+"""Which positions each cell of the cache map covers, and the number that it shows. Free of Textual."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from kvtui.core.events import CacheContents, Quantity
 from kvtui.core.layers import Array, IntArray
 
-LINES_BELOW = 2  # under the rows: what the newest step did, and the ruler
+LINES_BELOW = 2  # below the rows: what the newest step did, and the ruler
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -23,17 +23,17 @@ class MapView:
     Attributes:
         width, height: cells.
         layers, heads: of the model; heads are key/value heads.
-        grouped: whether several query heads share one of them.
-        capacity: positions that the cache has room for.
+        grouped: whether several query heads share a key/value head.
+        capacity: positions that fit into the cache.
         top: the first row shown, of layers × heads.
-        fitted: all positions in the width, several in a cell if need be; else one a cell, the newest on the right.
-        quantity: what the contents shall be.
+        fitted: all positions in the width, several per cell if necessary; else one per cell, the newest at the right.
+        quantity: what the cells show.
         ramp: characters from the least to the greatest.
         cache: whether the cache is on.
         context: positions of the text that the newest token could attend to.
-        contents: what the worker told, None before it has.
-        written: positions that the step wrote, where another than the newest is shown.
-        gone: why the cache of that step cannot be shown, empty if it can.
+        contents: the worker's answer; None before it arrives.
+        written: positions that the step wrote, if another step than the newest is shown.
+        gone: why the cache of that step cannot be shown; empty if it can.
     """
 
     width: int
@@ -54,22 +54,22 @@ class MapView:
 
     @property
     def rows(self) -> int:
-        """Rows of the map that there is room for."""
+        """Number of rows of the map that fit."""
         return max(self.height - LINES_BELOW, 1)
 
     @property
     def total_rows(self) -> int:
-        """Rows that there are."""
+        """Number of rows in total."""
         return self.layers * self.heads
 
     @property
     def first_row(self) -> int:
-        """The first row shown, kept within what there is."""
+        """The first row shown, clamped so that the rows fill the map."""
         return max(0, min(self.top, self.total_rows - self.rows))
 
     @property
     def last_row(self) -> int:
-        """The row after the last shown."""
+        """The row after the last one shown."""
         return min(self.first_row + self.rows, self.total_rows)
 
     @property
@@ -79,32 +79,32 @@ class MapView:
 
     @property
     def gutter(self) -> int:
-        """Cells left of the map: ``L12 H12 ``."""
+        """Number of cells left of the map: ``L12 H12 ``."""
         return len(str(self.layers)) + len(str(self.heads)) + 4
 
     @property
     def room(self) -> int:
-        """Cells for positions."""
+        """Number of cells for positions."""
         return max(self.width - self.gutter, 1)
 
     @property
     def per_cell(self) -> int:
-        """Positions in a cell."""
+        """Number of positions per cell."""
         return max(1, -(-self.capacity // self.room)) if self.fitted else 1
 
     @property
     def length(self) -> int:
-        """Positions that have been run, as far as is known."""
+        """Number of positions that have been run, as far as is known."""
         return self.contents.length if self.contents is not None else 0
 
     @property
     def dropped(self) -> bool:
-        """Whether any position has been dropped from any head."""
+        """Whether any head has dropped a position."""
         return self.contents is not None and self.contents.kept.shape[2] < self.length
 
     @property
     def axis(self) -> Axis:
-        """Which positions the columns are."""
+        """Which positions the columns show."""
         per_cell, room, length = self.per_cell, self.room, self.length
         cells = min(room, -(-self.capacity // per_cell))
         if length <= cells * per_cell:
@@ -115,7 +115,7 @@ class MapView:
 
     @property
     def _beginning(self) -> int:
-        """How many first positions are kept while later ones were dropped, as the first head has it."""
+        """How many first positions are kept although later ones were dropped, by the first head."""
         if self.contents is None or not self.contents.kept.size:
             return 0
         first = self.contents.kept[0, 0]
@@ -129,9 +129,9 @@ class Axis:
 
     Attributes:
         early: positions before the gap.
-        base: the first position after it; without a gap it is 0.
-        per_cell: positions in a cell.
-        cells: columns, the gap included.
+        base: the first position after it; 0 without a gap.
+        per_cell: positions per cell.
+        cells: columns, including the gap.
     """
 
     early: int
@@ -150,7 +150,7 @@ class Axis:
         return 0 if self.gap is None else self.gap + 1
 
     def cells_of(self, positions: IntArray) -> Integers:
-        """The cell of each position, -1 where it is not shown."""
+        """The cell of each position; -1 where it is not shown."""
         late = self.offset + (positions - self.base) // self.per_cell
         cells = np.where(positions < self.early, positions // self.per_cell, np.where(positions < self.base, -1, late))
         return np.where(cells < self.cells, cells, -1)
@@ -165,7 +165,7 @@ class Axis:
 
 
 def fits(view: MapView) -> bool:
-    """Whether the contents are of what is shown: an answer to the question before may be another."""
+    """Whether the contents match what is shown: the answer to an earlier question may not."""
     contents, (first, last) = view.contents, view.shown_layers
     return (
         contents is not None
@@ -176,9 +176,9 @@ def fits(view: MapView) -> bool:
 
 
 def binned(view: MapView) -> Floats | None:
-    """(rows shown, cells) the mean of the positions kept in a cell, NaN where there are none; None before an answer.
+    """(rows shown, cells): the mean of the positions kept in a cell, NaN where there are none; None before an answer.
 
-    Of weights it is the sum: a row's cells sum to 1.
+    Attention weights are summed instead: a row's cells sum to 1.
     """
     if view.contents is None or not fits(view):
         return None
@@ -189,7 +189,7 @@ def binned(view: MapView) -> Floats | None:
 
 
 def placed(view: MapView, contents: CacheContents) -> tuple[Integers, Array, tuple[int, int]]:
-    """Of every position kept and shown, its cell counted through all rows, and its number; rows and cells."""
+    """For every position kept and shown: its cell, counted through all rows, and its number; then rows and cells."""
     axis = view.axis
     skipped = view.first_row - contents.first_layer * view.heads
     rows = slice(skipped, skipped + view.last_row - view.first_row)

@@ -1,4 +1,4 @@
-"""View 3: the cache as a map, what it weighs, and what the caches of other models would."""
+"""View 3: the cache as a map, its size, and what the caches of other models would take."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from kvtui.tui.views.cache.known_models import KnownModelsPane
 from kvtui.tui.views.cache.map import CacheMapPane
 from kvtui.tui.views.view import View
 
-GONE = "filled anew since: what was in it then is gone"
-BELOW = ("-all", "-growth", "-models", "-none")  # what stands below the map: as much as there is room for, or one
+GONE = "the cache has been refilled since then: its earlier contents are gone"
+BELOW = ("-all", "-growth", "-models", "-none")  # what is below the map: as much as fits, or one pane
 
-MOST_POINTS = 4096  # that the chart is drawn from
+MOST_POINTS = 4096  # of the chart
 
 
 class CacheView(View):
-    """The third view."""
+    """The cache as a map, its size and its growth, and the sizes for well-known models."""
 
     TITLE = "Cache"
-    SUMMARY = "The cache as a map of layers, heads and positions; what it weighs, here and in well-known models."
+    SUMMARY = "The cache as a map of layers, heads and positions; its size, here and in well-known models."
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action(
             "quantity",
@@ -47,13 +47,13 @@ class CacheView(View):
         ),
         Action("previous_layer", "left_square_bracket", "[", "Previous layer", "Scroll the map up to it.", "-"),
         Action("next_layer", "right_square_bracket", "]", "Next layer", "Scroll the map down to it.", "Layer"),
-        Action("zoom", "z", "z", "Zoom of the map", "All positions in the width, or one in a cell.", "Zoom"),
+        Action("zoom", "z", "z", "Zoom of the map", "All positions in the width, or one per cell.", "Zoom"),
         Action("ramp", "g", "g", "Characters of the map", "Shades or bars.", "Marks", rank=6),
         Action(
             "below",
             "m",
             "m",
-            "What stands below the map",
+            "What is below the map",
             "Sizes and growth, growth alone, well-known models, or nothing.",
             "More",
         ),
@@ -73,19 +73,19 @@ class CacheView(View):
     PARAGRAPHS = (
         (
             "Cache map",
-            "A row for every layer and key/value head, a column for every position, or for several where there are "
-            "more than cells: the title says how many. The denser the mark, the longer the vector that is kept there, "
-            "or the more of it the newest token read. The line below marks what the newest step wrote and read. "
-            "Under a policy (P), × was dropped, and k shows in the end why the rest is kept.",
+            "A row for every layer and key/value head, a column for every position, or for several if they do not fit: "
+            "the title says how many. The denser the mark, the longer the vector that is kept there, or the more the "
+            "newest token attended to it. The line below marks what the newest step wrote and read. With a policy (P), "
+            "× marks what was dropped, and the last choice of k shows why the rest is kept.",
         ),
         (
-            "What it weighs",
-            "Bytes of one position, of those kept now (measured), and of a full context; the formula they follow; the "
-            "memory of the generator process, with model and Python, as the system measures it.",
+            "Cache size",
+            "Bytes per position, of those kept now (measured), and of a full context; the formula; and the memory of "
+            "the generator process, with model and Python, as the system measures it.",
         ),
         (
             "Well-known models",
-            "The same formula with the shapes that their makers publish, for one text of a context that you pick with "
+            "The same formula with the shapes published for each model, for one text of a context that you choose with "
             "{ and }. A server keeps one such cache for every text that is being written.",
         ),
     )
@@ -102,21 +102,21 @@ class CacheView(View):
         self._here: Token | None = None  # the token that the chart marks
 
     def compose(self) -> ComposeResult:
-        """The map above, sums below."""
+        """The map above; sizes, growth and well-known models below."""
         yield CacheMapPane(id="cache-map")
         with Horizontal(id="cache-below"):
             with Vertical(id="cache-weight"):
-                yield LinesPane(lambda width, height: [], "What it weighs", id="cache-sizes")
-                yield Chart("Growth · MB by tokens of the text", id="cache-growth")
+                yield LinesPane(lambda width, height: [], "Cache size", id="cache-sizes")
+                yield Chart("Growth · MB against tokens of the text", id="cache-growth")
             yield KnownModelsPane(id="cache-models")
 
     @property
     def map(self) -> CacheMapPane:
-        """The map."""
+        """The pane of the map."""
         return self.query_one(CacheMapPane)
 
     def show(self, update: Update, session: Session) -> None:
-        """Feed every pane."""
+        """Pass what is new to every pane."""
         super().show(update, session)
         if update.reset or update.ready:
             self.map.configure(session.ready.config)
@@ -139,7 +139,7 @@ class CacheView(View):
         self.query_one(Chart).show(self._growth)
 
     def _add(self, tokens: Sequence[Token]) -> None:
-        """Every token's bytes for the chart; of a long text every other, then every fourth …"""
+        """Add the bytes of every token to the chart; of a long text every second, then every fourth …"""
         self._points += [
             (token.position + 1, token.cache_bytes / 1e6) for token in tokens if token.step % self._stride == 0
         ]
@@ -148,7 +148,7 @@ class CacheView(View):
             self._points = self._points[::2]
 
     def _take(self, update: Update) -> None:
-        """Keep what the worker has answered."""
+        """Keep the worker's answers."""
         for answer in update.answers:
             if isinstance(answer, CacheContents):
                 self._contents, self._refused = answer, ""
@@ -156,7 +156,7 @@ class CacheView(View):
                 self._refused = answer.reason
 
     def _show_map(self, contents: CacheContents | None, session: Session) -> None:
-        """The cache as it is, or as it was at the token that the reader looks at."""
+        """Show the cache as it is, or as it was at the selected token."""
         figures, token = session.shown, session.looking
         if token is None:
             self.map.show(contents, figures.cache, figures.context)
@@ -167,7 +167,7 @@ class CacheView(View):
         self.map.show(contents, figures.cache, figures.context, length, token.computed, gone)
 
     def _differs(self, token: Token, length: int) -> bool:
-        """Whether the cache was filled under another policy since: then it held another number of positions."""
+        """Whether the cache has been filled under another policy since: it then held another number of positions."""
         contents = self._contents
         if contents is None or contents.length != length or not token.cache:
             return False
@@ -188,7 +188,7 @@ class CacheView(View):
         )
 
     def questions(self, session: Session) -> Iterable[Question]:
-        """The layers that are on the map."""
+        """Ask for the layers that are on the map."""
         yield self.map.question
 
     # Keys
@@ -198,35 +198,35 @@ class CacheView(View):
         self.remove_class(before).add_class(below)
 
     def action_quantity(self) -> None:
-        """Value norm, key norm, read."""
+        """Choose what the map shows: value norm, key norm, what was read, why it is kept."""
         self.map.cycle_quantity()
 
     def action_previous_layer(self) -> None:
-        """Up."""
+        """Scroll the map up to the previous layer."""
         self.map.move_layer(-1)
 
     def action_next_layer(self) -> None:
-        """Down."""
+        """Scroll the map down to the next layer."""
         self.map.move_layer(1)
 
     def action_zoom(self) -> None:
-        """Fitted, or one position a cell."""
+        """Fit all positions into the width, or show one per cell."""
         self.map.fitted = not self.map.fitted
 
     def action_ramp(self) -> None:
-        """Shades or bars."""
+        """Switch between shades and bars."""
         self.map.cycle_ramp()
 
     def action_below(self) -> None:
-        """Everything, one, nothing."""
+        """Show everything below the map, one pane, or nothing."""
         self.below = BELOW[(BELOW.index(self.below) + 1) % len(BELOW)]
 
     def action_shorter(self) -> None:
-        """A context of half the length."""
+        """Halve the context of the well-known models."""
         self.query_one(KnownModelsPane).choice -= 1
 
     def action_longer(self) -> None:
-        """A context of twice the length."""
+        """Double the context of the well-known models."""
         self.query_one(KnownModelsPane).choice += 1
 
 

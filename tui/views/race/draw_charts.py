@@ -1,4 +1,4 @@
-"""The two charts of a race: time so far against tokens, and time per token against context."""
+"""The two charts of a race: total time against tokens, and time per token against context."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BINS = 80  # of measured times; each shows its median, so that a hiccup does no
 
 
 def totals_drawing(race: RaceRecord) -> Drawing:
-    """Model seconds of all tokens so far, of each lane, against tokens."""
+    """Model seconds of all tokens so far against tokens, for each lane."""
     curves = []
     for lane, style in zip(race.lanes, _STYLES, strict=False):
         points = [(float(number), total) for number, total in enumerate(lane.totals, 1)]
@@ -23,9 +23,9 @@ def totals_drawing(race: RaceRecord) -> Drawing:
 
 
 def times_drawing(race: RaceRecord, config: ModelConfig, logarithmic: bool) -> Drawing:
-    """Milliseconds a token against context: measured in dots, and in dashes what the counted operations predict.
+    """Milliseconds per token against context: dots for what was measured, dashes for what the counts predict.
 
-    The prediction goes on to where the race will end, at most to the end of the context, or to what a policy keeps.
+    The prediction extends to where the race will end, at most to the end of the context or to what a policy keeps.
     """
     measured, predicted = [], []
     last = config.context_length
@@ -36,7 +36,7 @@ def times_drawing(race: RaceRecord, config: ModelConfig, logarithmic: bool) -> D
         measured.append(Curve(_medians(lane), style, joined=False, label=lane.label))
         prediction = lane.prediction(config)
         if prediction is not None:
-            seen = [context for context, _ in lane.times()]  # less than the prompt's once the window has moved
+            seen = [context for context, _ in lane.times()]  # below the prompt's once the window has moved
             first = min(lane.prompt_tokens + 1, last, *seen)
             contexts = np.linspace(first, last, _PREDICTED_POINTS).astype(int)
             points = [(float(context), 1e3 * prediction.seconds(int(context))) for context in contexts]
@@ -46,7 +46,7 @@ def times_drawing(race: RaceRecord, config: ModelConfig, logarithmic: bool) -> D
 
 
 def _medians(lane: LaneRecord) -> list[Point]:
-    """Median milliseconds of tokens at about the same context, in order of context and, at the same one, of writing."""
+    """Median milliseconds of tokens at about the same context, ordered by context and then by time of writing."""
     times = np.array(sorted(lane.times(), key=lambda pair: pair[0]))  # (tokens, 2)
     if not len(times):
         return []

@@ -1,4 +1,4 @@
-"""The text of one lane of a race, with a mark on every token that is not the first lane's."""
+"""The text of one lane of a race, with a mark on every token that differs from the first lane's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STYLES = {_PLAIN: "lane--plain", _AGREES: "lane--agrees", _DIFFERS: "lane--diff
 
 
 class LanePane(ScrollView, can_focus=True):
-    """A growing text that follows its end unless the reader has scrolled up."""
+    """A growing text that follows its end unless the user has scrolled up."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {*_STYLES.values(), "lane--cursor"}
 
@@ -31,7 +31,7 @@ class LanePane(ScrollView, can_focus=True):
         self._writing = False
 
     def start(self, lane: LaneRecord) -> None:
-        """Another race: clear, and show the prompt."""
+        """Clear the pane for another race, and show the prompt."""
         self.transcript.clear()
         self.transcript.append(lane.prompt)
         self.border_title = lane.label.capitalize() if lane.label.isalpha() else lane.label
@@ -50,11 +50,11 @@ class LanePane(ScrollView, can_focus=True):
             self._update()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Wrap again."""
+        """Wrap the text again."""
         self._update()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Stop following when the reader scrolls up; follow again at the end."""
+        """Stop following when the user scrolls up; follow again at the end."""
         super().watch_scroll_y(old_value, new_value)
         self._following = new_value >= self.max_scroll_y - 0.5
 
@@ -72,7 +72,7 @@ class LanePane(ScrollView, can_focus=True):
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        """One line of the text."""
+        """Return one line of the text."""
         number = y + int(self.scroll_offset.y)
         width = self.scrollable_content_region.width
         if number >= len(self.transcript.lines):

@@ -1,6 +1,6 @@
-"""How a race stands: a bar of model time for each lane, a mark for every token that agrees, and the speed-up so far.
+"""The score of a race: a bar of model time per lane, a mark for every token that agrees, and the speed-up so far.
 
-Where the second lane follows the first one's text, a strip shows how far its predictions are off, token by token."""
+Where the second lane follows the first one's text, a strip shows how far its predictions differ, token by token."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from kvtui.tui.session.race import LaneRecord, RaceRecord
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _STYLES = ("score--first", "score--second", "score--third")
 _KL_BARS = "▁▂▃▄▅▆▇█"
-_WIDE = 110  # from here on the counted operations have room as well
+_WIDE = 110  # cells: from here on the counted operations fit as well
 _LEAST_BAR = 8
 
 
 class ScorePane(Widget):
-    """One line a lane, one for the marks, one for the figures of both."""
+    """A line for each lane, one for the marks, and one for the figures of both."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *_STYLES,
@@ -40,17 +40,17 @@ class ScorePane(Widget):
         self._race = RaceRecord()
 
     def show(self, race: RaceRecord) -> None:
-        """Draw how this race stands."""
+        """Draw the current state of this race."""
         self._race = race
         self.border_title = "Model time" if race.end else "Model time so far"
         self.refresh()
 
     def render(self) -> RenderResult:
-        """Unused, as render_line draws; given so that nothing else is drawn."""
+        """Unused, as render_line draws; defined so that nothing else is drawn."""
         return ""
 
     def render_line(self, y: int) -> Strip:
-        """A lane, the marks, or the figures."""
+        """Return a lane, the marks, or the figures."""
         race, width = self._race, self.size.width
         pieces: Line = []
         if y < len(race.lanes):
@@ -78,7 +78,7 @@ class ScorePane(Widget):
         return [(lane.label.ljust(self._label_width), style), (bar.ljust(room), style), (words, "score--figure")]
 
     def _marks(self, width: int) -> Line:
-        """A mark for every token, or for a few neighbours together where there are too many of them."""
+        """A mark for every token, or for a few neighbours together if there are too many."""
         lane, steps = self._race.lanes[1], self._race.steps
         words = f"  {lane.agreed:,} of {steps:,} agree"
         room = max(width - self._label_width - len(words), 1)
@@ -91,7 +91,7 @@ class ScorePane(Widget):
         return [*pieces, (" " * (room - len(marks)), ""), (words, "score--figure")]
 
     def _strip(self, width: int) -> Line:
-        """The divergence of every token, or the greatest of a few neighbours, in bars of half a decade."""
+        """The KL divergence of every token, or the greatest of a few neighbours, as bars of half a decade each."""
         lane = self._race.lanes[1]
         divergences = [entry.kl if entry.kl is not None else math.nan for entry in lane.tokens[: self._race.steps]]
         mean = lane.kl_total / lane.compared if lane.compared else math.nan
@@ -110,7 +110,7 @@ class ScorePane(Widget):
         lane = race.lanes[1]
         speed_up = race.speed_up()
         if speed_up is None:
-            return [("the prompt has been run in both lanes", "score--label")]
+            return [("both lanes have run the prompt", "score--label")]
         faster, ratio = (race.lanes[0], speed_up) if speed_up >= 1 else (lane, 1 / speed_up)
         planned = f" of {race.planned:,}" if race.planned is not None else ""
         brief = width < _WIDE
@@ -136,7 +136,7 @@ class ScorePane(Widget):
 
 
 def kl_bar(divergence: float) -> str:
-    """A bar of half a decade a step from 0.0001 nats to 1; a blank where there is none."""
+    """A bar from 0.0001 nats to 1, half a decade per step; a blank for NaN."""
     if math.isnan(divergence):
         return " "
     step = round(2 * (math.log10(max(divergence, 1e-12)) + 4))
@@ -144,7 +144,7 @@ def kl_bar(divergence: float) -> str:
 
 
 def _lane_words(lane: LaneRecord, wide: bool) -> str:
-    """Total, time per token, and what was counted, each of fixed width."""
+    """Total, time per token and counted operations, each of fixed width."""
     newest = f"{lane.tokens[-1].token.seconds * 1e3:8.2f}" if lane.tokens else f"{'–':>8}"
     words = f"  {duration(lane.seconds):>11} {newest} ms now"
     return f"{words}  {three_digits(lane.multiply_adds):>6} multiply-adds" if wide else words

@@ -1,4 +1,4 @@
-"""What a race would take, and what it has come to, in sentences."""
+"""What a race is estimated to take, and its result, in sentences."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from kvtui.tui.session.race import RaceRecord
 
 
 def estimate_words(estimate: RaceEstimate) -> str:
-    """What a race would take, for the reader who has to say whether to start it."""
+    """What a race would take, for the user who decides whether to start it."""
     lanes = " and ".join(
         f"{duration(seconds)} {label}" for label, seconds in zip(estimate.labels, estimate.seconds, strict=True)
     )
     words = (
         f"This race of {estimate.tokens:,} tokens would take about {duration(sum(estimate.seconds))}: {lanes}. "
-        "That is an estimate from a few timed passes and counted operations."
+        "This is an estimate from a few timed passes and counted operations."
     )
     if estimate.moves:
-        words += f" It is longer than the context: the window moves {_often(estimate.moves)}, in both lanes alike."
+        words += f" It is longer than the context: the window moves {_often(estimate.moves)}, in both lanes."
     return words
 
 
 def verdict(race: RaceRecord) -> str:
-    """A paragraph that sums up a race, in numbers; empty before there are two lanes with a token."""
+    """A paragraph that sums up a race in numbers; empty until both lanes have a token."""
     speed_up = race.speed_up()
     if speed_up is None:
         return ""
@@ -33,7 +33,7 @@ def verdict(race: RaceRecord) -> str:
 
 
 def _cache_verdict(race: RaceRecord, speed_up: float) -> list[str]:
-    """What the cache saves."""
+    """How much faster the cache is, and why."""
     first, second, steps = race.lanes[0], race.lanes[1], race.steps
     tokens = f"{steps:,} token" + ("s" if steps != 1 else "")
     agreed = f"All {steps:,} tokens agree" if second.agreed == steps else f"{second.agreed:,} of {tokens} agree"
@@ -43,16 +43,16 @@ def _cache_verdict(race: RaceRecord, speed_up: float) -> list[str]:
         f"{tokens} took {duration(first.totals[steps - 1])} {first.label} and {duration(second.totals[steps - 1])} "
         f"{second.label}: {times(speed_up)} as fast.",
         f"{agreed}; the logits differ by at most {second.max_logit_difference:.1e}.",
-        f"Counted, {first.label} took {three_digits(first.multiply_adds)} multiply-adds and {second.label} "
+        f"By count, {first.label} took {three_digits(first.multiply_adds)} multiply-adds and {second.label} "
         f"{three_digits(second.multiply_adds)}, {times(work)} as many.",
     ]
     if first.cache and not second.cache and dearer > 1.5:
         words.append(
-            f"A multiply-add took {times(dearer)} as long {first.label}: one position has to read every weight, "
-            "many positions share that."
+            f"A multiply-add took {times(dearer)} as long {first.label}: a single position has to read every weight, "
+            "while many positions share each read."
         )
     if race.moves:
-        words.append(f"The window moved {_often(race.moves)}, in both lanes alike.")
+        words.append(f"The window moved {_often(race.moves)}, in both lanes.")
     return words
 
 
@@ -61,7 +61,7 @@ def _often(count: int) -> str:
 
 
 def _policy_verdict(race: RaceRecord) -> list[str]:
-    """What one policy costs against another, on the text of the first lane."""
+    """What one policy costs compared with another, on the text of the first lane."""
     first, second, steps = race.lanes[0], race.lanes[1], race.steps
     divergences = [entry.kl for entry in second.tokens if entry.kl is not None]
     before, after = (lane.tokens[steps - 1].token for lane in (first, second))
@@ -71,16 +71,16 @@ def _policy_verdict(race: RaceRecord) -> list[str]:
     ]
     if divergences:
         words.append(
-            f"KL of its next-token distribution: mean {sum(divergences) / len(divergences):.2g} nats, "
+            f"KL divergence of its predictions: mean {sum(divergences) / len(divergences):.2g} nats, "
             f"at most {max(divergences):.2g}."
         )
     words.append(
-        f"In the end its cache took {size_words(after.cache_bytes)} against {size_words(before.cache_bytes)}, "
-        f"and the tokens {duration(second.totals[steps - 1])} against {duration(first.totals[steps - 1])}."
+        f"At the end its cache took {size_words(after.cache_bytes)} against {size_words(before.cache_bytes)}, "
+        f"and its tokens {duration(second.totals[steps - 1])} against {duration(first.totals[steps - 1])}."
     )
     return words
 
 
 def times(ratio: float) -> str:
-    """``44.3 times``."""
+    """A ratio as text: ``44.3 times``."""
     return f"{ratio:.1f} times" if ratio < 99.95 else f"{ratio:,.0f} times"

@@ -26,26 +26,26 @@ from kvtui.tui.views.race.verdict import estimate_words, verdict
 from kvtui.tui.views.view import View
 from kvtui.tui.worker.protocol import RACE_TOKENS
 
-LENGTHS: tuple[int | None, ...] = (None, 64, 128, 256, 512, 1024)  # tokens; None: as far as the context has room
+LENGTHS: tuple[int | None, ...] = (None, 64, 128, 256, 512, 1024)  # tokens; None: to the end of the context
 HINT = """\
-The same prompt and the same seed in two lanes: one with the cache, one without. They take turns token by token in one \
-process, so that a slow moment of the machine falls on both.
+The same prompt and seed in two lanes, one with the cache and one without. They take turns token by token in one \
+process, so that a slow moment of the machine affects both.
 
-Here will stand both texts with a mark for every token that agrees, the time that each lane has taken, the time per \
-token against the length of the text beside what the counted operations predict, and at the end a verdict in numbers.
+Both texts will appear here with a mark for every token that agrees, the time that each lane has taken, the time per \
+token against context with the prediction from counted operations, and at the end a summary in numbers.
 
-[b]Enter[/b] starts it, from the prompt above; [b]s[/b] ends it before its time. It ends the text of view 1.
-[b]n[/b] changes its length, now {length}.
-[b]O[/b] and [b]o[/b] change the lanes, to compare cache policies, now {lanes}."""
+[b]Enter[/b] starts it from the prompt above; [b]s[/b] stops it early. Starting a race stops the text in view 1.
+[b]n[/b] changes the length (now {length}).
+[b]O[/b] and [b]o[/b] choose the lanes, to compare cache policies (now {lanes})."""
 ASK = """\
 {estimate}
 
-[b]Enter[/b] starts it all the same. [b]n[/b] changes its length, now {length}."""
+[b]Enter[/b] starts it anyway. [b]n[/b] changes the length (now {length})."""
 LANE_HINT = (
-    "With a cache in both lanes, the second writes no text of its own: it follows the first one's, and KL tells at "
-    "every token how far what it would say next is off."
+    "With a cache in both lanes, the second writes no text of its own: it follows the first one's text, and KL shows "
+    "at every token how far its prediction differs."
 )
-PREPARING = "Timing a few passes, to see how long the race will take …"
+PREPARING = "Timing a few passes to estimate how long the race will take …"
 
 
 class RaceView(View):
@@ -63,7 +63,7 @@ class RaceView(View):
             "O",
             "O",
             "First lane",
-            "What the first lane of the next race is: a cache policy, or off.",
+            "The first lane of the next race: a cache policy, or off.",
             "-",
         ),
         Action(
@@ -71,8 +71,8 @@ class RaceView(View):
             "o",
             "o",
             "Second lane",
-            "What the second lane of the next race is: off, or a cache policy. Under a policy it follows the first "
-            "lane's text, and KL says how far its predictions are off.",
+            "The second lane of the next race: off, or a cache policy. With a policy it follows the first lane's text, "
+            "and KL shows how far its predictions differ.",
             "Lanes",
         ),
         Action("time_scale", "l", "l", "Logarithmic or linear time", "The axis of the time per token.", "Scale"),
@@ -81,19 +81,19 @@ class RaceView(View):
         (
             "Race",
             "The same prompt and seed in two lanes, one with the cache and one without, which take turns token by "
-            "token. ✓ stands for a token that is the same in both. Space pauses, . writes one token in each, - and + "
-            "change the pace. A race that would take more than a minute is estimated first, and asked about.",
+            "token. ✓ marks a token that is the same in both. Space pauses, . writes one token in each lane, - and + "
+            "change the pace. A race of more than a minute is estimated first, and needs your confirmation.",
         ),
         (
             "Race of two cache policies",
-            "o and O choose the lanes. With a cache in both, the second follows the first one's text: the marks say "
-            "whether it would have chosen the same token, the strip below how far its prediction is off, as KL in nats "
-            "from 0.0001 to 1, half a decade a step.",
+            "o and O choose the lanes. With a cache in both, the second follows the first one's text: the marks show "
+            "whether it would have chosen the same token, the strip below how far its prediction differs, as KL "
+            "divergence from 0.0001 to 1 nats, half a decade per step.",
         ),
         (
             "Time per token of a race",
-            "In dots what was measured, in dashes what the counted operations predict: a fixed time and a time for "
-            "each multiply-add, fitted to the lane. With the cache it grows in a line, without it in a parabola.",
+            "Dots are measured; dashes are predicted from counted operations: a fixed time plus a time per "
+            "multiply-add, fitted to the lane. With the cache it grows linearly, without it quadratically.",
         ),
     )
 
@@ -107,7 +107,7 @@ class RaceView(View):
         self._drawn: dict[str, object] = {}
 
     def compose(self) -> ComposeResult:
-        """What will stand here; and the score, in the end the verdict, both texts, both charts."""
+        """The hint; and the score, both texts, both charts and, at the end, the verdict."""
         yield Static(id="race-hint")
         with Vertical(id="race"):
             yield ScorePane(id="score")
@@ -116,15 +116,15 @@ class RaceView(View):
                 yield LanePane(classes="lane")
                 yield LanePane(classes="lane")
             with Horizontal(id="race-charts"):
-                yield Chart("Time so far · s by tokens", id="race-totals")
-                yield Chart("Time per token · ms by context", "-- as counted operations predict", id="race-times")
+                yield Chart("Time so far · s against tokens", id="race-totals")
+                yield Chart("Token time · ms against context", "-- predicted from op counts", id="race-times")
 
     def start(self, session: Session, prompt: str, seed: int | None = None) -> bool:
-        """A race, in place of a text."""
+        """Start a race instead of a text."""
         return session.start_race(prompt, self._length, seed, lanes_of(*self._lanes))
 
     def show(self, update: Update, session: Session) -> None:
-        """Draw how the newest race stands."""
+        """Draw the newest race."""
         super().show(update, session)
         self._session = session
         race = session.race
@@ -144,7 +144,7 @@ class RaceView(View):
         self._draw(race)
 
     def _words(self, session: Session) -> str:
-        """What to say while there is no race to show."""
+        """The text that is shown while there is no race."""
         length = length_words(self._length, session.ready.config)
         if session.race.estimate is not None:
             return ASK.format(estimate=estimate_words(session.race.estimate), length=length)
@@ -157,7 +157,7 @@ class RaceView(View):
         pane.update(words)
 
     def _draw(self, race: RaceRecord) -> None:
-        """Draw a chart that is due and not up to date; one at a time, as a key waits for it."""
+        """Draw one chart that is due and out of date; only one at a time, so that keys need not wait long."""
         assert self._session is not None
         config = self._session.ready.config
         state = (race.number, race.steps, race.end is not None, self._logarithmic)
@@ -173,7 +173,7 @@ class RaceView(View):
                 return
 
     def action_race(self) -> None:
-        """Start, or say yes to an estimate."""
+        """Start a race, or confirm an estimate."""
         session = self._session
         if session is not None and session.race.estimate is not None and session.prompt is not None:
             tokens, lanes = session.race.estimate.tokens, session.race.plan
@@ -182,28 +182,28 @@ class RaceView(View):
             self.call_later(self.run_action, "app.submit_prompt")
 
     def action_length(self) -> None:
-        """The next length."""
+        """Choose the next length."""
         self._length = LENGTHS[(LENGTHS.index(self._length) + 1) % len(LENGTHS)]
         session = self._session
         if session is None:
             return
         context = session.ready.config.context_length
         past = self._length is not None and self._length >= context
-        moves = f" They go past the context of {context:,}: the window moves, in both lanes." if past else ""
+        moves = f" They exceed the context of {context:,}: the window moves, in both lanes." if past else ""
         self._tell(f"{length_words(self._length, session.ready.config)}.{moves}")
         session.race.estimate = None
 
     def _tell(self, words: str) -> None:
-        """What the next race will be, in place of what was said of it before: keys may be pressed many times."""
+        """Announce the next race, replacing earlier announcements, as keys may be pressed many times."""
         self.app.clear_notifications()
-        self.notify(f"The next race: {words}", markup=False)
+        self.notify(f"Next race: {words}", markup=False)
 
     def action_first_lane(self) -> None:
-        """Another first lane."""
+        """Choose the first lane of the next race."""
         self._choose_lane(0, "First lane of the next race")
 
     def action_second_lane(self) -> None:
-        """Another second lane."""
+        """Choose the second lane of the next race."""
         self._choose_lane(1, "Second lane of the next race")
 
     def _choose_lane(self, number: int, title: str) -> None:
@@ -219,7 +219,7 @@ class RaceView(View):
         self.app.push_screen(PolicyScreen(self._lanes[number], config, title, LANE_HINT, off=True), chosen)
 
     def action_time_scale(self) -> None:
-        """Logarithmic or linear."""
+        """Switch between a logarithmic and a linear axis of time."""
         self._logarithmic = not self._logarithmic
 
 
@@ -232,7 +232,7 @@ def lanes_of(first: str, second: str) -> tuple[Lane, Lane]:
 
 
 def length_words(tokens: int | None, config: ModelConfig) -> str:
-    """How long a race is to be. None is as far as the context has room."""
+    """The length of a race as text. None is to the end of the context."""
     if tokens is not None:
         return f"{tokens:,} tokens"
     most = f", {RACE_TOKENS:,} tokens at most" if config.context_length > RACE_TOKENS else ""
@@ -240,6 +240,6 @@ def length_words(tokens: int | None, config: ModelConfig) -> str:
 
 
 def _versus(first: str, second: str) -> str:
-    """``full against sink:4+124``."""
+    """Two lanes as text: ``full against sink:4+124``."""
     names = ["no cache" if spec == OFF else spec for spec in (first, second)]
     return " against ".join(names)

@@ -1,4 +1,4 @@
-"""What each part of a token takes, counted, and how fast it went, against what the machine can do at most."""
+"""What each part of a token computes and reads, and how fast it ran, compared with the machine's limits."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from kvtui.tui.views.time.part_times import NAMES, Rate
 _PART = 10  # cells of the parts' names
 _COLUMNS = ("ms", "FLOP", "bytes", "GFLOP/s", "GB/s")
 _WIDTHS = (7, 7, 7, 8, 5)
-_LIMIT = 11  # cells of the column that says which limit and how near, where there is room
-_WAYS = ("cached: 1 position is run", "uncached: all, as in a prefill")
+_LIMIT = 11  # cells of the column that names the limit and the share of it that was reached, where it fits
+_WAYS = ("cached: 1 position", "uncached: all, as in prefill")
 
 Rates = dict[str, Rate]  # of each part, and of the total
 Ways = tuple[Rates | None, Rates | None]  # with the cache, without
 
 
 class CostsPane(Widget):
-    """A table: a line a part and one for all, with the cache and without."""
+    """A table with a row for each part and one for the total, with the cache and without."""
 
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -42,17 +42,17 @@ class CostsPane(Widget):
         self._limits: Limits | None = None
 
     def show(self, ways: Ways, limits: Limits | None) -> None:
-        """Show these rates, with the cache and without, beside the limits."""
+        """Show these rates, with the cache and without, beside the machine's limits."""
         if ways != self._ways or limits is not self._limits:
             self._ways, self._limits = ways, limits
             self.refresh()
 
     def render(self) -> RenderResult:
-        """Unused, as render_line draws; given so that nothing else is drawn."""
+        """Unused, as render_line draws; defined so that nothing else is drawn."""
         return ""
 
     def render_line(self, y: int) -> Strip:
-        """Headings, a line a part and one for all."""
+        """The headings, a row for each part, and one for the total."""
         rows = self._rows(self.size.width)
         return strip(self, rows[y] if y < len(rows) else [])
 
@@ -72,7 +72,7 @@ class CostsPane(Widget):
         return rows
 
     def _cells(self, way: Rates | None, name: str, limited: bool) -> str:
-        """The figures of a part, in one way of writing."""
+        """The figures of one part, with the cache or without."""
         if way is None:
             return "".join("–".rjust(size) for size in _WIDTHS)
         rate = way[name]
@@ -92,6 +92,6 @@ class CostsPane(Widget):
 
 
 def _rate(per_second: float) -> str:
-    """Thousand millions a second, three digits at most."""
+    """Billions per second, with at most three digits."""
     value = per_second / 1e9
     return "–" if not value else f"{value:.1f}" if value < 100 else f"{value:.0f}"

@@ -1,4 +1,4 @@
-"""The roofline (Williams et al. 2009): how fast each part ran against its operations a byte, under what is possible."""
+"""The roofline (Williams et al. 2009): the speed of each part against its operations per byte, below the limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ROOF_POINTS = 80
 
 
 def roofline(limits: Limits, cached: dict[str, Rate] | None, uncached: dict[str, Rate] | None) -> Drawing:
-    """GFLOP/s against FLOP a byte, both logarithmic: the slope is memory, the flat is arithmetic."""
+    """GFLOP/s against FLOP per byte, both logarithmic: bandwidth limits the slope, arithmetic limits the flat part."""
     low, high = 0.1, 1000.0
     roof: list[Point] = []
     for number in range(_ROOF_POINTS):

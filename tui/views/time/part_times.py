@@ -1,4 +1,4 @@
-"""Where the time of tokens went: the newest measurements with the cache and without, and what follows from them."""
+"""Where the time of tokens goes: the newest measurements with the cache and without, and what follows from them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from kvtui.core.measure.operations import Cost, part_costs
 from kvtui.tui.session.timings import Kind, kind_of
 
 NAMES = tuple(field.name for field in fields(Parts))  # in the order of the pass
-_MOST_REST = 0.7  # of the limit; a way that reaches less has something else to wait for
-_RECENT = 16  # tokens that a median is made of
+_MOST_REST = 0.7  # share of the limit; below it, overhead is worth a remark
+_RECENT = 16  # tokens per median
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Parts of a token, with the cache or without.
+    """Time by part of a token, with the cache or without.
 
     Attributes:
         seconds: by part.
-        context: positions there were.
+        context: positions that the token attends to.
         computed: positions that were run.
-        count: tokens or runs that these are medians of.
-        asked: measured on request, else of the text that is being written.
-        cache_bytes: of the keys and values that were read, None if nothing was.
+        count: tokens or runs in these medians.
+        asked: measured on request; otherwise taken from the text that is being written.
+        cache_bytes: size of the keys and values that were read; None if none were.
     """
 
     seconds: dict[str, float]
@@ -40,30 +40,30 @@ class Measured:
 
     @property
     def total(self) -> float:
-        """Seconds of all parts."""
+        """Seconds of all parts together."""
         return sum(self.seconds.values())
 
 
 def of_token(token: Token) -> Measured | None:
-    """Where the time of one token went; None if it was not measured."""
+    """The time of one token by part; None if it was not measured."""
     if token.parts is None:
         return None
     return Measured(vars(token.parts), token.context, token.computed, 1, False)
 
 
 class PartTimes:
-    """The newest measurement of each way, whether from tokens or asked for."""
+    """The newest measurement of each way, from tokens or on request."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget all measurements."""
         self._tokens: dict[Kind, deque[Token]] = {}
         self._asked: dict[Kind, Measured] = {}
 
     def add(self, tokens: Sequence[Token]) -> None:
-        """Take in new tokens; they outdate what was asked for in their way of being written."""
+        """Add new tokens; they replace what was measured on request in the same way, with the cache or without."""
         for token in tokens:
             kind = kind_of(token)
             if token.parts is not None and kind is not Kind.REFILL:
@@ -71,7 +71,7 @@ class PartTimes:
                 self._asked.pop(kind, None)
 
     def take(self, breakdown: Breakdown) -> None:
-        """A measurement that was asked for has come."""
+        """Take a measurement that was made on request."""
         context = breakdown.context
         ways = ((Kind.CACHED, breakdown.cached, 1), (Kind.UNCACHED, breakdown.uncached, context))
         for kind, parts, computed in ways:
@@ -94,7 +94,7 @@ class PartTimes:
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast a part, or all of them, ran, and what held it up.
+    """The speed of one part, or of the total, and what limits it.
 
     Attributes:
         cost: counted operations and bytes.
@@ -106,26 +106,26 @@ class Rate:
 
     @property
     def flops(self) -> float:
-        """Floating-point operations a second."""
+        """Floating-point operations per second."""
         return self.cost.operations / self.seconds if self.seconds else 0.0
 
     @property
     def bandwidth(self) -> float:
-        """Bytes read a second."""
+        """Bytes read per second."""
         return self.cost.bytes_read / self.seconds if self.seconds else 0.0
 
     def memory_bound(self, limits: Limits) -> bool:
-        """Whether reading takes longer at best than computing does at best."""
+        """Whether reading alone would take longer than computing alone."""
         return self.cost.bytes_read / limits.bandwidth > self.cost.operations / limits.flops
 
     def reached(self, limits: Limits) -> float:
-        """How near it comes to the limit that holds it up: 1 is as fast as the machine can."""
+        """Share of the limit that was reached: 1 is as fast as the machine can."""
         best = max(self.cost.bytes_read / limits.bandwidth, self.cost.operations / limits.flops)
         return best / self.seconds if self.seconds else 0.0
 
 
 def rates(config: ModelConfig, measured: Measured, itemsize: int) -> dict[str, Rate]:
-    """Rate of each part, and of the ``total``."""
+    """The rate of each part, and of the ``total``."""
     costs = part_costs(config, measured.computed, measured.context, itemsize, measured.cache_bytes)
     parts = {name: Rate(costs[name], measured.seconds[name]) for name in NAMES}
     whole = Cost(sum(cost.operations for cost in costs.values()), sum(cost.bytes_read for cost in costs.values()))
@@ -133,12 +133,12 @@ def rates(config: ModelConfig, measured: Measured, itemsize: int) -> dict[str, R
 
 
 def conclusion(cached: Rate | None, uncached: Rate | None, limits: Limits) -> str:
-    """What holds up each way of writing, in a line each, after the machine's limits."""
+    """What limits each way of writing, one line each, after the machine's limits."""
     threads = f"{limits.threads} thread{'s' if limits.threads != 1 else ''}"
     ridge = limits.flops / limits.bandwidth
     lines = [
         f"This machine, {threads}: reads {limits.bandwidth / 1e9:.0f} GB/s, computes {limits.flops / 1e9:.0f} GFLOP/s "
-        f"at most. Below {ridge:.2g} FLOP a byte memory is the limit, above it arithmetic."
+        f"at most. Below {ridge:.2g} FLOP per byte memory is the limit, above it arithmetic."
     ]
     for name, rate in (("Cached", cached), ("Uncached", uncached)):
         if rate is not None:
@@ -152,5 +152,7 @@ def _sentence(name: str, rate: Rate, limits: Limits) -> str:
     else:
         bound, speed = "compute-bound", f"{rate.flops / 1e9:.1f} GFLOP/s"
     reached = rate.reached(limits)
-    rest = "; the rest goes to small calls and what is not counted" if reached < _MOST_REST else ""
-    return f"{name}: {rate.cost.intensity:.3g} FLOP a byte, {bound}. {speed}, {100 * reached:.0f} % of the limit{rest}."
+    rest = "; the rest is overhead" if reached < _MOST_REST else ""
+    return (
+        f"{name}: {rate.cost.intensity:.3g} FLOP per byte, {bound}. {speed}, {100 * reached:.0f} % of the limit{rest}."
+    )

@@ -1,4 +1,4 @@
-"""Where the time of a token goes: its parts side by side, one bar with the cache and one without."""
+"""Where a token's time goes: its parts side by side, in one bar with the cache and one without."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from kvtui.tui.drawing.lines import Line
 from kvtui.tui.panes.strips import strip
 from kvtui.tui.views.time.part_times import NAMES, Measured
 
-_LABEL = 10  # cells before a bar
-_WIDE = 100  # from here on there is room for whole words after it
+_LABEL = 10  # cells left of a bar
+_WIDE = 100  # cells: from here on whole words fit after it
 _WAYS = ("cached", "uncached")
 MISSING = {
     "cached": "none yet: t turns the cache on, m measures a token",
     "uncached": "none yet: t turns the cache off, m measures a token",
 }
 EMPTY = (
-    "The time of a token will stand here, in its parts, with the cache and without.",
-    "Write a prompt and press Enter; then m measures one token both ways.",
+    "Where a token's time goes will appear here, with the cache and without.",
+    "Type a prompt and press Enter; then m measures one token both ways.",
 )
 
 
 class PartsPane(Widget):
-    """Bars of the same length, each showing shares of its own time, and their times in figures: one with the cache, one
-    without, and one of the token that the reader looks at."""
+    """Bars of equal length that show shares of each token's own time, with the times in figures: one with the cache,
+    one without, and one for the selected token."""
 
     ALLOW_SELECT = False  # a drawing, not text
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -41,12 +41,12 @@ class PartsPane(Widget):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.border_title = "Where the time of a token goes"
+        self.border_title = "Where a token's time goes"
         self._ways: tuple[Measured | None, Measured | None] = (None, None)  # with the cache, without
         self._chosen: Measured | None = None
 
     def show(self, cached: Measured | None, uncached: Measured | None, chosen: Measured | None = None) -> None:
-        """Draw these."""
+        """Show these measurements."""
         if ((cached, uncached), chosen) != (self._ways, self._chosen):
             self._ways, self._chosen = (cached, uncached), chosen
             self.set_class(chosen is not None, "-chosen")
@@ -54,11 +54,11 @@ class PartsPane(Widget):
             self.refresh()
 
     def render(self) -> RenderResult:
-        """Unused, as render_line draws; given so that nothing else is drawn."""
+        """Unused, as render_line draws; defined so that nothing else is drawn."""
         return ""
 
     def render_line(self, y: int) -> Strip:
-        """A bar, or what is missing."""
+        """A bar, or what to press where there is none."""
         width = self.size.width
         pieces: Line = []
         if self._ways == (None, None):
@@ -85,7 +85,7 @@ class PartsPane(Widget):
 
 
 def portions(shares: list[float], room: int) -> list[int]:
-    """``room`` cells dealt out by shares that add up to 1: each edge stands at the nearest cell."""
+    """Divide ``room`` cells by shares that add up to 1: each edge is at the nearest cell."""
     edges, so_far = [0], 0.0
     for share in shares:
         so_far += share
@@ -94,7 +94,7 @@ def portions(shares: list[float], room: int) -> list[int]:
 
 
 def _segment(name: str, share: float, size: int) -> str:
-    """A part's cells: its name and share, as far as there is room; an edge tells neighbours apart without colour."""
+    """The cells of a part: its name and share as far as they fit; an edge separates neighbours without colour."""
     inside = size - 1
     words = next((text for text in (f"{name} {share:.0%}", name, f"{share:.0%}", name[0]) if len(text) <= inside), "")
     return f"▏{words.ljust(inside)}" if size else ""

@@ -1,4 +1,4 @@
-"""The session's texts: prompt, settings, and what they cost."""
+"""The texts of the session: prompt, settings and cost."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SECONDS = 0.5
 
 
 class RunsPane(LinesPane):
-    """A line for every text, the newest on top."""
+    """A row for each text, newest first."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(partial(run_lines, (), None), "Runs of this session", id=id)
-        self.border_subtitle = "saves: times as fast with the cache as without, at the same length"
+        self.border_subtitle = "speed-up: cached against uncached, at the same length"
         self._told = (-1, -1, -1)
         self._at = 0.0
 
     def feed(self, update: Update, session: Session) -> None:
-        """Show the runs so far, the one that is being written too, twice a second."""
+        """Show the runs so far, including the one that is being written, twice a second."""
         told, now = (session.run, len(session.runs), session.history.total), monotonic()
         if told[:2] != self._told[:2] or (told != self._told and now - self._at >= SECONDS):
             self._told, self._at = told, now

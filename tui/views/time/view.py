@@ -1,4 +1,4 @@
-"""View 5: where the time of a token goes, with the cache and without, against what the machine can do."""
+"""View 5: where a token's time goes, with the cache and without, compared with what the machine can do."""
 
 from __future__ import annotations
 
@@ -21,53 +21,53 @@ from kvtui.tui.views.time.parts import PartsPane
 from kvtui.tui.views.time.runs import RunsPane
 from kvtui.tui.views.view import View
 
-UNKNOWN = "m measures what this machine can do at most: how fast it reads, and how fast it computes."
-ROOFLINE = "The speed of each part will stand here, under the limit of this machine: press m."
+UNKNOWN = "Press m to measure this machine's limits: how fast it reads, and how fast it computes."
+ROOFLINE = "The speed of each part will appear here, below the limits of this machine: press m."
 MEASURING = "Measuring …"
-RACING = "A race is being run: measure after its end, or end it with s."
+RACING = "A race is running: measure after it ends, or stop it with s."
 
 
 class TimeView(View):
-    """Parts of a token's time, what they cost, and what holds them up."""
+    """The parts of a token's time, what they cost, and what limits them."""
 
     TITLE = "Time"
-    SUMMARY = "Where the time of a token goes, and what holds it up."
+    SUMMARY = "Where a token's time goes, and what limits it."
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action(
             "measure",
             "m",
             "m",
             "Measure here",
-            "Measure one token with the cache and without, and what this machine can do at most: a second or two.",
+            "Measure one token with the cache and without, and this machine's limits; takes a second or two.",
             "Measure",
         ),
-        Action("runs", "e", "e", "Earlier runs", "The texts of this session, in place of the counted work.", "Runs"),
+        Action("runs", "e", "e", "Earlier runs", "The texts of this session, instead of the counted work.", "Runs"),
     )
     PARAGRAPHS = (
         (
-            "Where the time of a token goes",
-            "Medians of the newest tokens by part: looking up the embedding; queries, keys and values; attention with "
-            "its output projection; the MLP; the logits; drawing the token. Each bar is 100 % of its own time. Press t "
-            "for the other way of writing, or m to measure one token both ways (*). Left and right choose a token.",
+            "Where a token's time goes",
+            "Medians of the newest tokens by part: embedding lookup; queries, keys and values; attention with its "
+            "output projection; the MLP; the logits; sampling. Each bar is 100 % of its own time. Press t for the "
+            "other mode, or m to measure one token in both (*). The left and right arrow keys select a token.",
         ),
         (
             "Counted work and measured speed",
-            "Floating-point operations of the matrix products, two for each multiply-add, and bytes of weights, keys "
-            "and values, each counted once. Their ratio says what holds a part up: with few operations a byte it waits "
-            "for memory, with many for arithmetic. Writing with the cache reads every weight for one position; a "
-            "prefill, or a token without the cache, shares it among all of them.",
+            "Floating-point operations of the matrix products, two per multiply-add, and bytes of weights, keys and "
+            "values, each counted once. Their ratio says what limits a part: with few operations per byte it waits for "
+            "memory, with many for arithmetic. With the cache, every weight is read for a single position; prefill, or "
+            "a token without the cache, shares each read among all positions.",
         ),
         (
             "Roofline",
-            "Speed against operations a byte. The line is what this machine can do at most: the slope is the bandwidth "
-            "of matrix-vector products over as many bytes as the model has weights, the flat the rate of products of "
-            "large matrices. Small letters are parts with the cache, capitals without.",
+            "Speed against operations per byte. The line is what this machine can do at most: the slope is the "
+            "bandwidth of matrix-vector products over as many bytes as the model has weights, the flat part the rate "
+            "of products of large matrices. Small letters are parts with the cache, capitals without.",
         ),
         (
             "Runs of this session",
-            "Every text with its settings, tokens, median and 95th percentile of their times, and their sum. Saves is "
-            "how many times as fast the cache makes a token, from medians at the same length; what a text has not "
-            "measured itself comes from the others of the same model. In a small terminal e shows the table.",
+            "Every text with its settings and tokens, the median and 95th percentile of their times, and the total. "
+            "The speed-up says how many times as fast the cache makes a token, from medians at the same length; what "
+            "a text has not measured itself comes from others of the same model. In a small terminal, e shows it.",
         ),
     )
 
@@ -76,20 +76,20 @@ class TimeView(View):
         self._session: Session | None = None
         self._times = PartTimes()
         self._limits: Limits | None = None
-        self._concluded: object = None  # what the words and the roofline are about
+        self._concluded: object = None  # what the text and the roofline were made from
 
     def compose(self) -> ComposeResult:
-        """The bars, then the table and, where there is room, the roofline."""
+        """The bars, then the table and, where it fits, the roofline."""
         yield PartsPane(id="parts")
         with Horizontal(id="work"):
             with Vertical(id="work-left"):
                 yield CostsPane(id="costs")
                 yield Static(UNKNOWN, id="conclusion", markup=False)
-            yield Chart("Speed · GFLOP/s by FLOP a byte", LEGEND, ROOFLINE, id="roofline")
+            yield Chart("Roofline · GFLOP/s against FLOP per byte", LEGEND, ROOFLINE, id="roofline")
         yield RunsPane(id="runs")
 
     def show(self, update: Update, session: Session) -> None:
-        """Take in what was measured, and draw."""
+        """Take new measurements, and draw."""
         super().show(update, session)
         self._session = session
         if update.reset:
@@ -125,11 +125,11 @@ class TimeView(View):
         return rates(ready.config, measured, itemsize) if measured else None
 
     def action_runs(self) -> None:
-        """The table of runs, or the counted work again."""
+        """Switch between the table of runs and the counted work."""
         self.toggle_class("-runs")
 
     def action_measure(self) -> None:
-        """Ask for both measurements."""
+        """Ask the worker for both measurements."""
         session = self._session
         if session is None or not session.answering:
             racing = session is not None and session.racing

@@ -1,4 +1,4 @@
-"""What the model looked at: attention weights of one layer, newest queries below, newest keys on the right."""
+"""What the model attends to: attention weights of one layer, newest queries at the bottom, newest keys at the right."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from kvtui.tui.views.watch.draw_attention import (
 
 LEFT_THE_WINDOW = (
     "This token has left the model's window:",
-    "the model cannot see it any more,",
-    "and what it attended to is not kept.",
+    "the model can no longer see it, and its",
+    "attention weights are not kept.",
 )
-_SCROLL = 8  # keys that one press of an arrow moves
+_SCROLL = 8  # keys per press of an arrow key
 
 
 class AttentionPane(Widget, can_focus=True):
     """A grid of attention weights of one head, of all heads side by side, or of their mean."""
 
-    ALLOW_SELECT = False  # a drawing, not text: a drag selects nothing
+    ALLOW_SELECT = False  # a drawing, not text: dragging selects nothing
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *INTENSITY,
         "attention--dropped",
@@ -65,9 +65,9 @@ class AttentionPane(Widget, can_focus=True):
         Binding("down", "page(1)", "Next layer", show=False),
     ]
 
-    # Not `layer`: that is a widget's own property, and the compositor reads it.
+    # Not `layer`: that is a property of every widget, which the compositor reads.
     layer_index: reactive[int] = reactive(0)
-    head_index: reactive[int | None] = reactive[int | None](0)  # None: the mean of all
+    head_index: reactive[int | None] = reactive[int | None](0)  # None: the mean over all heads
     mode: reactive[Mode] = reactive[Mode]("one")
     ramp: reactive[int] = reactive(0)
 
@@ -77,7 +77,7 @@ class AttentionPane(Widget, can_focus=True):
         self._cell = 1
         self._event: Attention | None = None
         self._last_head = 0
-        self._first: int | None = None  # place in the whole text of the first key shown; None follows the newest
+        self._first: int | None = None  # index in the whole text of the first key shown; None follows the newest
         self._words: tuple[str, ...] = EMPTY
         self._drawing = Drawing()
         self._lines: list[Strip] = []
@@ -89,7 +89,7 @@ class AttentionPane(Widget, can_focus=True):
         self.border_title = "Attention"
 
     def feed(self, update: Update, session: Session) -> None:
-        """Draw the weights that have come."""
+        """Draw new weights."""
         if update.reset or update.ready:
             self.configure(session.ready.config, session.ready.stream)
         if update.reset and session.prompt is not None:
@@ -100,7 +100,7 @@ class AttentionPane(Widget, can_focus=True):
             self.say(LEFT_THE_WINDOW)
 
     def configure(self, config: ModelConfig, stream: bool = False) -> None:
-        """Take the number of layers and heads from a model; of a ``stream`` there are no weights to be had."""
+        """Take the number of layers and heads from a model; a ``stream`` carries no weights."""
         self._stream = stream
         self._layers, self._heads = config.num_layers, config.num_heads
         self._event, self._told = None, None
@@ -111,45 +111,45 @@ class AttentionPane(Widget, can_focus=True):
         self._announce()
 
     def show(self, event: Attention) -> None:
-        """Draw these weights at the next refresh."""
+        """Draw these weights on the next refresh."""
         self._event = event
         self._pieces = any(len(key) > 1 for key in event.keys)
         self._cell = 2 if any(map(is_wide, event.keys)) else 1
         self._redraw()
 
     def say(self, words: tuple[str, ...]) -> None:
-        """Why there are no weights now."""
+        """Show these lines instead of weights."""
         if self._event is not None or self._words != words:
             self._event, self._words = None, words
             self._redraw()
 
     def clear(self) -> None:
-        """Forget the weights: a new generation begins."""
+        """Forget the weights: a new generation starts."""
         self._event, self._first, self._words = None, None, EMPTY
         self._redraw()
 
     def next_layer(self) -> None:
-        """The layer after, or the first after the last."""
+        """Choose the next layer; after the last comes the first."""
         self.layer_index = (self.layer_index + 1) % self._layers
 
     def previous_layer(self) -> None:
-        """The layer before, or the last before the first."""
+        """Choose the previous layer; before the first comes the last."""
         self.layer_index = (self.layer_index - 1) % self._layers
 
     def next_head(self) -> None:
-        """The head after; from the mean, the head looked at before."""
+        """Choose the next head; from the mean, the head chosen before it."""
         self.head_index = self._last_head if self.head_index is None else (self.head_index + 1) % self._heads
 
     def previous_head(self) -> None:
-        """The head before; from the mean, the head looked at before."""
+        """Choose the previous head; from the mean, the head chosen before it."""
         self.head_index = self._last_head if self.head_index is None else (self.head_index - 1) % self._heads
 
     def cycle_mode(self) -> None:
-        """One head, all heads, their mean."""
+        """Switch between one head, all heads and their mean."""
         self.mode = MODES[(MODES.index(self.mode) + 1) % len(MODES)]
 
     def cycle_ramp(self) -> None:
-        """ASCII or shades."""
+        """Switch between ASCII characters and shades."""
         self.ramp = (self.ramp + 1) % len(RAMPS)
 
     @property
@@ -159,7 +159,7 @@ class AttentionPane(Widget, can_focus=True):
         return ShowAttention(self.layer_index, view.wanted_heads, -view.rows, mean=self.mode == "mean")
 
     def _announce(self) -> None:
-        """Tell what is wanted if that changed, and draw what is there."""
+        """Ask for other weights if the choice changed, and draw what is there."""
         if not self.is_running:
             return
         self._redraw()
@@ -167,22 +167,22 @@ class AttentionPane(Widget, can_focus=True):
             self._told = question
             self.post_message(QuestionChanged())
 
-    # Choices and their consequences
+    # Choices and what follows from them
 
     def validate_layer_index(self, layer: int) -> int:
-        """A layer that there is."""
+        """Clamp to the layers of the model."""
         return min(max(layer, 0), self._layers - 1)
 
     def validate_head_index(self, head: int | None) -> int | None:
-        """A head that there is, or None."""
+        """Clamp to the heads of the model; None stays."""
         return None if head is None else min(max(head, 0), self._heads - 1)
 
     def watch_layer_index(self) -> None:
-        """Ask for the other layer."""
+        """Ask for the newly chosen layer."""
         self._announce()
 
     def watch_head_index(self, head: int | None) -> None:
-        """None is the mean; a head is itself, or the chosen one among all."""
+        """None is the mean; a number is one head, or the selected one among all."""
         if head is None:
             self.mode = "mean"
         else:
@@ -200,17 +200,17 @@ class AttentionPane(Widget, can_focus=True):
         self._announce()
 
     def watch_ramp(self) -> None:
-        """Draw with the other characters."""
+        """Redraw with the other characters."""
         self._announce()
 
     def on_resize(self) -> None:
-        """More or fewer rows fit."""
+        """Ask again, as more or fewer rows fit."""
         self._announce()
 
     # Keys and mouse
 
     def action_scroll_keys(self, direction: int) -> None:
-        """Older (-1) or newer (1) keys."""
+        """Scroll to older (-1) or newer (1) keys."""
         if self._event is None:
             return
         total, position = len(self._event.keys), self._event.position
@@ -221,7 +221,7 @@ class AttentionPane(Widget, can_focus=True):
         self._redraw()
 
     def action_oldest_keys(self) -> None:
-        """The beginning of the window; it stays there."""
+        """Scroll to the start of the window and stay there."""
         if self._event is not None:
             self._first = self._event.position
             self._redraw()
@@ -232,11 +232,11 @@ class AttentionPane(Widget, can_focus=True):
         self._redraw()
 
     def action_page(self, direction: int) -> None:
-        """Next or previous layer."""
+        """Choose the next or the previous layer."""
         (self.next_layer if direction > 0 else self.previous_layer)()
 
     def _wheel(self, event: events.MouseEvent, direction: int) -> None:
-        """On the tabs and labels the wheel pages layers, or heads in their row; on the grid it moves along the keys."""
+        """Scroll layers on the tabs and labels, heads on their own row, and keys on the grid."""
         event.stop()
         y = event.get_content_offset_capture(self).y
         if y == 0:
@@ -247,25 +247,25 @@ class AttentionPane(Widget, can_focus=True):
             self.action_scroll_keys(direction)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Onwards."""
+        """Next layer or head, or newer keys."""
         self._wheel(event, 1)
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Back."""
+        """Previous layer or head, or older keys."""
         self._wheel(event, -1)
 
     def on_mouse_scroll_left(self, event: events.MouseScrollLeft) -> None:
-        """Older keys."""
+        """Scroll to older keys."""
         event.stop()
         self.action_scroll_keys(-1)
 
     def on_mouse_scroll_right(self, event: events.MouseScrollRight) -> None:
-        """Newer keys."""
+        """Scroll to newer keys."""
         event.stop()
         self.action_scroll_keys(1)
 
     def on_click(self, event: events.Click) -> None:
-        """Choose what is under the mouse."""
+        """Choose the layer, head or mode under the mouse."""
         offset = event.get_content_offset(self)
         if offset is None:
             return
@@ -278,18 +278,18 @@ class AttentionPane(Widget, can_focus=True):
                 if target.head is not None:
                     if (
                         target.head == self.head_index and target.mode is None
-                    ):  # a tile that is chosen already: enlarge it
+                    ):  # a tile that is already selected: enlarge it
                         self.mode = "one"
                     self.head_index = target.head
                 return
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Tell the weight under the mouse in figures."""
+        """Show the weight under the mouse as a number."""
         self._pointed = event.get_content_offset(self)
         self._describe()
 
     def on_leave(self) -> None:
-        """Back to the range of keys."""
+        """Show the range of keys again."""
         self._pointed = None
         self._describe()
 
@@ -318,36 +318,36 @@ class AttentionPane(Widget, can_focus=True):
         )
 
     def render(self) -> RenderResult:
-        """Unused, as render_line draws; given so that nothing else is drawn."""
+        """Unused, as render_line draws; defined so that nothing else is drawn."""
         return ""
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Colour everything once a refresh, as the theme may have changed; render_line hands it out."""
+        """Colour everything once per refresh, as the theme may have changed; render_line returns it line by line."""
         if self._drawn_size != self.size:
             self._redraw()
         self._lines = strips(self, self._drawing.lines)
         return super().render_lines(crop)
 
     def _redraw(self) -> None:
-        """Lay everything out anew."""
+        """Lay everything out again."""
         self._drawn_size = self.size
         self._drawing = draw(self._view())
         self._describe()
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        """One line of the content."""
+        """Return one line of the content."""
         if y < len(self._lines):
             return self._lines[y]
         return Strip.blank(self.size.width, self.rich_style)
 
     def _describe(self) -> None:
-        """In the border: above the choice and the ramp, below the keys, or the weight pointed at."""
+        """Label the border: choice and ramp above, range of keys or the weight under the mouse below."""
         view, subtitle = self._view(), key_range(self._drawing)
         if self._pointed is not None:
             subtitle = pointed(view, self._drawing, self._pointed.x, self._pointed.y) or subtitle
         titles = (title(view), subtitle)
         if self._titles != titles:
             self._titles = titles
-            # Content, not str: a label such as [ is no markup.
+            # Content, not str: a label such as [ is not markup.
             self.border_title, self.border_subtitle = Content(titles[0]), Content(titles[1])

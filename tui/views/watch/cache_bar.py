@@ -20,7 +20,7 @@ _LEAST_BAR = 10
 
 
 class CachePane(Widget):
-    """A bar of positions in use, and their bytes."""
+    """A bar of the positions in use, and their size in bytes."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"cache--used", "cache--free", "cache--off", "cache--label"}
 
@@ -35,17 +35,17 @@ class CachePane(Widget):
         self.show(session.ready, session.shown)
 
     def show(self, ready: Ready, figures: Figures) -> None:
-        """Show these from the next refresh on."""
+        """Show these figures from the next refresh on."""
         if (ready, figures) != (self._ready, self._figures):
             self._ready, self._figures = ready, figures
             self.refresh()
 
     def render(self) -> RenderResult:
-        """Unused, as render_line draws; given so that nothing else is drawn."""
+        """Unused, as render_line draws; defined so that nothing else is drawn."""
         return ""
 
     def render_line(self, y: int) -> Strip:
-        """Bar and words."""
+        """Return the bar and its caption."""
         width = self.size.width
         if self._ready is None:
             return Strip.blank(width, self.rich_style)
@@ -60,7 +60,7 @@ class CachePane(Widget):
         figures, capacity = self._figures, ready.config.context_length
         if not figures.cache:
             return [("╱" * room, "cache--off")]
-        if not ready.parameters:  # a stream that has not told its context
+        if not ready.parameters:  # a stream that has not stated its context length
             return [(" " * room, "")]
         used = min(round(room * figures.cached_positions / capacity), room)
         if figures.cached_positions and not used:
@@ -68,7 +68,7 @@ class CachePane(Widget):
         return [("█" * used, "cache--used"), ("░" * (room - used), "cache--free")]
 
     def _words(self, ready: Ready, room: int) -> str:
-        """The longest text that fits."""
+        """The longest caption that fits."""
         figures, capacity = self._figures, ready.config.context_length
         digits = len(str(capacity))
         full = each = ready.cache_bytes_per_position
@@ -90,7 +90,7 @@ class CachePane(Widget):
         else:
             choices = [
                 "off: nothing is kept",
-                f" · all {figures.context:{digits}} positions are run for each token" if figures.context else "",
+                f" · all {figures.context:{digits}} positions recomputed for each token" if figures.context else "",
                 self._moved(),
             ]
         words = ""
@@ -101,6 +101,6 @@ class CachePane(Widget):
         return words
 
     def _moved(self) -> str:
-        """How often the window has moved on since the context was full."""
+        """How often the full context has dropped its oldest half."""
         count = self._figures.evictions
         return f" · oldest half dropped {count} {'time' if count == 1 else 'times'}" if count else ""

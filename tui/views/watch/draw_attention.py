@@ -1,4 +1,4 @@
-"""How attention weights are laid out in a pane: lines of text with the classes that colour them. Nothing of Textual."""
+"""How attention weights are laid out in a pane: lines of text with style classes. Free of Textual."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from kvtui.tui.drawing.lines import Line
 Mode = Literal["one", "all", "mean"]
 MODES: tuple[Mode, ...] = ("one", "all", "mean")
 EMPTY = (
-    "What the model looks at will stand here:",
-    "a row for each of the newest tokens,",
-    "a mark for every key that it attends to.",
-    "Write a prompt and press Enter.",
+    "What the model attends to will appear here:",
+    "one row for each of the newest tokens,",
+    "one mark for every key that it attends to.",
+    "Type a prompt and press Enter.",
 )
 STREAM = (
-    "A stream of events does not carry attention weights:",
-    "they would be megabytes a token, and the program that writes cannot be asked for the ones that fit here.",
-    "To see attention, open the model itself: kvtui --model M",
+    "A stream of events carries no attention weights:",
+    "they would take megabytes per token, and the program that writes it cannot be asked for only those that fit.",
+    "To see attention, open the model here: kvtui --model M",
 )
 INTENSITY = ("attention--faint", "attention--middling", "attention--strong")
-DROPPED = "╱"  # a key that a cache policy had dropped when the query came
+DROPPED = "╱"  # a key that a cache policy had dropped before the query
 _LOOKS = (*INTENSITY, "attention--dropped")
 
-_GUTTER, _WIDE_GUTTER = 2, 7  # "a " or "a  12%‹": the row's character, and its weight off screen to the left
-_PIECE, _WIDE_PIECE = 6, 8  # cells of a row's token, if tokens are longer than a character
-_UPRIGHT = ((14, 5), (12, 4), (8, 3), (6, 2))  # lines from which on a grid's tokens stand so high above it
-_WIDE = 50  # cells from which on the wide gutter is used
-_FAIR, _ROOMY = 46, 80  # cells from which on the title names the layer, and everything
-_TALL = 9  # lines from which on layers and heads have one each
-_LABELLED = 5  # lines from which on a tile of many labels its keys
+_GUTTER, _WIDE_GUTTER = 2, 7  # "a " or "a  12%‹": the query's character, and its weight off screen to the left
+_PIECE, _WIDE_PIECE = 6, 8  # cells of a query's token, if tokens are longer than a character
+_UPRIGHT = ((14, 5), (12, 4), (8, 3), (6, 2))  # from this many lines on, labels of this height fit above a grid
+_WIDE = 50  # cells: from here on the wide gutter is used
+_FAIR, _ROOMY = 46, 80  # cells: from here on the title names the layer, and everything
+_TALL = 9  # lines: from here on layers and heads have a line each
+_LABELLED = 5  # lines: from here on a tile among many labels its keys
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class View:
     """What is to be drawn, and in how many cells.
 
     Attributes:
-        first: the window index of the first key, None for the newest that fit.
-        pieces: whether tokens are longer than a character. Then they are written out, above a grid from top to bottom.
-        cell: cells that a key takes: 2 if there are wide characters among the tokens.
+        first: the window index of the first key; None for the newest that fit.
+        pieces: whether tokens are longer than a character. If so, they are written out, vertically above a grid.
+        cell: cells per key: 2 if any token has wide characters.
     """
 
     width: int
@@ -64,7 +64,7 @@ class View:
     first: int | None = None
     event: Attention | None = None
     stream: bool = False
-    words: tuple[str, ...] = EMPTY  # in place of weights
+    words: tuple[str, ...] = EMPTY  # shown instead of weights
     pieces: bool = False
     cell: int = 1
 
@@ -75,41 +75,41 @@ class View:
 
     @property
     def body(self) -> int:
-        """Lines below the tabs."""
+        """Number of lines below the tabs."""
         return max(self.height - (2 if self.tall else 1), 1)
 
     @property
     def gutter(self) -> int:
-        """Cells left of a row's weights."""
+        """Number of cells left of a row's weights."""
         if self.spelled:
             return self.piece + (_WIDE_GUTTER - 1 if self.width >= _WIDE else 1)
         return _WIDE_GUTTER if self.width >= _WIDE and self.mode != "all" else _GUTTER
 
     @property
     def spelled(self) -> bool:
-        """Whether there is room for whole tokens: not beside the small grids of all heads."""
+        """Whether whole tokens fit: not beside the small grids of all heads."""
         return self.pieces and self.mode != "all"
 
     @property
     def piece(self) -> int:
-        """Cells of a row's token."""
+        """Number of cells of a row's token."""
         return (_WIDE_PIECE if self.width >= _WIDE else _PIECE) if self.spelled else self.cell
 
     @property
     def header(self) -> int:
-        """Lines of the keys' tokens above a grid."""
+        """Number of lines of key labels above a grid."""
         return next((lines for room, lines in _UPRIGHT if self.spelled and self.body >= room), 1)
 
     @property
     def tiling(self) -> Tiling:
-        """How the grids share the body."""
+        """How the grids share the area below the tabs."""
         if self.mode == "all":
             return arrange(self.heads, self.width, self.body)
         return Tiling(1, 1, max(self.width, 1), self.body)
 
     @property
     def wanted_heads(self) -> tuple[int, ...] | None:
-        """The heads that are drawn, None for all or their mean: of many heads only some have room for a tile."""
+        """The heads that are drawn, None for all or their mean: with many heads only some have room for a tile."""
         if self.mode == "one" and self.head is not None:
             return (self.head,)
         shown = min(self.tiling.count, self.heads)
@@ -120,7 +120,7 @@ class View:
 
     @property
     def rows(self) -> int:
-        """Query rows that a grid has room for."""
+        """Number of query rows that fit into a grid."""
         tile = self.tiling.height
         if self.mode == "all":
             return max(tile - (2 if tile >= _LABELLED else 1), 1)
@@ -128,13 +128,13 @@ class View:
 
     @property
     def key_room(self) -> int:
-        """Keys that a grid has room for."""
+        """Number of keys that fit into a grid."""
         return max((self.tiling.width - self.gutter) // self.cell, 1)
 
 
 @dataclass(frozen=True)
 class Target:
-    """Cells ``start`` up to ``end`` of line ``y`` choose something when clicked."""
+    """Cells ``start`` up to ``end`` of line ``y``: clicking them makes a choice."""
 
     y: int
     start: int
@@ -146,18 +146,18 @@ class Target:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the weights of a grid stand, and the window indices of the query and the key in its first cell."""
+    """Where the weights of a grid are drawn, and the window indices of the query and the key in its first cell."""
 
     x: int
     y: int
-    weights: Array  # (rows shown, keys shown), not a number where a key had been dropped
+    weights: Array  # (rows shown, keys shown), NaN where a key had been dropped
     row: int
     key: int
     head: int | None  # None: mean
-    cell: int = 1  # cells of a key
+    cell: int = 1  # cells per key
 
     def at(self, x: int, y: int) -> tuple[int, int, float] | None:
-        """Query, key and weight in a cell."""
+        """Query index, key index and weight in a cell."""
         row, key = y - self.y, (x - self.x) // self.cell
         if not (0 <= row < self.weights.shape[0] and 0 <= key < self.weights.shape[1]):
             return None
@@ -166,18 +166,18 @@ class Place:
 
 @dataclass
 class Drawing:
-    """Lines from the top, what can be clicked, where weights are, and the range of keys that is shown."""
+    """The lines from top to bottom, the clickable targets, where the weights are, and the range of keys shown."""
 
     lines: list[Line] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
-    keys: tuple[int, int, int] | None = None  # first, last + 1, of how many
+    keys: tuple[int, int, int] | None = None  # first, last + 1, total
     dropped: bool = False  # whether any key shown had been dropped
-    hidden: float = 0.0  # the newest row's weight on keys to the left of the first
+    hidden: float = 0.0  # the newest query's weight on keys to the left of the first one shown
 
 
 def draw(view: View) -> Drawing:
-    """Tabs, and below them one grid or a tile for every head."""
+    """The tabs, and below them one grid or a tile for every head."""
     drawing = Drawing()
     if view.stream:
         drawing.lines += [[(text, "attention--hint")] for part in STREAM for text in wrap(part, max(view.width, 8))]
@@ -204,7 +204,7 @@ def draw(view: View) -> Drawing:
 
 
 def _grids(view: View, event: Attention) -> list[tuple[int | None, Array]]:
-    """The heads to draw with their (rows, keys) weights; none if the event is of another layer or lacks the head."""
+    """The heads to draw with their (rows, keys) weights; none if the event is about another layer or lacks the head."""
     if event.layer != view.layer or not event.weights.size:
         return []
     if view.mode == "mean":
@@ -244,7 +244,7 @@ def _draw_tabs(view: View, drawing: Drawing) -> None:
 def _draw_tile(
     view: View, drawing: Drawing, event: Attention, head: int | None, weights: Array, x: int, y: int
 ) -> None:
-    """One grid with its labels in the tile whose first cell is (x, y), the lines so far ending at x or before."""
+    """One grid with its labels in the tile whose first cell is (x, y); the lines so far end at or before x."""
     tiling, gutter = view.tiling, view.gutter
     first, last = window(weights.shape[1], view.key_room, view.first)
     bottom = y + tiling.height
@@ -284,12 +284,12 @@ def _draw_tile(
 
 
 def _row_label(view: View, token: str) -> str:
-    """The whole token where there is room, else its first character."""
+    """The whole token where it fits, else its first character."""
     return piece(token if view.spelled else (token.strip() or token)[:1], view.piece)
 
 
 def _dropped(event: Attention, head: int | None, rows: int) -> npt.NDArray[np.bool_]:
-    """(rows, keys) which keys a cache policy had dropped when the newest queries came; in every head for None."""
+    """(rows, keys): which keys a cache policy had dropped before the newest queries; for None, in every head."""
     if event.dropped is None:
         return np.zeros((rows, event.weights.shape[2]), bool)
     newest = event.dropped[:, event.dropped.shape[1] - rows :]  # (heads, rows, keys)
@@ -297,7 +297,7 @@ def _dropped(event: Attention, head: int | None, rows: int) -> npt.NDArray[np.bo
 
 
 def _put(line: Line, x: int, pieces: Line) -> None:
-    """Append pieces at cell x of a line that ends before."""
+    """Append pieces at cell x of a line that ends before it."""
     length = sum(cell_len(text) for text, _ in line)
     if x > length:
         line.append((" " * (x - length), ""))
@@ -305,7 +305,7 @@ def _put(line: Line, x: int, pieces: Line) -> None:
 
 
 def title(view: View) -> str:
-    """The choice and the scale, as far as there is room; the tabs name the choice as well."""
+    """The choice and the ramp, as far as they fit; the tabs name the choice as well."""
     if view.stream:
         return "Attention"
     if view.width < _FAIR:
@@ -319,7 +319,7 @@ def title(view: View) -> str:
 
 
 def key_range(drawing: Drawing) -> str:
-    """Which keys are shown, and how much of the newest query's weight lies before them."""
+    """Which keys are shown, and how much of the newest query's weight is on earlier ones."""
     if drawing.keys is None:
         return ""
     first, last, total = drawing.keys
@@ -329,7 +329,7 @@ def key_range(drawing: Drawing) -> str:
 
 
 def pointed(view: View, drawing: Drawing, x: int, y: int) -> str:
-    """The weight in a cell in figures; empty where there is none."""
+    """The weight in a cell as a number; empty where there is none."""
     if view.event is None:
         return ""
     keys = view.event.keys

@@ -1,4 +1,4 @@
-"""The text as it is written. It follows its end unless the reader has scrolled up."""
+"""The text as it is written. It follows its end unless the user has scrolled up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LEGENDS: dict[Colouring, tuple[str, tuple[str, ...]]] = {
     "time": ("× the fastest ", ("<2", "<4", "<8", "<16", "≥16")),
     "probability": ("probability ", ("≥50%", "≥25%", "≥10%", "≥2%", "<2%")),
 }
-# The colours of the levels in the legend, as the style sheet has them in the text.
+# The colours of the levels in the legend, the same as the style sheet gives them in the text.
 _COLOURS = (
     "$foreground",
     "$foreground on $success-muted",
@@ -40,28 +40,28 @@ _COLOURS = (
 )
 
 EMPTY = (
-    "The text will stream in here.",
-    "Type a prompt and press Enter, or Enter alone to start from nothing.",
+    "The text will appear here.",
+    "Type a prompt and press Enter, or press Enter alone to start from nothing.",
     "",
-    "Then t (ctrl+t while typing) switches the KV cache off and on: same text, another price.",
+    "Then press t (ctrl+t while typing) to switch the KV cache off and on: same text, different cost.",
     "",
     "New here? F6 opens a guided tour, from tokens to cache policies.",
 )
 
 
 def probability_level(logprob: float) -> int:
-    """0 (likely) to 4 (a surprise) of a log-probability in nats."""
+    """Level of a log-probability in nats: 0 (likely) to 4 (a surprise)."""
     probability = math.exp(min(logprob, 0.0))
     return next((level for level, least in enumerate(_PROBABILITIES) if probability >= least), LEVELS - 1)
 
 
 def time_level(seconds: float, fastest: float) -> int:
-    """0 (less than twice the fastest) to 4 (16 times and more)."""
+    """Level of a time against the fastest: 0 (less than twice) to 4 (at least 16 times)."""
     return min(int(math.log2(max(seconds / fastest, 1.0))), LEVELS - 1) if fastest > 0 else 0
 
 
 class OutputPane(ScrollView, can_focus=True):
-    """The text, the prompt included, each token tinted on request by its time or its probability."""
+    """The text with its prompt; on request each token is tinted by its time or its probability."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *(f"output--level-{level}" for level in range(LEVELS)),
@@ -85,9 +85,9 @@ class OutputPane(ScrollView, can_focus=True):
         self._following = True
         self._began = False
         self._start_of_tokens = 0  # characters before the first of them
-        self._first = 0  # place in the whole text of the first token in _ends
-        self._ends: list[int] = []  # of each token: characters of the text up to its end
-        self._looking: int | None = None  # place in the whole text of the token that is looked at
+        self._first = 0  # index in the whole text of the first token in _ends
+        self._ends: list[int] = []  # for each token: characters of the text up to its end
+        self._looking: int | None = None  # index in the whole text of the selected token
 
     def feed(self, update: Update, session: Session) -> None:
         """Show the text as far as it is written."""
@@ -101,7 +101,7 @@ class OutputPane(ScrollView, can_focus=True):
         self.look(session.looking)
 
     def start(self) -> None:
-        """Clear for a new text."""
+        """Clear the pane for a new text."""
         self.transcript.clear()
         self._fastest = math.inf
         self._following = self._began = True
@@ -109,7 +109,7 @@ class OutputPane(ScrollView, can_focus=True):
         self._update()
 
     def add_prompt(self, text: str) -> None:
-        """The text that the model goes on from."""
+        """Show the prompt that the model continues."""
         self.transcript.append(text)
         self._update()
 
@@ -131,7 +131,7 @@ class OutputPane(ScrollView, can_focus=True):
             del self._ends[:gone]
 
     def look(self, token: Token | None) -> None:
-        """Mark a token, and bring it into sight; None marks none."""
+        """Mark a token and scroll to it; None clears the mark."""
         position = None if token is None else token.position
         if position == self._looking:
             return
@@ -145,24 +145,24 @@ class OutputPane(ScrollView, can_focus=True):
         self.refresh()
 
     def follow(self) -> None:
-        """To the end, and on with it."""
+        """Scroll to the end, and follow it from now on."""
         self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
         self._following = True
         self._describe()
 
     def cycle_colouring(self) -> None:
-        """Nothing, time, probability."""
+        """Switch the tint: none, time, probability."""
         self.colouring = COLOURINGS[(COLOURINGS.index(self.colouring) + 1) % len(COLOURINGS)]
 
     # Where the tokens are
 
     @property
     def _length(self) -> int:
-        """Characters of the whole text so far."""
+        """Number of characters of the whole text so far."""
         return self._ends[-1] if self._ends else self.transcript.let_go + len(self.transcript)
 
     def _characters_of(self, position: int) -> tuple[int, int] | None:
-        """Start and end of a token's characters in the text kept."""
+        """Start and end of a token's characters in the text that is kept."""
         number = position - self._first
         if not 0 <= number < len(self._ends):
             return None
@@ -175,12 +175,12 @@ class OutputPane(ScrollView, can_focus=True):
         return None if characters is None else self.transcript.line_of(characters[0])
 
     def _is_line_break(self, place: int, number: int) -> bool:
-        """Whether this is the place of the line break behind a line."""
+        """Whether this place is the line break at the end of a line."""
         lines = self._shown.lines
         return number + 1 < len(lines) and lines[number][1] == place == lines[number + 1][0] - 1
 
     def on_click(self, event: events.Click) -> None:
-        """Look at the token under the mouse."""
+        """Select the token under the mouse."""
         offset = event.get_content_offset(self)
         if offset is None or not self._began or not self._ends:
             return
@@ -189,24 +189,24 @@ class OutputPane(ScrollView, can_focus=True):
             number = bisect_right(self._ends, place + self.transcript.let_go)
             self.post_message(TokenPicked(self._first + min(number, len(self._ends) - 1)))
 
-    # Consequences
+    # What follows from changes
 
     def watch_colouring(self) -> None:
-        """Show the legend of the colours."""
+        """Show the legend of the tint."""
         self._describe()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Wrap again."""
+        """Wrap the text again."""
         self._update()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Stop following when the reader scrolls up; follow again at the end."""
+        """Stop following when the user scrolls up; follow again at the end."""
         super().watch_scroll_y(old_value, new_value)
         self._following = new_value >= self.max_scroll_y - 0.5
         self._describe()
 
     def _update(self) -> None:
-        """Bring the scrollable size up to date and go to the end if following."""
+        """Update the scrollable size, and scroll to the end if following."""
         width = self.scrollable_content_region.width
         if not width:
             return
@@ -230,7 +230,7 @@ class OutputPane(ScrollView, can_focus=True):
     def _describe(self) -> None:
         title, names = _LEGENDS[self.colouring]
         subtitle = title + " ".join(f"[{colours}]{name}[/]" for colours, name in zip(_COLOURS, names, strict=False))
-        if self._looking is not None:  # the colours stay, and so does what they mean
+        if self._looking is not None:  # the tint stays, and so does its legend
             subtitle = subtitle or "looking back: End follows again"
         elif not self._following:
             subtitle = "scrolled up: End follows again"
@@ -240,7 +240,7 @@ class OutputPane(ScrollView, can_focus=True):
     # Drawing
 
     def render_line(self, y: int) -> Strip:
-        """One line of the text."""
+        """Return one line of the text."""
         number = y + int(self.scroll_offset.y)
         width = self.scrollable_content_region.width
         text = self._shown
@@ -259,7 +259,7 @@ class OutputPane(ScrollView, can_focus=True):
         return Strip(segments).adjust_cell_length(width, self.rich_style)
 
     def _moment(self, place: int, chosen: tuple[int, int] | None) -> Style:
-        """What the token that is looked at, and those after it, have besides their colour."""
+        """Style of the selected token and of those after it, on top of their tint."""
         if chosen is None or place < chosen[0]:
             return Style.null()
         name = "output--chosen" if place < chosen[1] else "output--later"

@@ -1,4 +1,4 @@
-"""What each token cost: bars of model time, cached and uncached told apart, and the figures of both."""
+"""What each token cost: bars of model time, with the cache and without, and the figures of both."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from kvtui.tui.session.timings import Columns, Figures, Kind, TimingHistory
 from kvtui.tui.session.update import Update
 
 _GUTTER = 9  # cells of the axis: "   50 ms│", "  0.2 ms│"
-_WIDE = 116  # from here on all figures fit one line
+_WIDE = 116  # cells: from here on all figures fit on one line
 _LARGEST_ZOOM = 64
 
 EMPTY = (
-    "One bar per token will stand here: how long the model took for it.",
-    "Write a prompt and press Enter; then press t to switch the cache and watch the bars jump.",
+    "One bar per token will appear here: how long the model took to compute it.",
+    "Type a prompt and press Enter; then press t to switch the cache and watch the bars jump.",
 )
 
 
 class TimingPane(Widget, can_focus=True):
-    """Bars of model time per token, newest on the right, and what the cache saves at this length, measured."""
+    """Bars of model time per token, newest at the right, and the measured speed-up from the cache at this length."""
 
-    ALLOW_SELECT = False  # a drawing, not text: a drag selects nothing
+    ALLOW_SELECT = False  # a drawing, not text: dragging selects nothing
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "timing--cached",
         "timing--uncached",
@@ -56,23 +56,23 @@ class TimingPane(Widget, can_focus=True):
     ]
 
     logarithmic: reactive[bool] = reactive(True)
-    zoom: reactive[int] = reactive(0)  # tokens in a column; 0: as many as the pace asks for
+    zoom: reactive[int] = reactive(0)  # tokens per column; 0: as many as the pace asks for
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.border_title = "Time per token"
         self.history = TimingHistory()
-        self._batch = 1.0  # tokens in a call of add, smoothed
+        self._batch = 1.0  # tokens per call of add, smoothed
         self._automatic = 1
         self._lines: list[Strip] = []
         self._subtitle = ""
-        self._first_position = 0  # place in the whole text of the first token of the history
+        self._first_position = 0  # index in the whole text of the first token of the history
         self._looking: Token | None = None
-        self.previous: TimingHistory | None = None  # the text before, drawn as a line over the bars
+        self.previous: TimingHistory | None = None  # the previous text, drawn as a line over the bars
         self.stream = False  # another program writes: the cache cannot be switched from here
 
     def render(self) -> RenderResult:
-        """Unused, as render_line draws; given so that nothing else is drawn."""
+        """Unused, as render_line draws; defined so that nothing else is drawn."""
         return ""
 
     def feed(self, update: Update, session: Session) -> None:
@@ -87,21 +87,21 @@ class TimingPane(Widget, can_focus=True):
         self.look(session.looking)
 
     def start(self) -> None:
-        """Clear for a new generation."""
+        """Clear the pane for a new generation."""
         self.history.clear()
         self._batch, self._automatic, self._looking = 1.0, 1, None
         self.refresh()
 
     def add(self, tokens: Sequence[Token]) -> None:
-        """Append a batch, in time proportional to it. Drawing waits for the next refresh."""
+        """Append a batch, in time proportional to its size. Drawing waits for the next refresh."""
         if not tokens:
             return
-        if not self.history.total:  # many may come at once then, but not because the pace is high
+        if not self.history.total:  # the first batch may be large without the pace being high
             self._first_position = tokens[0].position
         else:
             self._batch += 0.2 * (min(len(tokens), 2 * _LARGEST_ZOOM) - self._batch)
         self.history.add(tokens)
-        # Two columns a redraw can still be followed by eye. Shrinking waits, so that the graph does not flap.
+        # The eye can still follow two columns per redraw. Shrinking waits, so that the graph does not flicker.
         while self._automatic < min(self._batch / 2, _LARGEST_ZOOM):
             self._automatic *= 2
         while self._automatic > 1 and self._batch < self._automatic / 4:
@@ -116,15 +116,15 @@ class TimingPane(Widget, can_focus=True):
 
     @property
     def tokens_per_column(self) -> int:
-        """Tokens that share a column now."""
+        """Number of tokens that share a column now."""
         return self.zoom or self._automatic
 
     def action_toggle_scale(self) -> None:
-        """Logarithmic or linear axis."""
+        """Switch between a logarithmic and a linear axis."""
         self.logarithmic = not self.logarithmic
 
     def action_zoom(self, factor: int) -> None:
-        """More tokens in a column; past the most, back to automatic."""
+        """Put more tokens into a column; after the most, return to automatic."""
         wider = self.tokens_per_column * factor
         self.zoom = wider if wider <= _LARGEST_ZOOM else 0
 
@@ -139,19 +139,19 @@ class TimingPane(Widget, can_focus=True):
         event.stop()
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Draw everything once a refresh; render_line hands it out."""
+        """Draw everything once per refresh; render_line returns it line by line."""
         self._lines = self._draw(self.size.width, self.size.height)
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
-        """One line of the content."""
+        """Return one line of the content."""
         if y < len(self._lines):
             return self._lines[y]
         return Strip.blank(self.size.width, self.rich_style)
 
     def _draw(self, width: int, height: int) -> list[Strip]:
         if not len(self.history):
-            if self._subtitle:  # to set it asks for another drawing, which would never end
+            if self._subtitle:  # setting it requests another drawing, which would never end
                 self.border_subtitle = self._subtitle = ""
             return [
                 strip(self, [(text, "timing--hint")], width) for part in EMPTY for text in wrap(part, max(width, 8))
@@ -182,7 +182,7 @@ class TimingPane(Widget, can_focus=True):
         return lines
 
     def _columns(self, room: int) -> tuple[Columns, int | None]:
-        """The newest columns, or those around the token that is looked at; and which of them is that token's."""
+        """The newest columns, or those around the selected token, and which of them holds that token."""
         per = self.tokens_per_column
         columns = self.history.columns(room, per)
         if self._looking is None:
@@ -204,7 +204,7 @@ class TimingPane(Widget, can_focus=True):
         per = self.tokens_per_column
         share = "1 token" if per == 1 else f"median of {per:2}"
         greatest = f"max {figure(float(columns.milliseconds.max()))}"
-        before, brief = ("", "") if self.previous is None else ("  ─ the text before", "  ─ before")
+        before, brief = ("", "") if self.previous is None else ("  ─ previous text", "  ─ before")
         choices = (
             f"{names}{before} · {scale} scale · column: {share} · {greatest}",
             f"{names}{brief} · {scale} · column: {share} · {greatest}",
@@ -223,43 +223,49 @@ class TimingPane(Widget, can_focus=True):
             figures = replace(figures, last=1e3 * self._looking.seconds)
         last = "now " if self._looking is None else "then"
         if width >= _WIDE:
-            pieces = [*_now(figures, last), ("   ", ""), *self._saving(False)]
-            return [strip(self, pieces, width)]
+            pieces = [*_now(figures, last), ("  ", "")]
+            return [strip(self, [*pieces, *self._speed_up(width - _width_of(pieces))], width)]
         if height >= 5:
-            return [strip(self, _now(figures, last), width), strip(self, self._saving(False), width)]
-        return [strip(self, [*_now(figures, last, True), ("  ", ""), *self._saving(True)], width)]
+            return [strip(self, _now(figures, last), width), strip(self, self._speed_up(width), width)]
+        pieces = [*_now(figures, last, True), ("  ", "")]
+        return [strip(self, [*pieces, *self._speed_up(width - _width_of(pieces), brief=True)], width)]
 
-    def _saving(self, brief: bool) -> Line:
-        """What the cache saves, or what to press to find out."""
+    def _speed_up(self, room: int, brief: bool = False) -> Line:
+        """How much faster the cache makes a token, or what to press to find out; at most ``room`` cells if possible."""
         comparison = self.history.comparison()
         if comparison is None:
             return [(self._missing(brief), "timing--hint")]
-        times = f"{comparison.times:.1f} ×".ljust(7)
-        uncached = figure(comparison.uncached)
-        if brief:
-            at = "here" if comparison.here else f"≈{(comparison.first + comparison.last) // 2:3}"
-            pieces = [(f"uncached {at} ", "timing--axis"), (uncached, "timing--figure")]
-            return [*pieces, (f" saves {times}", "timing--saving")]
-        where = "at this length" if comparison.here else f"at {f'{comparison.first}–{comparison.last}':11}"
-        return [
-            (f"uncached {where} ", "timing--axis"),
-            (uncached, "timing--figure"),
-            ("  the cache saves ", "timing--saving"),
-            (times, "timing--saving"),
-        ]
+        times = f"{comparison.times:4.1f} × faster with"
+        faster = (f"{times} the cache", "timing--saving")
+        uncached = [(figure(comparison.uncached), "timing--figure"), (" without", "timing--axis")]
+        cached = [(",", "timing--axis"), (figure(comparison.cached), "timing--figure"), (" with", "timing--axis")]
+        lengths = f"{comparison.first}–{comparison.last}"
+        at = "at this length" if comparison.here else f"at {lengths} positions"
+        briefly = "here" if comparison.here else f"at {lengths}"
+        middle = "here" if comparison.here else f"at ≈{(comparison.first + comparison.last) // 2}"
+        choices: tuple[Line, ...] = (
+            [faster, (f" {at}:", "timing--axis"), *uncached, *cached],
+            [faster, (f" {at}:", "timing--axis"), *uncached],
+            [faster, (f" {briefly}:", "timing--axis"), *uncached],
+            [faster, (f" {briefly}", "timing--axis")],
+            [(f"{times} cache", "timing--saving"), (f" {middle}", "timing--axis")],
+        )
+        return next((choice for choice in choices if _width_of(choice) <= room), choices[-1])
 
     def _missing(self, brief: bool) -> str:
         history = self.history
         if self.stream:
-            return ""  # there is no key for it
+            return ""  # no key switches it
         if not history.measured(cached=False):
-            return "press t: off, to compare" if brief else "press t: run without the cache to measure what it saves"
+            return (
+                "t: compare without the cache" if brief else "press t: run without the cache to measure what it saves"
+            )
         if not history.measured(cached=True):
-            return "press t: on, to compare" if brief else "press t: run with the cache to measure what it saves"
-        return "press t: compare here" if brief else "press t: measure the other way at this length too"
+            return "t: compare with the cache" if brief else "press t: run with the cache to measure what it saves"
+        return "t: compare at this length" if brief else "press t: measure the other way at this length too"
 
 
-_PREVIOUS = 3  # beside the kinds
+_PREVIOUS = 3  # the previous text, beside the kinds
 _STYLES: dict[int, str] = {
     Kind.CACHED: "timing--cached",
     Kind.UNCACHED: "timing--uncached",
@@ -269,9 +275,9 @@ _STYLES: dict[int, str] = {
 
 
 def _now(figures: Figures, last: str, brief: bool = False) -> Line:
-    """The last time under its name, median, 95th percentile and speed, each of fixed width.
+    """The newest time under its name, median, 95th percentile and speed, each of fixed width.
 
-    No percentile where there is little room.
+    Without the percentile where there is little room.
     """
     speed = figures.tokens_per_second
     rate = "     –" if math.isnan(speed) else f"{speed:6,.0f}" if speed >= 9.995 else f"{speed:6.2f}"
@@ -281,3 +287,7 @@ def _now(figures: Figures, last: str, brief: bool = False) -> Line:
     if not brief:
         pieces += [(f"{gap}p95 ", "timing--axis"), (figure(figures.p95), "timing--figure")]
     return [*pieces, (f"{gap}{rate} tok/s", "timing--figure")]
+
+
+def _width_of(line: Line) -> int:
+    return sum(len(text) for text, _ in line)

@@ -1,4 +1,4 @@
-"""View 1: the text as it is written, what the model looked at, what each token cost, and how full the cache is."""
+"""View 1: the text as it is written, what the model attends to, what each token cost, and how full the cache is."""
 
 from __future__ import annotations
 
@@ -20,18 +20,24 @@ from kvtui.tui.views.watch.timing import TimingPane
 
 
 class WatchView(View):
-    """The first view."""
+    """The text with its attention, its time per token and its cache."""
 
     TITLE = "Watch"
     ASKS = False
-    SUMMARY = "The text, the attention, the time per token and the cache, as they come."
+    SUMMARY = "The text, its attention, the time per token and the cache, live."
     ACTIONS: ClassVar[tuple[Action, ...]] = (
         Action(
-            "previous_layer", "left_square_bracket", "[", "Previous layer", "Attention of the layer before.", "-", True
+            "previous_layer",
+            "left_square_bracket",
+            "[",
+            "Previous layer",
+            "Attention of the previous layer.",
+            "-",
+            True,
         ),
-        Action("next_layer", "right_square_bracket", "]", "Next layer", "Attention of the layer after.", "Layer", True),
-        Action("previous_head", "less_than_sign", "<", "Previous head", "Attention of the head before.", "-", True),
-        Action("next_head", "greater_than_sign", ">", "Next head", "Attention of the head after.", "Head", True),
+        Action("next_layer", "right_square_bracket", "]", "Next layer", "Attention of the next layer.", "Layer", True),
+        Action("previous_head", "less_than_sign", "<", "Previous head", "Attention of the previous head.", "-", True),
+        Action("next_head", "greater_than_sign", ">", "Next head", "Attention of the next head.", "Head", True),
         Action(
             "heads",
             "h",
@@ -57,7 +63,7 @@ class WatchView(View):
             "c",
             "c",
             "Colour of the output",
-            "By nothing, by each token's time, or by its probability.",
+            "None, each token's time, or its probability.",
             "Colour",
             rank=3,
         ),
@@ -66,7 +72,7 @@ class WatchView(View):
             "l",
             "l",
             "Logarithmic or linear time",
-            "The axis of the bars of time per token.",
+            "The axis of the time per token.",
             "Scale",
             rank=6,
         ),
@@ -75,7 +81,7 @@ class WatchView(View):
             "z",
             "z",
             "Zoom of the bars",
-            "More tokens in a bar; after the most, automatic again.",
+            "More tokens per bar; after the most, automatic again.",
             "Zoom",
             rank=6,
         ),
@@ -83,29 +89,29 @@ class WatchView(View):
     PARAGRAPHS = (
         (
             "Output",
-            "The text, your prompt underlined. It follows its end until you scroll up; the End key follows again. "
-            "Click a token, or press the left arrow key, to look at its moment: every pane then shows what there "
-            "was when it was written. With c, each token is tinted by its time against the fastest one, or by the "
-            "probability the model gave it.",
+            "The text, with your prompt underlined. It follows its end until you scroll up; the End key follows again. "
+            "Click a token, or press the left arrow key, to select it: every pane then shows the state at the moment "
+            "when it was written. With c, each token is tinted by its time relative to the fastest one, or by the "
+            "probability that the model gave it.",
         ),
         (
             "Attention",
-            "Which tokens the model looked at. Rows are the newest tokens, columns the ones before; the denser the "
-            "mark, the greater the weight. A row sums to 1. Point at a cell to read its weight. Click layers and "
-            "heads; scroll along the keys with the wheel, or with shift and an arrow key. ╱ is a key that a cache "
-            "policy had dropped when the query came.",
+            "Which tokens the model attends to. Rows are the newest tokens, columns the tokens before them; the denser "
+            "the mark, the greater the weight. A row sums to 1. Point at a cell to read its weight. Click layers and "
+            "heads; scroll along the keys with the wheel, or with shift and an arrow key. ╱ marks a key that a cache "
+            "policy had dropped before the query.",
         ),
         (
             "Time per token",
-            "One bar per token: the model's own time, without drawing, pipes and waiting. Solid bars were written with "
-            "the cache, dotted ones without. Turning the cache on again costs one long bar: the whole context is run "
-            "once to fill it. The saving is the ratio of medians at comparable length. The line is the text before, "
-            "token by token.",
+            "One bar per token: the model's own time, without drawing, pipes and waiting. Solid bars were computed "
+            "with the cache, dotted ones without. Switching the cache on again costs one long bar: the whole context "
+            "is run once to fill it. The speed-up is the ratio of medians at comparable length. The line is the "
+            "previous text, token by token.",
         ),
         (
             "Cache",
-            "Keys and values that are kept, so that a new token need not run the whole text again. When the context is "
-            "full, its oldest half is dropped and the rest is run once more.",
+            "Keys and values are kept, so that a new token need not recompute the whole text. When the context is "
+            "full, its oldest half is dropped and the rest is recomputed once.",
         ),
     )
 
@@ -119,59 +125,59 @@ class WatchView(View):
 
     @property
     def output(self) -> OutputPane:
-        """The text."""
+        """The pane of the text."""
         return self.query_one(OutputPane)
 
     @property
     def attention(self) -> AttentionPane:
-        """What the model looked at."""
+        """The pane of the attention weights."""
         return self.query_one(AttentionPane)
 
     @property
     def timing(self) -> TimingPane:
-        """What each token cost."""
+        """The pane of the time per token."""
         return self.query_one(TimingPane)
 
     def follow(self) -> None:
-        """To the end of the text."""
+        """Scroll to the end of the text."""
         self.output.follow()
 
     def questions(self, session: Session) -> Iterable[Question]:
-        """The rows of attention that fit, up to the token that is looked at."""
+        """Ask for the rows of attention that fit, up to the selected token."""
         yield replace(self.attention.question, position=session.cursor)
 
     def action_previous_layer(self) -> None:
-        """Attention."""
+        """Show the attention of the previous layer."""
         self.attention.previous_layer()
 
     def action_next_layer(self) -> None:
-        """Attention."""
+        """Show the attention of the next layer."""
         self.attention.next_layer()
 
     def action_previous_head(self) -> None:
-        """Attention."""
+        """Show the attention of the previous head."""
         self.attention.previous_head()
 
     def action_next_head(self) -> None:
-        """Attention."""
+        """Show the attention of the next head."""
         self.attention.next_head()
 
     def action_heads(self) -> None:
-        """One, all, mean."""
+        """Switch between one head, all heads and their mean."""
         self.attention.cycle_mode()
 
     def action_ramp(self) -> None:
-        """ASCII or shades."""
+        """Switch between ASCII characters and shades."""
         self.attention.cycle_ramp()
 
     def action_time_scale(self) -> None:
-        """Logarithmic or linear."""
+        """Switch between a logarithmic and a linear axis of time."""
         self.timing.action_toggle_scale()
 
     def action_time_zoom(self) -> None:
-        """Tokens in a bar."""
+        """Put more tokens into a bar."""
         self.timing.action_zoom(2)
 
     def action_colour(self) -> None:
-        """Nothing, time, probability."""
+        """Tint tokens by nothing, by time, or by probability."""
         self.output.cycle_colouring()

@@ -46,7 +46,7 @@ async def test_before_there_is_a_text_the_panes_say_what_they_will_show() -> Non
         assert "could have been chosen" in text
         assert "press p" in text
         await it.press("x", "w")
-        assert "r writes the text again" in it.notices()
+        assert "r writes it again" in it.notices()
 
 
 async def test_all_four_panes_show_the_newest_token() -> None:
@@ -81,7 +81,7 @@ async def test_layers_and_heads_are_chosen_with_keys_round_and_round() -> None:
         assert view.chosen == (1, 1)
         await it.press("greater_than_sign", "left_square_bracket", "left_square_bracket", "less_than_sign")
         assert view.chosen == (CONFIG.num_layers - 1, 1)
-        await it.until(lambda: "L3 H2 looks at about" in it.screen_text())
+        await it.until(lambda: "L3 H2 attends to ≈" in it.screen_text())
         await it.until(lambda: it.link.commands(ShowAttention)[-1].heads == (1,))  # type: ignore[union-attr]
         await it.until(lambda: "1 back" in it.screen_text())  # what it looked at
 
@@ -149,7 +149,7 @@ async def test_both_go_on_once_the_text_waits() -> None:
 async def test_the_text_goes_on_without_heads_and_the_status_line_says_so() -> None:
     async with anatomy() as (it, _):
         await it.press("w")
-        assert "x switches the chosen one off" in it.notices()
+        assert "x switches the chosen head off" in it.notices()
         await it.press("x", "w")
         assert it.link.commands(SetHeads) == [SetHeads(((0, 0),))]
         await it.until(lambda: "· without L1 H1" in it.screen_text().splitlines()[1])
@@ -168,7 +168,7 @@ async def test_another_text_is_the_whole_models_again() -> None:
         it.link.write([End("cancelled", 0, 0.0, 0.0)])
         await it.until(lambda: not it.app.session.running)
         await it.press("w")
-        assert "r writes the text again" in it.notices()
+        assert "r writes it again" in it.notices()
 
 
 async def test_a_token_without_an_answer_says_why() -> None:
@@ -187,12 +187,12 @@ async def test_while_an_answer_is_worked_out_the_panes_say_so(monkeypatch: pytes
         it.link.write([token(0)])
         await it.until(lambda: it.app.session.figures.written)
         await it.press("4")
-        await it.until(lambda: "Working it out" in it.screen_text())
+        await it.until(lambda: "Computing" in it.screen_text())
         assert "press p" not in it.screen_text()
         it.link.write([inspection(it.link, inspects(it)[-1])])
         await it.until(lambda: "All heads are on" in it.screen_text())
         await it.press("x")
-        await it.until(lambda: "Working it out" in it.screen_text())
+        await it.until(lambda: "Computing" in it.screen_text())
         assert "All heads are on" not in it.screen_text()
         it.link.write([inspection(it.link, inspects(it)[-1])])
         await it.until(lambda: "KL 0.1250 nats" in it.screen_text())

@@ -113,15 +113,19 @@ def test_more_layers_than_lines_are_shown_around_the_chosen_one() -> None:
 
 
 def test_the_grid_shows_entropies_the_choice_and_what_is_off() -> None:
-    lines = text(view.head_lines(INSPECTION, (1, 0), [(0, 1)], 50, 9))
+    lines = text(view.head_lines(INSPECTION, (1, 0), [(0, 1)], 60, 9))
     assert lines == [
         "      H1    H2  ",
         "L1   0.00▁ off  ",
         "L2  [3.91] 2.00▅",
-        "L2 H1 looks at about 50 of 50 keys · x: off",
+        "L2 H1 attends to ≈50 of 50 keys · x switches it off",
     ]
-    lines = text(view.head_lines(INSPECTION, (0, 1), [(0, 1)], 50, 9))
-    assert lines[1:] == ["L1   0.00▁[off ]", "L2   3.91█ 2.00▅", "L1 H2 (off) looked at about 3 of 50 keys · x: on"]
+    lines = text(view.head_lines(INSPECTION, (0, 1), [(0, 1)], 60, 9))
+    assert lines[1:] == [
+        "L1   0.00▁[off ]",
+        "L2   3.91█ 2.00▅",
+        "L1 H2 (off) attended to ≈3 of 50 keys · x switches it on",
+    ]
 
 
 def test_a_cell_of_the_grid_is_found_again_also_where_it_is_scrolled() -> None:

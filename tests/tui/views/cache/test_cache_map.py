@@ -136,7 +136,7 @@ def test_rows_that_are_not_known_yet_are_not_passed_off_as_dropped() -> None:
 
 def test_off_says_so() -> None:
     lines = text(replace(VIEW, width=80, cache=False, context=12, contents=contents([], 0)))
-    assert "off: nothing is kept, all 12 positions are run for each token" in lines[6]
+    assert "off: nothing is kept, all 12 positions are recomputed for each token" in lines[6]
     assert set(lines[0][6:]) == {"·"}
 
 

@@ -17,7 +17,7 @@ from kvtui.tui.views.cache.view import BELOW, CacheView, growth
 
 QUANTITY_NAMES = [
     ("key", "key norm"),
-    ("attention", "weight that reads it"),
+    ("attention", "√ of attention weight"),
     ("reason", "why it is kept"),
     ("value", "value norm"),
 ]
@@ -109,7 +109,7 @@ async def test_what_stands_below_the_map(size: tuple[int, int]) -> None:
             text = it.screen_text()
             assert ("Llama-2 7B" in text) == (expected == "-models" or (expected == "-all" and size[1] == 60))
             assert ("Growth" in text) == (expected == "-growth" or (expected == "-all" and size[1] > 24))
-            assert ("What it weighs" in text) == (expected == "-all")
+            assert ("Cache size" in text) == (expected == "-all")
             assert "Cache map" in text
 
 
@@ -132,7 +132,9 @@ async def test_off_is_shown() -> None:
     async with bench() as it:
         await opened(it)
         await it.press("t")
-        await it.until(lambda: "off: nothing is kept, all 9 positions are run for each token" in it.screen_text())
+        await it.until(
+            lambda: "off: nothing is kept, all 9 positions are recomputed for each token" in it.screen_text()
+        )
         assert "the cache is off" in it.screen_text()
 
 
@@ -140,8 +142,8 @@ async def test_before_a_text_the_map_says_what_will_appear() -> None:
     async with bench(None) as it:
         await it.press("escape", "3")
         text = it.screen_text()
-        assert "The cache will stand here as a map" in text
-        assert "will stand here once it writes" in text
+        assert "The cache will appear here as a map" in text
+        assert "will appear here with the text" in text
 
 
 async def test_a_new_text_empties_the_map_and_the_chart() -> None:
@@ -179,7 +181,7 @@ async def test_a_cache_that_is_gone_says_so(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setitem(ANSWERS, ShowCache, lambda link, asked: replace(cache(link, asked), position=20))
         await opened(it, 3)
         await it.press("left")
-        await it.until(lambda: "filled anew since: what was in it then is gone" in it.screen_text())
+        await it.until(lambda: "the cache has been refilled since then" in it.screen_text())
 
 
 async def test_a_cache_that_has_dropped_positions_since_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

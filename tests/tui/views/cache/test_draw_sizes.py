@@ -44,7 +44,7 @@ def test_off_and_unknown() -> None:
     assert lines[1].endswith("0 B  the cache is off")
     assert lines[3] == "process   not available on this system"
     assert "1 position  × 4 bytes = 9,216 B" in lines[4]
-    assert "will stand here" in text(sizes_lines(replace(off, asked=False), 100))[3]
+    assert "will appear here" in text(sizes_lines(replace(off, asked=False), 100))[3]
 
 
 def test_known_models_at_a_context() -> None:
@@ -52,8 +52,8 @@ def test_known_models_at_a_context() -> None:
     assert "at 8k" in lines[""]
     # Llama-3.1 8B: 32 layers of 8 key/value heads of 128, two bytes: 131,072 bytes a token, 1 GiB at 8,192.
     assert lines["Llama-3.1 8B"].split()[2:] == ["32", "8", "of", "32", "128", "131.1", "kB", "1.1", "GB"]
-    assert lines["GPT-2 124M"].endswith("302.0 MB > its 1k")
-    assert lines["shakespeare"].split()[1:] == ["6", "6", "of", "6", "32", "9.2", "kB", "75.5", "MB", ">", "its", "512"]
+    assert lines["GPT-2 124M"].endswith("302.0 MB (max 1k)")
+    assert lines["shakespeare"].split()[1:] == ["6", "6", "of", "6", "32", "9.2", "kB", "75.5", "MB", "(max", "512)"]
 
 
 @pytest.mark.parametrize("width", [37, 50, 66, 74, 100])
@@ -68,4 +68,4 @@ def test_a_policy_is_held_against_the_formula() -> None:
         "now         331,776 B  128 positions, measured",
         "full      4,718,592 B  512 positions, all kept",
     ]
-    assert lines[4].endswith("× 128 positions × 4 bytes = 1,179,648 B, measured 28% of that")
+    assert lines[4].endswith("× 128 positions × 4 bytes = 1,179,648 B, measured: 72% less")

@@ -80,10 +80,10 @@ def test_what_holds_a_part_up() -> None:
     assert Rate(Cost(0, 0), 0.0).flops == Rate(Cost(0, 0), 0.0).reached(LIMITS) == 0
     words = conclusion(memory, arithmetic, LIMITS).splitlines()
     assert words[0].startswith(
-        "This machine, 2 threads: reads 50 GB/s, computes 100 GFLOP/s at most. Below 2 FLOP a byte"
+        "This machine, 2 threads: reads 50 GB/s, computes 100 GFLOP/s at most. Below 2 FLOP per byte"
     )
-    assert words[1].startswith("Cached: 0.5 FLOP a byte, memory-bound. 20.0 GB/s, 40 % of the limit; the rest")
-    assert words[2].startswith("Uncached: 100 FLOP a byte, compute-bound. 66.7 GFLOP/s, 67 % of the limit")
+    assert words[1].startswith("Cached: 0.5 FLOP per byte, memory-bound. 20.0 GB/s, 40 % of the limit; the rest")
+    assert words[2].startswith("Uncached: 100 FLOP per byte, compute-bound. 66.7 GFLOP/s, 67 % of the limit")
     assert len(conclusion(None, arithmetic, LIMITS).splitlines()) == 2
 
 
