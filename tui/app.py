@@ -152,7 +152,8 @@ class KvtuiApp(App[None]):
         self._main.set_class(event.size.height < CRAMPED_HEIGHT, "-cramped")
         if small:
             self._main.query_one("#too-small", Static).update(
-                f"kvtui needs {LEAST_WIDTH} × {LEAST_HEIGHT} cells; here are {event.size.width} × {event.size.height}"
+                f"kvtui needs {LEAST_WIDTH} × {LEAST_HEIGHT} cells; "
+                f"this terminal has {event.size.width} × {event.size.height}"
             )
 
     def action_view(self, number: int) -> None:
@@ -393,7 +394,7 @@ class KvtuiApp(App[None]):
     def action_tour(self) -> None:
         """Open its card, or away with it."""
         if self.session.ready.stream:
-            self.notify("The tour needs a model that writes here: start kvtui without a stream.", severity="warning")
+            self.notify("The tour needs a model: start kvtui without a stream.", severity="warning")
         elif self.tour.display:
             self.action_tour_leave()
         else:
@@ -427,7 +428,7 @@ class KvtuiApp(App[None]):
     def action_branches(self) -> None:
         """All continuations."""
         if len(self.session.branches) == 1:
-            self.notify("There is one text so far: press f to fork it.", severity="warning")
+            self.notify("There is only one text so far: press f to fork it.", severity="warning")
         else:
             self.push_screen(BranchesScreen(self.session))
 
@@ -437,7 +438,7 @@ class KvtuiApp(App[None]):
             self.notify(CACHE_IS_NOT_OURS, severity="warning")
             return
         if self.session.racing:
-            self.notify("A race compares its lanes at every token as it is. Verifying is for the next text.")
+            self.notify("A race compares its lanes at every token anyway. Verifying applies to the next text.")
         self.session.toggle_verify()
         self._tick()
 
@@ -452,7 +453,7 @@ class KvtuiApp(App[None]):
         if isinstance(self.screen, PolicyScreen):
             return
         if self.session.ready.stream:
-            self.notify("This is another program's text: its cache cannot be changed from here.", severity="warning")
+            self.notify("Another program writes this text: its cache cannot be changed from here.", severity="warning")
             return
         self.push_screen(PolicyScreen(self.session.figures.policy, self.session.ready.config), self._set_policy)
 
@@ -466,9 +467,9 @@ class KvtuiApp(App[None]):
                 return
             self.session.set_policy(policy)
             if self.session.racing:
-                self.notify(f"The lanes of this race stay as they are: {policy} is for the next text.")
+                self.notify(f"A race keeps its lanes. {policy} applies to the next text.")
             elif not self.session.figures.cache:
-                self.notify("The cache is off: press t to turn it on under this policy.", severity="warning")
+                self.notify("The cache is off: press t to switch it on with this policy.", severity="warning")
             self._tick()
 
     def action_help(self) -> None:

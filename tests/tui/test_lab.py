@@ -71,7 +71,7 @@ async def test_a_fork_shows_the_new_text_and_what_the_cache_kept() -> None:
         await forked(it, 3, "xyz")
         assert it.watch.output.transcript.text == "ROMEO:abcxyz"
         assert len(it.watch.timing.history) == 6
-        assert "Branch 1: 8 positions stay in the cache, 1 run again" in it.notices()
+        assert "Branch 1: 8 positions stay in the cache, 1 recomputed" in it.notices()
         assert [token.step for token in it.app.session.timeline.tokens] == list(range(6))
 
 

@@ -11,10 +11,10 @@ from kvtui.tui.cli.progress import counting_bar
 from kvtui.tui.cli.streams import write_json, write_rich
 
 
-@click.command("bench", short_help="Cached against uncached on this machine.")
+@click.command("bench", short_help="Time per token on this machine, with the cache and without.")
 @model_option
 @click.option("--repeats", type=Whole(1, 1000), default=9, show_default=True, help="Rounds; the medians are reported.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def bench(model: str | None, repeats: int, as_json: bool) -> None:
     """Time one token with the cache and without it, at several context lengths.
 

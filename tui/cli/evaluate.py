@@ -25,9 +25,9 @@ LARGEST_LOSS = 700.0  # nats: its perplexity is still a number
     type=Real(0, 1, above=True),
     default=1.0,
     metavar="SHARE",
-    help="Score only this last share of the text; what is before it is context.  [default: 1, all of it]",
+    help="Score only this last share of the text; the rest is context.  [default: 1, all of it]",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def evaluate_text(textfile: Path, model: str | None, last: float, as_json: bool) -> None:
     """Loss of a text in nats per token, and perplexity.
 

@@ -29,20 +29,20 @@ MOST_TOKENS = 100_000
 
 
 class Kinds(click.Group):
-    """A group that names its commands when asked for one that does not exist."""
+    """A group that lists its commands when asked for one that does not exist."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which there are."""
+        """Find the command, or list the existing ones."""
         if args and args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
-            raise click.UsageError(f"there is no figure '{args[0][:40]}': there are {', '.join(self.commands)}", ctx)
+            raise click.UsageError(f"there is no figure '{args[0][:40]}': choose {', '.join(self.commands)}", ctx)
         return super().resolve_command(ctx, args)
 
 
-@click.group("figure", cls=Kinds, no_args_is_help=False, short_help="Attention, growth and timing as pictures.")
+@click.group("figure", cls=Kinds, no_args_is_help=False, short_help="Attention, growth and timing as figures.")
 def figure() -> None:
-    """Draw a figure into a file: .png, .svg or .pdf. Needs Matplotlib (pip install 'kvtui[plot]').
+    """Draw a figure to a file: .png, .svg or .pdf. Needs Matplotlib (pip install 'kvtui[plot]').
 
     \b
       kvtui figure attention "ROMEO:" -n 100 --layer 2 --head 0 -o attention.png
@@ -52,7 +52,7 @@ def figure() -> None:
 
 
 def _output_options(command: Command) -> Command:
-    """``-o`` and ``--force``."""
+    """Add ``-o`` and ``--force``."""
     for option in (
         click.option("--force", is_flag=True, help="Overwrite the file."),
         click.option(
@@ -62,7 +62,7 @@ def _output_options(command: Command) -> Command:
             required=True,
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="Where to: a name that ends in .png, .svg or .pdf.",
+            help="Output file: a name that ends in .png, .svg or .pdf.",
         ),
     ):
         command = option(command)
@@ -70,7 +70,7 @@ def _output_options(command: Command) -> Command:
 
 
 def _text_options(command: Command) -> Command:
-    """``PROMPT -n --seed --model``: which text the figure is about."""
+    """Add ``PROMPT -n --seed --model``: which text the figure is about."""
     for option in (
         model_option,
         seed_option(0),
@@ -160,9 +160,9 @@ def timing(
     out: Path,
     force: bool,
 ) -> None:
-    """Time per token against the context, cached and uncached, with the growth that fits.
+    """Time per token against context, cached and uncached, with fitted curves.
 
-    Without a PROMPT the medians of 'kvtui bench'; with one, every token of a text that is written twice, with the
+    Without a PROMPT, the medians of 'kvtui bench'; with one, every token of a text that is written twice, with the
     cache and without. '-' reads the prompt from a pipe.
 
     \b
@@ -191,7 +191,7 @@ def timing(
 
 
 def _refuse_idle_options(ctx: click.Context, prompt: str | None, repeats: int | None) -> None:
-    """An option that would silently do nothing is an error."""
+    """Refuse an option that would silently do nothing."""
     if prompt is not None and repeats is not None:
         raise click.UsageError("--repeats is for the benchmark, which takes no PROMPT: leave one out")
     for name, flag in (("count", "-n"), ("seed", "--seed")):
@@ -200,7 +200,7 @@ def _refuse_idle_options(ctx: click.Context, prompt: str | None, repeats: int | 
 
 
 def _token_times(model: Model, prompt: str, count: int, seed: int, cache: bool) -> list[tuple[int, float]]:
-    """(context, seconds) of every token; those that refilled the cache after the window moved are left out."""
+    """(context, seconds) of every token, without those that refilled the cache after the window moved."""
     return [
         (event.context, event.seconds)
         for event in generate(model, prompt, max_new_tokens=count, seed=seed, cache=cache)
@@ -209,10 +209,10 @@ def _token_times(model: Model, prompt: str, count: int, seed: int, cache: bool) 
 
 
 def _prompt(model: Model, prompt: str | None) -> str:
-    """The prompt to start from; without one the model's own first token, which is said.
+    """The prompt to start from; without one, the model's own first token, with a note that says so.
 
     Raises:
-        KvtuiError: the prompt is there but empty.
+        KvtuiError: the prompt is given but empty.
     """
     if prompt is None:
         note(f"no PROMPT was given: starting from {describe_start(model.tokenizer)}")
@@ -224,7 +224,7 @@ def _prompt(model: Model, prompt: str | None) -> str:
 
 
 def _prepare(out: Path, force: bool) -> None:
-    """Refuse what cannot be drawn or written now, not after the work.
+    """Refuse now, not after the work, what cannot be drawn or written.
 
     Raises:
         KvtuiError: Matplotlib is missing, the suffix names no format, or the file cannot or must not be written.
@@ -232,7 +232,7 @@ def _prepare(out: Path, force: bool) -> None:
     figures.figure_format(out)
     check_place(out, "figure.png")
     if out.exists() and not force:
-        raise KvtuiError(f"{out} exists already and is kept: add --force to overwrite it")
+        raise KvtuiError(f"{out} already exists: add --force to overwrite it")
     require_matplotlib()
 
 

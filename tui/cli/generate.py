@@ -1,4 +1,4 @@
-"""``kvtui generate``: text on standard output as it is made, what it cost on standard error."""
+"""``kvtui generate``: text on standard output as it is written, its cost on standard error."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from kvtui.tui.cli.streams import StopOnInterrupt, note, read_stdin, write, writ
 @model_option
 @sampling_options
 @policy_option
-@click.option("--verify", is_flag=True, help="Run every token without the cache as well and compare the logits.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
+@click.option("--verify", is_flag=True, help="Also run every token without the cache and compare the logits.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line instead of text.")
 def generate_text(
     prompt: str,
     count: int,
@@ -65,7 +65,7 @@ def generate_text(
     decoder = load_model(model)
     if not text:
         note(f"the prompt is empty: starting from {describe_start(decoder.tokenizer)}")
-    # Weights may be so large that they overflow; the sampler says so, NumPy need not warn as well.
+    # Weights may be so large that they overflow; the sampler reports it, NumPy need not warn as well.
     with StopOnInterrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
         loop = GenerationLoop(decoder, text, replace(settings, max_new_tokens=count, verify=verify), interrupt)
         end = _stream(loop.run(), decoder, policy, None if as_json else text)
@@ -107,7 +107,7 @@ def _stream(stream: Iterator[events.Event], model: Model, policy: CachePolicy, p
 
 
 def words(model: Model) -> dict[str, Any]:
-    """What the first line of ``--json`` says of the model."""
+    """The first line of ``--json``: what it says about the model."""
     config = model.config
     return asdict(
         ModelWords(
@@ -136,7 +136,7 @@ def _summary(prefill: events.Prefill, tokens: list[events.Token], end: events.En
         lines.append("the model ended the text")
     errors = [token.max_logit_error for token in tokens if token.max_logit_error is not None]
     if errors:
-        lines.append(f"greatest logit difference to a run without the cache: {max(errors):.2e}")
+        lines.append(f"greatest logit difference from a run without the cache: {max(errors):.2e}")
         if policy.spec == "full" and any(
             (token.max_logit_error or 0.0) > (token.logit_tolerance or 0.0) or not token.argmax_agrees
             for token in tokens

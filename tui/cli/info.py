@@ -1,4 +1,4 @@
-"""``kvtui info``: what a model file holds."""
+"""``kvtui info``: what a model file contains."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from kvtui.tui.drawing.words import size_words
 
 @click.command("info", short_help="Shapes, parameters, cache bytes, provenance.")
 @model_option
-@click.option("--tensors", is_flag=True, help="A table of all tensors as well.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@click.option("--tensors", is_flag=True, help="Also print a table of all tensors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def info(model: str | None, tensors: bool, as_json: bool) -> None:
     """Shapes, parameters, cache bytes, and where the model comes from.
 
@@ -59,8 +59,8 @@ def describe(model: Model) -> dict[str, Any]:
 
 
 def tensor_table(model: Model) -> str:
-    """Name, shape and memory of every tensor; those that all blocks have alike are one row."""
-    rows = [("tensor", "shape", "how many", "memory")]
+    """Name, shape and memory of every tensor; those that all blocks share in kind are one row."""
+    rows = [("tensor", "shape", "count", "memory")]
     last = model.config.num_layers - 1
     for name, value in model.parameters.items():
         of_blocks = name.startswith("blocks.")
@@ -88,9 +88,12 @@ def _rows(values: dict[str, Any]) -> list[tuple[str, str]]:
         ("context", f"{config['context_length']:,} tokens"),
         ("vocabulary", f"{config['vocab_size']:,} {'characters' if values['source'] == 'kvtui' else 'tokens'}"),
         ("layers", f"{config['num_layers']}"),
-        ("heads", f"{config['num_heads']} of {config['head_dim']} ({config['num_kv_heads']} key/value heads)"),
+        (
+            "heads",
+            f"{config['num_heads']} of {config['head_dim']} dimensions ({config['num_kv_heads']} key/value heads)",
+        ),
         ("widths", f"{config['embed_dim']} embedding, {config['mlp_dim']} MLP"),
-        ("kinds", ", ".join(_kinds(config))),
+        ("parts", ", ".join(_kinds(config))),
         (
             "cache",
             f"{values['cache_bytes_per_token']:,} bytes per token, "
@@ -101,9 +104,9 @@ def _rows(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _kinds(config: dict[str, Any]) -> list[str]:
-    """The choices of the architecture, those that few models make only where they are made."""
+    """The choices of the architecture; those that few models make only where they are made."""
     kinds = [f"{config['norm']} norm", f"{config['position']} positions", f"{config['mlp']} MLP"]
-    kinds.append("tied output" if config["tied_output"] else "output of its own")
+    kinds.append("tied output" if config["tied_output"] else "untied output")
     if config["bias"] or config["qkv_bias"]:
         kinds.append("biases" if config["bias"] else "biases on queries, keys and values")
     if config["query_key_norm"]:

@@ -1,4 +1,4 @@
-"""The dashboard on a model of this machine: the generator process is started before the terminal is taken."""
+"""The dashboard on a model of this machine: the generator process is started before the app takes the terminal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kvtui.tui.worker.link import WorkerLink
 
 
 def run_dashboard(settings: DashboardSettings) -> int:
-    """Open the dashboard; the exit status. :func:`~kvtui.tui.cli.terminal.require_terminal` has found the terminal
-    good.
+    """Open the dashboard, and return the exit status. :func:`~kvtui.tui.cli.terminal.require_terminal` has accepted
+    the terminal.
 
     Raises:
-        KvtuiError: the model cannot be loaded; before the terminal is touched.
-        KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
+        KvtuiError: the model cannot be loaded; raised before the terminal is touched.
+        KeyboardInterrupt: the user pressed Ctrl-C; the terminal is restored.
     """
     link = WorkerLink(settings.model)
     try:
@@ -32,10 +32,10 @@ def run_dashboard(settings: DashboardSettings) -> int:
 
 
 def run_app(app: KvtuiApp) -> int:
-    """Give an app the terminal; its exit status.
+    """Run an app in the terminal, and return its exit status.
 
     Raises:
-        KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
+        KeyboardInterrupt: the user pressed Ctrl-C; the terminal is restored.
     """
     with _signals_close(app):
         app.run()
@@ -46,9 +46,9 @@ def run_app(app: KvtuiApp) -> int:
 
 @contextmanager
 def _signals_close(app: KvtuiApp) -> Iterator[None]:
-    """While active, a signal that would end the process closes the app instead, which gives the terminal back.
+    """While active, a signal that would end the process closes the app instead, which restores the terminal.
 
-    Ctrl-C is a key to the app; another program can still send its signal. The status is that of a shell: 128 + number.
+    To the app Ctrl-C is a key; another program can still send its signal. The status is that of a shell: 128 + number.
     """
 
     def close(number: int, frame: FrameType | None) -> None:

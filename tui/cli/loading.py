@@ -1,4 +1,4 @@
-"""Loading a model with a bar on standard error, if it takes long enough to wonder."""
+"""Loading a model, with a progress bar on standard error if it takes noticeable time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE = 1.0  # seconds without a bar
 
 @contextmanager
 def loading_bar() -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total); the bar is shown in a terminal only, a second after the first call."""
+    """A function to call with (done, total); it shows a bar, in a terminal only, a second after the first call."""
     console = Console(stderr=True)
     columns = TextColumn("loading the model"), BarColumn(), TaskProgressColumn()
     bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
@@ -39,6 +39,6 @@ def loading_bar() -> Iterator[Callable[[int, int], None]]:
 
 
 def load_model(name: str | None) -> Model:
-    """As :func:`kvtui.core.load`, with the bar."""
+    """Load a model as :func:`kvtui.core.load` does, with the bar."""
     with loading_bar() as on_progress:
         return load(name, on_progress=on_progress)

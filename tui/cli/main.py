@@ -1,4 +1,4 @@
-"""The ``kvtui`` command: a dashboard by default, and the commands that need no terminal.
+"""The ``kvtui`` command: the dashboard by default, and the commands that need no terminal.
 
 Nothing here imports Textual until the dashboard starts, so that ``kvtui generate`` is quick in a pipe.
 """
@@ -32,7 +32,7 @@ from kvtui.tui.cli.streams import discard_output, note
 from kvtui.tui.cli.terminal import require_terminal
 from kvtui.tui.settings import DEFAULT_PACE, DashboardSettings
 
-DASHBOARD = "(dashboard)"  # hidden: what runs when no command is named; no prompt is likely to be this word
+DASHBOARD = "(dashboard)"  # hidden: what runs when no command is named; unlikely as a prompt
 COMPLETE = "_KVTUI_COMPLETE"  # set by the shell when it wants completions
 
 
@@ -68,7 +68,7 @@ class Commands(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the default command in front of arguments that do not name one."""
+        """Insert the default command before arguments that do not name one."""
         named = bool(args) and args[0] in (*COMMANDS, DASHBOARD, "--help", "--version")
         if not named and not (ctx.resilient_parsing and not args):  # completing the first word offers the commands
             if not ctx.resilient_parsing:
@@ -89,17 +89,17 @@ class Commands(click.Group):
             )
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The commands, and the options of the default one."""
+        """List the commands, and the options of the default one."""
         found = super().shell_complete(ctx, incomplete) + self.commands[DASHBOARD].shell_complete(ctx, incomplete)
         return list({item.value: item for item in found}.values())
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Both ways to call it."""
+        """Show both ways to call it."""
         formatter.write_usage("kvtui", "[OPTIONS] [PROMPT]")
         formatter.write_usage("kvtui", "COMMAND [OPTIONS] [ARGUMENTS]", prefix="       ")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The dashboard's options, then the commands."""
+        """Show the dashboard's options, then the commands."""
         dashboard = self.commands[DASHBOARD]
         records = [
             param.get_help_record(ctx)
@@ -115,7 +115,7 @@ class Dashboard(click.Command):
     """The default command, whose help is that of the whole program."""
 
     def get_help(self, ctx: click.Context) -> str:
-        """The help of ``kvtui`` itself."""
+        """Return the help of ``kvtui`` itself."""
         return ctx.parent.get_help() if ctx.parent else super().get_help(ctx)
 
 
@@ -124,8 +124,8 @@ class Dashboard(click.Command):
 def cli() -> None:
     """Watch a transformer write: the time of every token, the KV cache and every head's attention, live.
 
-    With a PROMPT, or with nothing, the dashboard opens; press ? in it for its keys. A prompt that is also the name of
-    a command goes behind two dashes.
+    With or without a PROMPT the dashboard opens; press ? in it for its keys. A prompt that is also the name of a
+    command goes after two dashes.
 
     \b
       kvtui "ROMEO:"
@@ -146,10 +146,10 @@ def cli() -> None:
 @sampling_options
 @policy_option
 @click.option(
-    "--pace", type=Pace(), default=DEFAULT_PACE, help=f"Tokens a second, or 'unlimited'.  [default: {DEFAULT_PACE:g}]"
+    "--pace", type=Pace(), default=DEFAULT_PACE, help=f"Tokens per second, or 'unlimited'.  [default: {DEFAULT_PACE:g}]"
 )
-@models_dir_option("Where the key M looks for other models.")
-@click.option("--tour", is_flag=True, help="Begin with the guided tour, from tokens to cache policies.")
+@models_dir_option("Where the M key looks for other models.")
+@click.option("--tour", is_flag=True, help="Start with the guided tour, from tokens to cache policies.")
 def dashboard(
     prompt: tuple[str, ...],
     model: str | None,
@@ -164,7 +164,7 @@ def dashboard(
     models_dir: Path | None,
     tour: bool,
 ) -> None:
-    """The dashboard."""
+    """Open the dashboard."""
     if len(prompt) > 1:
         raise click.UsageError(
             f"'{prompt[0]}' is not a command, and a prompt is one argument: put it in quotes, as in 'kvtui \"ROMEO:\"'"
@@ -172,7 +172,7 @@ def dashboard(
     settings = generation_settings(seed, greedy, temperature, top_k, top_p, no_cache, policy)
     if models_dir is not None and not models_dir.is_dir():
         raise KvtuiError(f"there is no folder {models_dir}")
-    require_terminal()  # before the app is imported, which takes its time
+    require_terminal()  # before the app is imported, which takes a while
     from kvtui.tui.cli.launch import run_dashboard
 
     status = run_dashboard(
@@ -208,7 +208,7 @@ def run(args: Sequence[str] | None = None) -> int:
         return end.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except BrokenPipeError:  # the reader has what it wanted, as in "kvtui generate … | head"
+    except BrokenPipeError:  # the receiving program has what it wanted, as in "kvtui generate … | head"
         discard_output()
         return 0
     except click.ClickException as error:
@@ -218,7 +218,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except KvtuiError as error:
         return _refuse(str(error))
     except MemoryError:
-        return _refuse("this needs more memory than there is: use a smaller model, context or text")
+        return _refuse("this needs more memory than is available: use a smaller model, context or text")
     except OSError as error:
         status = _refuse(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         discard_output()

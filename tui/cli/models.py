@@ -1,4 +1,4 @@
-"""``kvtui models``: the models that there are on this machine."""
+"""``kvtui models``: the models on this machine."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from kvtui.tui.drawing.words import count_words, size_words
 _LONGEST_NAME = 40
 
 
-@click.command("models", short_help="What is bundled, and what lies in a folder.")
-@models_dir_option("A folder to search, with what lies below it.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a model and line.")
+@click.command("models", short_help="The bundled models, and those in a folder.")
+@models_dir_option("A folder to search, including its subfolders.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per model, one per line.")
 def models(models_dir: Path | None, as_json: bool) -> None:
     """List the bundled models and those found in a folder, without loading them: name, parameters, bytes, kind, path.
 
-    The path is what --model takes. Nothing is downloaded: the default folder is where Hugging Face's own programs keep
-    what they have downloaded (HF_HUB_CACHE, or hub in HF_HOME, or ~/.cache/huggingface/hub); for what lies there
-    --model takes the name too.
+    --model takes the path. Nothing is downloaded: the default folder is where Hugging Face's own programs keep what
+    they have downloaded (HF_HUB_CACHE, or hub in HF_HOME, or ~/.cache/huggingface/hub); for models in it --model
+    takes the name too.
 
     \b
       kvtui models
@@ -43,7 +43,7 @@ def models(models_dir: Path | None, as_json: bool) -> None:
 
 
 def table(found: list[LibraryModel]) -> str:
-    """A line a model."""
+    """Format one line per model."""
     rows = [("name", "parameters", "size", "kind", "--model")]
     for model in found:
         path = model.name if model.bundled else printable(_short(model.path))
@@ -63,7 +63,7 @@ def _cut(name: str) -> str:
 
 
 def _short(path: Path) -> str:
-    """With ``~`` for the home folder, as a shell reads it."""
+    """Abbreviate the home folder to ``~``, as a shell reads it."""
     try:
         return str("~" / path.absolute().relative_to(Path.home()))
     except (ValueError, RuntimeError):

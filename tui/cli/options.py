@@ -1,4 +1,4 @@
-"""What several commands share: number types that name their range, the model and the sampling options."""
+"""What several commands share: number types that name their range, and the model and sampling options."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Whole(Kind):
 
 
 class Real(Kind):
-    """A finite number from ``low`` to ``high``; ``above`` leaves out ``low`` itself, ``below`` leaves out ``high``."""
+    """A finite number from ``low`` to ``high``; ``above`` excludes ``low`` itself, ``below`` excludes ``high``."""
 
     name = "number"
 
@@ -68,7 +68,7 @@ class Real(Kind):
 
     @property
     def range(self) -> str:
-        """The range in words."""
+        """The range as text."""
         low, high = _figure(self.low), _figure(self.high)
         if not (self.above or self.below):
             return f"from {low} to {high}"
@@ -76,7 +76,7 @@ class Real(Kind):
 
 
 class Pace(Real):
-    """Tokens a second, or the word ``unlimited`` (None)."""
+    """Tokens per second, or the word ``unlimited`` (None)."""
 
     name = "number|unlimited"
 
@@ -91,16 +91,16 @@ class Pace(Real):
 
     @property
     def range(self) -> str:
-        """The range in words."""
-        return f"{super().range} tokens a second, or 'unlimited'"
+        """The range as text."""
+        return f"{super().range} tokens per second, or 'unlimited'"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The one word there is."""
+        """Complete the word ``unlimited``."""
         return [CompletionItem("unlimited")] if "unlimited".startswith(incomplete) else []
 
 
 def pace_value(pace: float | str) -> float | None:
-    """The pace as the core wants it: None for unlimited."""
+    """The pace as the core takes it: None for unlimited."""
     return None if isinstance(pace, str) else pace
 
 
@@ -114,7 +114,7 @@ def _short(value: Any) -> str:
 
 
 def model_option(command: Command) -> Command:
-    """``--model``."""
+    """Add ``--model``."""
     return click.option(
         "--model",
         metavar="M",
@@ -125,7 +125,7 @@ def model_option(command: Command) -> Command:
 
 
 def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The bundled names, those in the Hugging Face cache, and whatever files the shell finds."""
+    """Complete the bundled names, those in the Hugging Face cache, and the files that the shell finds."""
     from kvtui.core.loading import bundled_names
     from kvtui.core.loading.hub import repositories
 
@@ -134,7 +134,7 @@ def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 
 def models_dir_option(words: str) -> Callable[[Command], Command]:
-    """``--models-dir``."""
+    """Add ``--models-dir``."""
     return click.option(
         "--models-dir",
         metavar="DIR",
@@ -144,7 +144,7 @@ def models_dir_option(words: str) -> Callable[[Command], Command]:
 
 
 def seed_option(default: int) -> Callable[[Command], Command]:
-    """``--seed``."""
+    """Add ``--seed``."""
     return click.option(
         "--seed", type=Whole(0, LARGEST_SEED), default=default, show_default=True, help="Seed of the random numbers."
     )
@@ -162,14 +162,14 @@ class Policy(Kind):
             self.fail(str(error), param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The example of each kind."""
+        """Complete the example of each kind."""
         return [
             CompletionItem(kind.example, help=kind.summary) for kind in KINDS if kind.example.startswith(incomplete)
         ]
 
 
 def policy_option(command: Command) -> Command:
-    """``--policy``."""
+    """Add ``--policy``."""
     return click.option(
         "--policy",
         type=Policy(),
@@ -181,25 +181,27 @@ def policy_option(command: Command) -> Command:
 
 
 def check_policy(policy: CachePolicy, no_cache: bool) -> None:
-    """Raise click.UsageError if the cache is off and a policy says what it keeps."""
+    """Raise click.UsageError if the cache is off but a policy says what it keeps."""
     if no_cache and policy.spec != "full":
         raise click.UsageError(
-            f"--no-cache and --policy {policy.spec} exclude each other: a policy says what the cache keeps, and what "
-            "depends on the way it was filled cannot be had without it: leave one out"
+            f"--no-cache and --policy {policy.spec} exclude each other: a policy says what the cache keeps, and "
+            "without a cache it cannot be applied: leave one out"
         )
 
 
 def sampling_options(command: Command) -> Command:
-    """``--seed --greedy --temperature --top-k --top-p --no-cache``, all that decides how a text is written."""
+    """Add ``--seed --greedy --temperature --top-k --top-p --no-cache``, all that decides how a text is written."""
     defaults = SamplingSettings()
     for option in (
         click.option("--no-cache", is_flag=True, help="Run the whole context for every token: slow, same text."),
-        click.option("--top-p", type=Real(0, 1, above=True), help="Likeliest tokens up to this probability together."),
+        click.option(
+            "--top-p", type=Real(0, 1, above=True), help="Only the likeliest tokens that add up to this probability."
+        ),
         click.option("--top-k", type=Whole(1, 1 << 24), help="Only the K likeliest tokens."),
         click.option(
             "--temperature",
             type=Real(0, 100),
-            help=f"Below 1 sharper, above 1 flatter, 0 greedy.  [default: {defaults.temperature}]",
+            help=f"Below 1 is sharper, above 1 flatter, 0 greedy.  [default: {defaults.temperature}]",
         ),
         click.option("--greedy", is_flag=True, help="Always the likeliest token."),
         seed_option(0),
@@ -214,7 +216,7 @@ def sampling_settings(
     """The settings that the options ask for.
 
     Raises:
-        click.UsageError: ``--greedy`` together with an option that it would make void.
+        click.UsageError: ``--greedy`` together with an option that it would override.
     """
     if greedy:
         given = [

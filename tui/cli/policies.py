@@ -31,18 +31,23 @@ MOST_TOKENS = 10_000_000
 @click.argument("textfile", type=click.Path(path_type=Path), required=False)
 @model_option
 @click.option(
-    "--policy", "chosen", type=Policy(), multiple=True, metavar="P", help="To compare with full; may be repeated."
+    "--policy",
+    "chosen",
+    type=Policy(),
+    multiple=True,
+    metavar="P",
+    help="Policy to compare with full; may be repeated.",
 )
 @click.option(
     "--tokens",
     type=Whole(FEWEST_TOKENS, MOST_TOKENS),
     default=2048,
     show_default=True,
-    help="Of the end of TEXTFILE, which the trainer holds back, or for the model to write.",
+    help="Tokens: from the end of TEXTFILE, which the trainer holds back, or for the model to write.",
 )
 @seed_option(0)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a policy instead of a table.")
-@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values with a head line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per policy instead of a table.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values with a header line.")
 @click.pass_context
 def policies(
     ctx: click.Context,
@@ -55,8 +60,8 @@ def policies(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Compare cache policies on the same text: how far their predictions are from those of the full cache, in nats
-    (KL divergence), how often both find the same token likeliest, the loss of the text, and what the cache takes.
+    """Compare cache policies on the same text: how far their predictions are from those of the full cache (KL
+    divergence in nats), how often both find the same token likeliest, the loss of the text, and the cache's size.
 
     Without a TEXTFILE, the text is what the model itself writes with the full cache.
 
@@ -68,7 +73,7 @@ def policies(
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other: leave one out")
     if textfile is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:
-        raise click.UsageError("--seed is for the text that the model writes: leave out it or TEXTFILE")
+        raise click.UsageError("--seed is for the text that the model writes: leave out --seed or TEXTFILE")
     text = None if textfile is None else read_text(textfile)
     decoder = load_model(model)
     wanted = list(dict.fromkeys(chosen)) or default_policies(decoder.config)
@@ -119,7 +124,7 @@ def _as_csv(reports: list[PolicyReport]) -> str:
 
 
 def _nats(divergence: float, digits: int) -> str:
-    """So many digits after the point; what would look like nothing with these as ``2e-06``."""
+    """A number with this many decimals; one that would round to zero as ``2e-06``."""
     return f"{divergence:.{digits}f}" if not 0 < divergence < 0.5 * 10**-digits else f"{divergence:.0e}"
 
 
@@ -147,7 +152,7 @@ def _print(reports: list[PolicyReport], about: str) -> None:
         )
     notes = (
         "KL: divergence of the next-token distribution from full's, in nats",
-        "top 1: how often both find the same token likeliest · loss: nats a token",
+        "top 1: how often both find the same token likeliest · loss: nats per token",
         "bytes: of the cache at the end of a window · ms: a decode step, median",
         about,
         machine(),

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def counting_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total); it shows nothing unless standard error is a terminal."""
+    """A function to call with (done, total); it shows a bar only if standard error is a terminal."""
     console = Console(stderr=True)
     bar = Progress(
         BarColumn(),

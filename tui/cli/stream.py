@@ -1,4 +1,4 @@
-"""The dashboard on a stream of events: the pipe or file is opened here, and the keyboard found."""
+"""The dashboard on a stream of events: opens the pipe or file, and finds the keyboard."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.worker.stream_link import StreamLink
 
 _TERMINAL = "/dev/tty"
-_LONGEST_PROMPT = 2_000  # characters of it in the prompt pane; the output shows all
+_LONGEST_PROMPT = 2_000  # characters of the prompt in its pane; the output shows all
 _PATIENCE_SECONDS = 1.0
 
 
 def watch_stream(source: str, pace: float | None) -> int:
-    """Open the dashboard on a file of events, or on standard input if ``source`` is ``-``; the exit status.
+    """Open the dashboard on a file of events, or on standard input if ``source`` is ``-``; return the exit status.
 
     Raises:
-        KvtuiError: there is no terminal or no such file, or the stream ends without an event; nothing is drawn yet.
-        KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
+        KvtuiError: there is no terminal or no such file, or the stream ends without an event; raised before drawing.
+        KeyboardInterrupt: the user pressed Ctrl-C; the terminal is restored.
     """
     require_terminal(keyboard=False, instead="do not redirect it")
     stream, name = _open(source)
@@ -35,7 +35,7 @@ def watch_stream(source: str, pace: float | None) -> int:
     try:
         link.start()
         if not link.has_come(_PATIENCE_SECONDS):
-            sys.stderr.write(f"kvtui: waiting for the first event from {printable(name)} (Ctrl-C ends this)\n")
+            sys.stderr.write(f"kvtui: waiting for the first event from {printable(name)} (Ctrl-C to quit)\n")
         ready = link.wait_ready()
         prompt = printable(link.prompt.replace("\n", "↵")[:_LONGEST_PROMPT])
         return run_app(KvtuiApp(link, ready, DashboardSettings(prompt, generation=GenerationSettings(pace=pace))))
@@ -44,11 +44,11 @@ def watch_stream(source: str, pace: float | None) -> int:
 
 
 def _open(source: str) -> tuple[BinaryIO, str]:
-    """The stream and what to call it. Standard input gets another descriptor, as 0 has to be the keyboard."""
+    """The stream and its name. Standard input gets another descriptor, as 0 has to be the keyboard."""
     if source == "-":
         if sys.stdin is None or sys.stdin.isatty():
             raise KvtuiError(
-                "no events come on standard input: pipe them in, as in 'kvtui generate PROMPT --json | kvtui watch -'"
+                "no events on standard input: pipe them in, as in 'kvtui generate PROMPT --json | kvtui watch -'"
             )
         return os.fdopen(os.dup(0), "rb"), "standard input"
     path = Path(source)
@@ -63,7 +63,7 @@ def _open(source: str) -> tuple[BinaryIO, str]:
 
 
 def _take_keyboard() -> None:
-    """Make standard input the terminal if it is a pipe: Textual reads keys from descriptor 0, whatever it is.
+    """Make standard input the terminal if it is a pipe: Textual always reads keys from descriptor 0.
 
     Raises:
         KvtuiError: this process has no terminal.

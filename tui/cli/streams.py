@@ -1,4 +1,4 @@
-"""Reading and writing as a well-behaved program does: text files, standard input and output, Ctrl-C."""
+"""Well-behaved input and output: text files, standard input and output, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def one_line(message: str) -> str:
 
 
 def note(message: str) -> None:
-    """Tell the reader something, on standard error."""
+    """Tell the user something, on standard error."""
     if sys.stderr is not None:
         sys.stderr.write(f"kvtui: {one_line(message)}\n")
         sys.stderr.flush()
 
 
 def write(text: str) -> None:
-    """Write to standard output at once, so that a pipe sees every token as it is made."""
+    """Write to standard output immediately, so that a pipe sees every token as it is written."""
     if sys.stdout is not None:
         sys.stdout.write(text)
         sys.stdout.flush()
 
 
 def write_generated(text: str) -> None:
-    """Write what a model has written: to a terminal with control characters made visible, elsewhere as it is."""
+    """Write a model's text: to a terminal with control characters made visible, elsewhere unchanged."""
     if sys.stdout is not None and sys.stdout.isatty():
         text = "".join(f"<0x{ord(c):02X}>" if category(c) == "Cc" and c not in "\t\n\r" else c for c in text)
     write(text)
@@ -61,7 +61,7 @@ def write_json(value: dict[str, Any]) -> None:
 
 
 def discard_output() -> None:
-    """Send what is still buffered nowhere, so that the interpreter does not complain about it when it ends."""
+    """Discard what is still buffered, so that the interpreter does not complain about it at exit."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):
             descriptor = stream.fileno()
@@ -71,10 +71,10 @@ def discard_output() -> None:
 
 
 def read_stdin() -> str:
-    """All of standard input.
+    """Read all of standard input.
 
     Raises:
-        KvtuiError: there is none, too much, or it is not UTF-8.
+        KvtuiError: it is closed, too long, or not UTF-8.
     """
     if sys.stdin is None:
         raise KvtuiError("the prompt is '-', but standard input is closed")
@@ -85,7 +85,7 @@ def read_stdin() -> str:
 
 
 def read_text(path: Path) -> str:
-    """A text file, its line ends as newlines.
+    """Read a text file, with line ends as newlines.
 
     Raises:
         KvtuiError: it is missing, a folder, unreadable, empty or not UTF-8.
@@ -108,8 +108,8 @@ def check_place(out: Path, example: str) -> None:
     """Refuse a file that cannot be written, before the work that would fill it.
 
     Raises:
-        KvtuiError: it is a folder, a device or a pipe (which moving a file there would replace), or its folder is not
-            there or closed.
+        KvtuiError: it is a folder, a device or a pipe (which moving a file there would replace), or its folder is
+            missing or not writable.
     """
     folder = out.absolute().parent
     if out.is_dir():
@@ -130,7 +130,7 @@ def _decode(data: bytes, source: str) -> str:
 
 
 class StopOnInterrupt:
-    """While active, the first Ctrl-C asks the work to end in good order and the second ends it at once.
+    """While active, the first Ctrl-C asks the work to end cleanly and the second ends it immediately.
 
     It is a source of commands for the generation loop: :class:`~kvtui.core.commands.Stop` once asked.
     """
@@ -154,5 +154,5 @@ class StopOnInterrupt:
         self.asked = True
 
     def poll(self, timeout: float | None) -> Command | None:
-        """Stop, if Ctrl-C was pressed."""
+        """Return Stop if Ctrl-C was pressed."""
         return Stop() if self.asked else None

@@ -1,4 +1,4 @@
-"""What the dashboard needs of a terminal, asked before anything is started or drawn."""
+"""What the dashboard requires of a terminal, checked before anything is started or drawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def require_terminal(keyboard: bool = True, instead: str = "use 'kvtui generate 
 
     Args:
         keyboard: whether standard input has to be the terminal as well.
-        instead: what to do if it is not.
+        instead: what to do if a requirement is not met.
     """
     streams = {"standard output": sys.stdout, "standard error": sys.stderr}  # Textual draws on standard error
     if keyboard:
@@ -26,8 +26,7 @@ def require_terminal(keyboard: bool = True, instead: str = "use 'kvtui generate 
     if os.environ.get("TERM") == "dumb":
         raise KvtuiError(f"the dashboard needs a terminal that can move its cursor, and TERM is dumb: {instead}")
     size = os.get_terminal_size(sys.stdout.fileno())
-    if 0 < size.columns < LEAST_WIDTH or 0 < size.lines < LEAST_HEIGHT:  # 0 is a terminal that does not know
+    if 0 < size.columns < LEAST_WIDTH or 0 < size.lines < LEAST_HEIGHT:  # 0: the terminal does not report its size
         raise KvtuiError(
-            f"the dashboard needs {LEAST_WIDTH} columns and {LEAST_HEIGHT} rows, and this terminal has "
-            f"{size.columns} and {size.lines}: enlarge it"
+            f"kvtui needs {LEAST_WIDTH} × {LEAST_HEIGHT} cells; this terminal has {size.columns} × {size.lines}"
         )

@@ -1,4 +1,4 @@
-"""``kvtui train``: a character model from a text, with the NumPy trainer."""
+"""``kvtui train``: train a character model on a text, with the NumPy trainer."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from kvtui.core.training.loop import Progress, Run, TrainingSettings, new_run, r
 from kvtui.tui.cli.options import LARGEST_SEED, Command, Kind, Real, Whole
 from kvtui.tui.cli.streams import StopOnInterrupt, check_place, note, read_text
 
-MOST_PARAMETERS = 200_000_000  # the trainer holds each one some ten times over in memory
+MOST_PARAMETERS = 200_000_000  # the trainer holds each of them about ten times in memory
 
 _DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(TrainingSettings)}
 SETTINGS: tuple[tuple[str, str, Kind, str], ...] = (  # option, field of TrainingSettings, type, help
     ("--seed", "seed", Whole(0, LARGEST_SEED), "Seed of the random numbers."),
-    ("--context", "context_length", Whole(1, 1 << 16), "Characters that the model sees at once."),
+    ("--context", "context_length", Whole(1, 1 << 16), "Context length in characters."),
     ("--layers", "num_layers", Whole(1, 256), "Blocks."),
-    ("--heads", "num_heads", Whole(1, 256), "Attention heads in a block."),
-    ("--embed", "embed_dim", Whole(2, 1 << 14), "Width, a multiple of twice the heads."),
-    ("--batch", "batch_windows", Whole(1, 4096), "Windows in a step."),
-    ("--dropout", "dropout", Real(0, 1, below=True), "Share of activations left out."),
+    ("--heads", "num_heads", Whole(1, 256), "Attention heads per block."),
+    ("--embed", "embed_dim", Whole(2, 1 << 14), "Embedding width, a multiple of twice the heads."),
+    ("--batch", "batch_windows", Whole(1, 4096), "Windows per step."),
+    ("--dropout", "dropout", Real(0, 1, below=True), "Share of activations dropped."),
     ("--muon-rate", "muon_rate", Real(0, 10), "Learning rate of the matrices."),
-    ("--adam-rate", "adam_rate", Real(0, 10), "Learning rate of all else."),
+    ("--adam-rate", "adam_rate", Real(0, 10), "Learning rate of all other parameters."),
     ("--weight-decay", "weight_decay", Real(0, 10), "Pull of the weights towards zero."),
     ("--warmup", "warmup_steps", Whole(0, 1_000_000), "Steps until the full learning rate."),
-    ("--decay-from", "decay_from", Real(0, 1), "Share of the run after which the rates fall to zero."),
+    ("--decay-from", "decay_from", Real(0, 1), "Share of the run after which the rates decay to zero."),
     ("--clip", "clip_norm", Real(0, 1e6, above=True), "Largest norm of all gradients together."),
     ("--validate-every", "validate_every", Whole(1, 1_000_000), "Steps between validations."),
 )
 
 
 def settings_options(command: Command) -> Command:
-    """An option for every training setting."""
+    """Add an option for every training setting."""
     for flag, name, kind, text in reversed(SETTINGS):
         option = click.option(flag, name, type=kind, default=_DEFAULT[name], show_default=True, help=text)
         command = option(command)
@@ -53,8 +53,8 @@ def settings_options(command: Command) -> Command:
 @click.option(
     "--steps", type=Whole(1, 100_000_000), help=f"Length of the run.  [default: {_DEFAULT['steps']}, or --minutes]"
 )
-@click.option("--minutes", type=Real(0, 1e5, above=True), help="Length of the run in time.")
-@click.option("--resume", is_flag=True, help="Go on with the run that stopped at --out, with its settings.")
+@click.option("--minutes", type=Real(0, 1e5, above=True), help="Length of the run in minutes.")
+@click.option("--resume", is_flag=True, help="Continue the run that stopped at --out, with its settings.")
 @click.option("--force", is_flag=True, help="Overwrite --out.")
 @settings_options
 @click.pass_context
@@ -69,9 +69,9 @@ def train_model(
     force: bool,
     **values: Any,
 ) -> None:
-    """Train a character model on TEXTFILE. The last tenth of the text is held back to validate.
+    """Train a character model on TEXTFILE. The last tenth of the text is held back for validation.
 
-    --out always holds the best model so far. Ctrl-C saves, and --resume goes on exactly.
+    --out always holds the best model so far. Ctrl-C saves, and --resume continues exactly.
 
     \b
       kvtui train shakespeare.txt --out my.safetensors --minutes 60
@@ -96,22 +96,22 @@ def train_model(
         train(run, text, out, report, lambda: interrupt.asked)
     if run.done() < 1:
         again = f"kvtui train {shlex.quote(str(textfile))} --out {shlex.quote(str(out))} --resume"
-        note(f"stopped after step {run.step:,} and saved; go on with: {again}")
+        note(f"stopped after step {run.step:,} and saved; continue with: {again}")
         raise click.Abort
     took = f"{counted(run.step, 'step')}, {run.seconds / 60:.1f} minutes"
     note(f"wrote {out}: {took}, best validation loss {run.best:.4f} nats")
 
 
 def _refuse_settings(ctx: click.Context) -> None:
-    """A resumed run keeps its settings; an option that would silently do nothing is an error."""
+    """A resumed run keeps its settings; refuse an option that would silently do nothing."""
     for param in ctx.command.params:
         free = param.name in ("textfile", "out", "resume")
         if not free and param.name and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--resume goes on with the settings of the run: leave out {param.opts[0]}")
+            raise click.UsageError(f"--resume keeps the settings of the run: leave out {param.opts[0]}")
 
 
 def _check_out(textfile: Path, out: Path, resume: bool, force: bool) -> None:
-    """Refuse a place that cannot be written to now, not after an hour of training."""
+    """Refuse now, not after an hour of training, a place that cannot be written to."""
     check_place(out, "model.safetensors")
     if out.exists() and textfile.exists() and out.samefile(textfile):
         raise KvtuiError(f"--out {out} is the text itself: give another file")
@@ -120,7 +120,7 @@ def _check_out(textfile: Path, out: Path, resume: bool, force: bool) -> None:
     if out.exists():
         raise KvtuiError(f"{out} exists: add --force to overwrite it, or --resume if its run was stopped")
     if state_path(out).exists():
-        raise KvtuiError(f"{state_path(out)} holds a stopped run: add --resume to go on, or --force to start anew")
+        raise KvtuiError(f"{state_path(out)} holds a stopped run: add --resume to continue, or --force to start over")
 
 
 def _check_size(settings: TrainingSettings, text: str) -> None:
@@ -134,7 +134,7 @@ def _check_size(settings: TrainingSettings, text: str) -> None:
 
 @contextmanager
 def _reporting(run: Run, characters: int) -> Iterator[Callable[[Progress], None]]:
-    """A progress bar in a terminal, a line for every validation elsewhere (a log file)."""
+    """A progress bar in a terminal, a line per validation elsewhere (a log file)."""
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
@@ -165,7 +165,7 @@ def _reporting(run: Run, characters: int) -> Iterator[Callable[[Progress], None]
 
 
 def describe_run(run: Run, characters: int) -> str:
-    """What is about to be trained, in a line."""
+    """One line on what is about to be trained."""
     settings = run.settings
     length = counted(settings.steps, "step") if settings.steps is not None else f"{settings.minutes:g} minutes"
     return (
@@ -176,7 +176,7 @@ def describe_run(run: Run, characters: int) -> str:
 
 
 def describe(progress: Progress, validation: float | None) -> str:
-    """A step in a line, what matters most first, as a narrow terminal cuts its end. Losses in nats a character."""
+    """One line on a step, most important first, as a narrow terminal cuts its end. Losses in nats per character."""
     minutes, seconds = divmod(round(progress.seconds_left), 60)
     hours, minutes = divmod(minutes, 60)
     left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

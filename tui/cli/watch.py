@@ -13,13 +13,13 @@ from kvtui.tui.settings import DEFAULT_PACE
 @click.option(
     "--pace",
     type=Pace(),
-    help=f"Tokens a second, or 'unlimited'.  [default: unlimited from a pipe, {DEFAULT_PACE:g} from a file]",
+    help=f"Tokens per second, or 'unlimited'.  [default: unlimited from a pipe, {DEFAULT_PACE:g} from a file]",
 )
 def watch(source: str, pace: float | str | None) -> None:
-    """Show in the dashboard what another program writes: one JSON object a line, as 'kvtui generate --json' gives it.
+    """Show another program's events in the dashboard: one JSON object per line, as 'kvtui generate --json' writes them.
 
-    '-' is standard input and shown as it comes; a FILE is a recording and shown at a reader's pace. Space, . and the
-    pace keys hold and move the screen; the other program does not notice. docs/events.md says how to write an adapter.
+    '-' is standard input, shown as it arrives; a FILE is a recording, shown at a readable pace. Space, . and the
+    pace keys affect only the screen, not the other program. docs/events.md says how to write an adapter.
 
     \b
       kvtui generate "ROMEO:" -n 300 --json | kvtui watch -

@@ -405,7 +405,9 @@ class Session:
             case Ready():
                 self._alive, self.ready, update.ready = True, report, report
                 self._set_phase("idle")
-                update.note("The generator process is ready again: press r to write the same text, or p for a prompt.")
+                update.note(
+                    "The generator process is ready again: press r to write the same text, or p for a new prompt."
+                )
             case Refused(message):
                 update.note(f"The model could not be loaded again: {message}", "error")
             case Ended(reason):
@@ -427,7 +429,7 @@ class Session:
         loading, self._loading = self._loading, None
         if loading.before is None:
             self._set_phase("dead")
-            update.note(f"{loading.name} could not be loaded again: {reason}. Press r to try once more.", "error")
+            update.note(f"{loading.name} could not be loaded again: {reason}. Press r to try again.", "error")
         else:
             update.note(f"{loading.name} could not be loaded: {reason}. Back to {loading.before}.", "error")
             self._load(Switch(loading.before, self.model, None))
@@ -443,7 +445,7 @@ class Session:
             update.note(f"The generator process died ({reason}). A new one is being started.", "error")
             self._link.restart()
         else:
-            update.note(f"The generator process died again ({reason}). Press r to try once more, q to quit.", "error")
+            update.note(f"The generator process died again ({reason}). Press r to try again, q to quit.", "error")
 
     def _event(self, event: object, update: Update) -> None:
         match event:
@@ -465,7 +467,9 @@ class Session:
                 self._unanswered = 0  # what came too late gets no answer
                 self._set_phase("ended")
                 if reason == "stop":
-                    update.note("The model has ended the text. r writes it again, R with the next seed, p asks anew.")
+                    update.note(
+                        "The model has ended the text. r: write it again, R: with the next seed, p: new prompt."
+                    )
             case _ if isinstance(event, RaceEvent):
                 self._raced(event)
             case Unanswered(question, reason) if isinstance(question, ask.Fork | ask.Revisit):
@@ -523,7 +527,7 @@ class Session:
         now = self.branches[self.branch]
         self.timeline.rewind(now.tokens, now.first)
         self.cursor = None
-        run = f"{branch.computed:,} run again in {branch.seconds * 1e3:.2f} ms"
+        run = f"{branch.computed:,} recomputed in {branch.seconds * 1e3:.2f} ms"
         update.note(f"Branch {branch.number}: {branch.reused:,} positions stay in the cache, {run}.")
 
     def _count(self) -> None:

@@ -236,7 +236,7 @@ class Worker:
         if unknown:
             names = ", ".join(describe_character(character) for character in unknown[:5])
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-            self._outbox.send(Notice(start.run, f"dropped from the prompt, as the model never saw it: {names}{more}"))
+            self._outbox.send(Notice(start.run, f"Removed from the prompt (unknown to the model): {names}{more}"))
         if not known:
             self._outbox.send(Notice(start.run, f"the prompt is empty: starting from {describe_start(tokenizer)}"))
         return known

@@ -101,9 +101,7 @@ def test_dashboard_refuses_a_missing_model_before_it_draws(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("size", [(63, 40), (120, 19), (20, 5)])
 def test_dashboard_refuses_a_terminal_too_small(size: tuple[int, int]) -> None:
-    assert_refused(
-        in_terminal("A", size=size), f"64 columns and 20 rows, and this terminal has {size[0]} and {size[1]}"
-    )
+    assert_refused(in_terminal("A", size=size), f"64 × 20 cells; this terminal has {size[0]} × {size[1]}")
 
 
 def test_dashboard_refuses_to_draw_into_a_pipe() -> None:

@@ -122,7 +122,7 @@ async def test_during_a_race_it_is_for_the_next_text() -> None:
         await it.press("2", "enter")
         await it.until(lambda: it.app.session.racing)
         await it.press("P", *"window", "colon", "4", "enter")
-        assert "lanes of this race stay as they are: window:4 is for the next text" in it.notices()
+        assert "A race keeps its lanes. window:4 applies to the next text" in it.notices()
         assert not it.link.commands(SetPolicy)
         assert it.app.session.figures.policy == "window:4"
 

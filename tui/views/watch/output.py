@@ -41,7 +41,7 @@ _COLOURS = (
 
 EMPTY = (
     "The text will appear here.",
-    "Type a prompt and press Enter, or press Enter alone to start from nothing.",
+    "Type a prompt and press Enter, or press Enter alone for an empty prompt.",
     "",
     "Then press t (ctrl+t while typing) to switch the KV cache off and on: same text, different cost.",
     "",

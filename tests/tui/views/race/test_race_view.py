@@ -129,7 +129,7 @@ async def test_keys_that_concern_a_text_say_so_during_a_race() -> None:
         await it.until(lambda: it.app.session.figures.written == 30)
         await race(it)
         await it.press("v", "f", "4")
-        assert "Verifying is for the next text" in it.notices()
+        assert "Verifying applies to the next text" in it.notices()
         assert "the text can be forked after it ends" in it.notices()
         assert "A race is running" in it.screen_text()
         assert not it.link.commands(SetVerify)
