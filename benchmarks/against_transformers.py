@@ -1,19 +1,19 @@
-"""kvtui's decoder against transformers on the same shape, in one run, in turns.
+"""kvtui's decoder against transformers with the same shape, alternating in one run.
 
     pip install . torch transformers
     python benchmarks/against_transformers.py [--rounds 15] [--shape gpt2]
 
 With ``--shape gpt2`` both have random weights in the shape of GPT-2 with 124 million parameters.
 
-The peer is a bare loop over ``GPT2LMHeadModel`` with random weights in the bundled model's shape: with its
-DynamicCache one token at a time, and without a cache over the whole context, without gradients. Each library runs in a
-process of its own, so that neither's idle threads spin while the other is timed, and they are asked in turns. A round
-times every line once (the median of a burst of calls, after one that is not counted); the table shows medians of the
-rounds, and medians of the ratios within a round.
+The peer is a bare loop over ``GPT2LMHeadModel`` with random weights in the bundled model's shape: one token at a time
+with its DynamicCache, or over the whole context without a cache, without gradients. Each library runs in its own
+process, so that neither's idle threads spin while the other is timed, and they take turns. A round times every line
+once (the median of a burst of calls, after one that is not counted); the table shows medians of the rounds, and medians
+of the ratios within a round.
 
-The floor is one matrix-vector product for every weight matrix that a step reads. Step and floor are timed call by call
-in turns, each with weights of its own, so that both read them at the same distance from the processor; the second
-figure, "hot", times bursts of each, where a large processor cache may keep all weights between two calls.
+The floor is one matrix-vector product for every weight matrix that a step reads. Step and floor alternate call by call,
+each with its own weights, so that both read them at the same distance from the processor; the second figure, "hot",
+times bursts of each, where a large processor cache may keep all weights between two calls.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 CONTEXTS = (64, 256, 512)
-# Of transformers' GPT2Config; then calls in a burst: of single steps, and of whole contexts.
+# For transformers' GPT2Config; then calls per burst: of single steps, and of whole contexts.
 SHAPES: dict[str, tuple[dict[str, Any], int, int]] = {
     "bundled": (
         {"vocab_size": 65, "n_positions": 513, "n_embd": 192, "n_layer": 6, "n_head": 6, "tie_word_embeddings": False},
@@ -45,7 +45,7 @@ Work = dict[str, Callable[[], float]]
 
 
 def burst(run: Callable[[], object], calls: int) -> float:
-    """Median seconds of a call, after one that is not counted."""
+    """Median seconds per call, after one that is not counted."""
     times = []
     for _ in range(calls + 1):
         started = perf_counter()
@@ -131,7 +131,7 @@ def transformers_work(shape: str) -> tuple[str, Work]:
 
 
 def serve(side: str, shape: str) -> None:
-    """Answer each line of standard input, a name of a piece of work, with its seconds."""
+    """Answer each line of standard input, the name of a piece of work, with its seconds."""
     about, work = kvtui_work(shape) if side == "kvtui" else transformers_work(shape)
     print(json.dumps([about, list(work)]), flush=True)
     for line in sys.stdin:

@@ -1,14 +1,13 @@
-"""Memory and time of loading a large checkpoint: a generated one, since only its size matters.
+"""Memory and time for loading a large checkpoint: a generated one, since only its size matters.
 
     pip install '.[hf]'
     python benchmarks/checkpoint_memory.py [--layers 12] [--folder DIR]
 
-Writes random Hugging Face checkpoints in the Llama layout, by default of 134 million parameters (537 MB as float32),
-in float32, float16 and bfloat16; loads each in a process of its own, and writes 16 tokens after a prompt with it. Sizes
-are resident memory, the most that the process ever had, and include the mapped pages of the file, which the operating
-system may drop and read again. "before" is the interpreter with its libraries; "÷ weights" divides by the size of the
-weights as float32. Linux only.
-"""
+Writes random Hugging Face checkpoints in the Llama layout, by default of 134 million parameters (537 MB as float32), in
+float32, float16 and bfloat16; loads each in its own process, and writes 16 tokens after a prompt with it. Sizes are
+peak resident memory of the process, including the mapped pages of the file, which the operating system may drop and
+read again. "before" is the interpreter with its libraries; "÷ weights" divides by the size of the weights as float32.
+Linux only."""
 
 from __future__ import annotations
 
@@ -42,7 +41,7 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def write_checkpoint(folder: Path, config: ModelConfig, kind: str) -> None:
-    """Tensor by tensor, so that writing needs no more memory than one of them."""
+    """Yield tensor by tensor, so that writing needs no more memory than one of them."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     header, offset = {}, 0
@@ -81,14 +80,14 @@ def write_checkpoint(folder: Path, config: ModelConfig, kind: str) -> None:
 
 
 def peak() -> int:
-    """Bytes resident at most so far."""
+    """Peak resident memory so far, in bytes."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def measure(folder: str) -> None:
-    """In a process of its own: print what loading and writing took."""
-    import tokenizers  # noqa: F401 - its memory is no part of the model's
+    """Print, in its own process, what loading and writing took."""
+    import tokenizers  # noqa: F401 - its memory is not part of the model's
 
     before, started = peak(), perf_counter()
     model = load(folder)

@@ -1,13 +1,12 @@
-"""Does the dashboard disturb what it measures? Generation speed with and without it, and how fast it answers a key.
+"""Does the dashboard disturb what it measures? Generation speed with and without it, and its response time to keys.
 
     python benchmarks/dashboard.py [--rounds 5] [--seconds 6] [--view watch | race | cache | anatomy | time]
 
-In turns: the generator process alone, its events read and thrown away ("headless"), and the whole dashboard at
-unlimited pace in a pseudo-terminal of 120 × 36 whose output is read as a terminal would. Tokens a second are those that
-were written in the given seconds of wall time, after one second to warm up. A key is sent into the app every 50 ms;
-its time is from being queued, as the terminal's reader does it, to the app's handler for it being run. The view of the
-race starts a race, and is compared with a race alone.
-"""
+Alternating: the generator process alone, its events read and discarded ("headless"), and the whole dashboard at
+unlimited pace in a pseudo-terminal of 120 × 36 whose output is read as a terminal would. Tokens per second are those
+written in the given seconds of wall time, after one second of warm-up. A key is sent to the app every 50 ms; its time
+is from being queued, as the terminal's input thread does it, to the run of the app's handler. The race view starts a
+race, and is compared with a race alone."""
 
 from __future__ import annotations
 
@@ -56,7 +55,7 @@ class Setup:
 
 
 def headless(setup: Setup) -> float:
-    """Tokens a second without an app; of a race, those of its first lane."""
+    """Tokens per second without an app; for a race, those of its first lane."""
     link = WorkerLink(setup.model)
     link.start()
     link.wait_ready()
@@ -76,7 +75,7 @@ def headless(setup: Setup) -> float:
 
 
 def is_written(event: Event) -> bool:
-    """Whether this tells of one more token, in the only or the first lane."""
+    """Whether this event reports one more token, in the only or the first lane."""
     return isinstance(event, Token) or (isinstance(event, RaceToken) and event.lane == 0)
 
 
@@ -123,7 +122,7 @@ class MeasuredApp(KvtuiApp):
 
 
 def inside(setup: Setup, out: Path) -> None:
-    """What runs in the pseudo-terminal."""
+    """Run the dashboard; this is what the pseudo-terminal executes."""
     link = WorkerLink(setup.model)
     link.start()
     app = MeasuredApp(link, setup)
@@ -133,7 +132,7 @@ def inside(setup: Setup, out: Path) -> None:
 
 
 def in_terminal(setup: Setup) -> tuple[float, list[float]]:
-    """Tokens a second with the app, and seconds until each key was answered."""
+    """Tokens per second with the app, and seconds until each key was handled."""
     out = Path(tempfile.mkdtemp()) / "result.json"
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
@@ -162,7 +161,7 @@ def in_terminal(setup: Setup) -> tuple[float, list[float]]:
 
 
 def compare(setup: Setup, rounds: int) -> None:
-    """Both in turns, printed."""
+    """Run both alternately, and print the result."""
     ratios, answers = [], []
     for _ in range(rounds):
         alone = headless(setup)

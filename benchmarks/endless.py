@@ -1,9 +1,9 @@
-"""Text without end: loss against position for the full cache, a window and sinks; and how stale a rolling cache is.
+"""Unlimited text: loss against position for the full cache, a window and sinks; and how stale a rolling cache gets.
 
     python benchmarks/endless.py tinyshakespeare.txt
 
-Reads a text token by token under each policy, ``full`` as kvtui does it: when the context is full, the oldest half is
-dropped and the rest is run once more. Writes ``benchmarks/endless.md`` and two figures in ``docs/images``.
+Reads a text token by token with each policy, ``full`` as kvtui does it: when the context is full, the oldest half is
+dropped and the rest is recomputed. Writes ``benchmarks/endless.md`` and two figures in ``docs/images``.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ STALE_EVERY = 8  # tokens between two comparisons with a recomputed cache
 SINKS = 4
 STYLES = ({"color": "0.2"}, {"color": "#c1440e", "linestyle": "--"}, {"color": "#00509e"})
 REPORT = """\
-# Text without end
+# Unlimited text
 
 Made by `python benchmarks/endless.py {text}`: the first {tokens:,} tokens of the last tenth of {text}, which the
-trainer held back, read token by token under each policy. Model {model}, {machine};
+trainer held back, read token by token with each policy. Model {model}, {machine};
 SHA-256 of the text `{digest}`.
 
 ## Loss against position
 
-Nats a token, by position in the text. `full` is a full cache whose window is run again, from the newest half, each time
-its context of {context} is full: its slowest steps are those runs. The loss follows the text;
-what a policy does to it is the difference between the rows.
+Nats per token, by position in the text. `full` is a full cache whose window is recomputed, from the newest half, each
+time its context of {context} is full: its slowest steps are those. The loss follows the text; the effect of a policy is
+the difference between the rows.
 
 {table}
 
@@ -55,25 +55,25 @@ what a policy does to it is the difference between the rows.
 
 ## Stale keys and values
 
-What a rolling cache holds was computed when older positions, dropped since, were still in sight. Every {every} tokens
-its contents are compared with those of the same positions run afresh. Over the first {stale_tokens:,} tokens, once the
-cache is full:
+The contents of a rolling cache were computed when older positions, since dropped, were still there. Every {every}
+tokens its contents are compared with those of the same positions recomputed. Over the first {stale_tokens:,} tokens,
+once the cache is full:
 
 | layer | {layers} |
 |---|{rule}
 | relative distance of the values | {distances} |
 
-Layer 0 sees nothing but the token itself and is never stale. In the others the oldest places are the most, as what
-stood just before them is gone; sinks never lost anything. KL(recomputed ‖ rolling) is {kl_mean:.4f} nats on average
-and {kl_p99:.3f} at p99. The loss at these tokens is {rolling:.3f} rolling and {recomputed:.3f} recomputed.
+Layer 0 depends on the token alone and is never stale. In the others the oldest places are the most stale, as the
+positions just before them are gone; sinks never lost any. KL(recomputed ‖ rolling) is {kl_mean:.4f} nats on average and
+{kl_p99:.3f} at p99. The loss at these tokens is {rolling:.3f} rolling and {recomputed:.3f} recomputed.
 
-![What a rolling cache holds against a recomputed one](../docs/images/stale.svg)
+![The contents of a rolling cache against a recomputed one](../docs/images/stale.svg)
 """
 
 
 @dataclass(frozen=True)
 class Run:
-    """A text read under a policy: arrays with a number for each token."""
+    """A text read with a policy: arrays with a number for each token."""
 
     policy: str
     losses: NDArray[np.float64]
@@ -104,16 +104,16 @@ def read_text(model: Model, ids: list[int], policy: str) -> Run:
 
 @dataclass(frozen=True)
 class Staleness:
-    """A rolling cache against the same positions run afresh, once it is full."""
+    """A rolling cache against the same positions recomputed, once it is full."""
 
     positions: NDArray[np.int64]  # tokens run at each comparison
     kl: NDArray[np.float64]
     stale: NDArray[np.float64]  # (layers, places in the cache): relative distance of the values held, on average
-    loss: tuple[float, float]  # nats a token after each comparison: rolling, recomputed
+    loss: tuple[float, float]  # nats per token after each comparison: rolling, recomputed
 
 
 def measure_staleness(model: Model, ids: list[int], policy: str) -> Staleness:
-    """Run a text under a rolling policy and compare it every few tokens with a cache that was filled at once."""
+    """Run a text with a rolling policy and compare it every few tokens with a cache filled in one pass."""
     rolling = model.new_cache(policy)
     positions, divergences, distances, losses = [], [], [], []
     for place, token in enumerate(ids[:-1]):
@@ -135,7 +135,7 @@ def measure_staleness(model: Model, ids: list[int], policy: str) -> Staleness:
 
 
 def _distance(values: Any, fresh: Any) -> Any:
-    """Of each place in a layer. (G, K, D), same -> (K,)."""
+    """Mean relative distance for each place in a layer. (G, K, D), same -> (K,)."""
     return np.linalg.norm(values - fresh, axis=(0, 2)) / np.linalg.norm(fresh, axis=(0, 2))
 
 
@@ -144,7 +144,7 @@ def _loss(logits: Any, token: int) -> float:
 
 
 def sink_share(model: Model, ids: list[int]) -> NDArray[np.float64]:
-    """Share of the attention of a full context's last 64 queries that its first four positions get. (layers, H)."""
+    """Share of a full context's attention, from its last 64 queries, on its first four positions. (layers, H)."""
     context = model.config.context_length
     record = AttentionRecord(model.config, model.dtype)
     model.forward(ids[:context], record=record)
@@ -192,13 +192,13 @@ def draw_staleness(stale: Staleness, policy: str, about: str) -> None:
 
 
 def table(runs: list[Run]) -> list[str]:
-    """Losses in ranges of positions, bytes and times."""
+    """The table: losses in ranges of positions, bytes and times."""
     total = len(runs[0].losses) + 1
     edges = [0, *(edge for edge in (512, 2_000, 5_000, 10_000, 15_000) if edge < total), total]
     ranges = list(pairwise(edges))
     names = [f"{start:,} to {end:,}" for start, end in ranges]
     lines = [
-        f"| policy | {' | '.join(names)} | all | bytes at most | ms a token | slowest 1 % |",
+        f"| policy | {' | '.join(names)} | all | bytes at most | ms per token | slowest 1 % |",
         "|---|" + "---:|" * (len(ranges) + 4),
     ]
     for run in runs:

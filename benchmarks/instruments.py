@@ -1,12 +1,12 @@
-"""Do the instruments change what they measure? The stopwatch, a pace, and the turns of a race.
+"""Do the instruments change what they measure? Timing by part, a pace, and the turns of a race.
 
     python benchmarks/instruments.py [--rounds 9] [--tokens 200] [--model M]
 
-Four ways of writing the same text with the cache, in turns: plain; with a stopwatch for the parts of each token; at 50
-tokens a second, with waits between the tokens; as a lane of a race against itself without the cache. Compared is the
-median model time of a token. All should come out near 1: a pace and a race repeat the newest step untimed before each
-token (``Generation.warm_up``), as waits and other work drive a small model's weights out of the processor's caches.
-"""
+Four ways of writing the same text with the cache, alternating: plain; with the parts of each token timed; at 50 tokens
+per second, with waits between the tokens; as a lane of a race against itself without the cache. The result is the
+median model time of a token relative to plain. All should be near 1: a pace and a race repeat the newest step untimed
+before each token (``Generation.warm_up``), as waits and other work evict a small model's weights from the processor's
+caches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PACE = 50.0
 
 
 def median_seconds(events: Iterator[Event]) -> float:
-    """Of the tokens of a text, or of a race's first lane."""
+    """Median model time of a token, of a text or of a race's first lane."""
     tokens = [event.token if isinstance(event, RaceToken) else event for event in events if is_first(event)]
     return statistics.median(token.seconds for token in tokens if isinstance(token, Token))
 
@@ -36,7 +36,7 @@ def is_first(event: Event) -> bool:
 
 
 def ways(model: Model, tokens: int) -> dict[str, Callable[[], Iterator[Event]]]:
-    """What is compared with the first of them."""
+    """The ways that are compared with the first of them."""
     return {
         "plain": lambda: generate(model, PROMPT, max_new_tokens=tokens),
         "stopwatch": lambda: generate(model, PROMPT, max_new_tokens=tokens, parts=True),

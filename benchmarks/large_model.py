@@ -1,11 +1,11 @@
-"""Does the dashboard stay quick on a model of GPT-2's size, with long attention rows and a vocabulary of words?
+"""Does the dashboard stay quick with a model of GPT-2's size, with long attention rows and a vocabulary of words?
 
     pip install 'kvtui[hf]'
     python benchmarks/large_model.py [--rounds 3] [--seconds 10] [--layers 12] [--heads 12] [--context 1024]
 
-Makes a random model of that shape in a temporary folder (500 MB at the default size), and measures as dashboard.py
+Creates a random model of that shape in a temporary folder (500 MB at the default size), and measures as dashboard.py
 does: with the attention of one head, of all heads and of their mean over a context that is nearly full, and with the
-cache map. It also prints how many bytes the answers about attention take on their way to the dashboard.
+cache map. It also prints the size in bytes of the answers about attention on their way to the dashboard.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def write_model(folder: Path, layers: int, heads: int, context: int) -> None:
 
 
 def answer_bytes(folder: Path, prompt: str) -> None:
-    """What goes through the pipe for each kind of picture."""
+    """Print the bytes that go through the pipe for each kind of picture."""
     model = load(folder)
     print(f"{parameter_count(model.config):,} parameters, {len(model.tokenizer.encode(prompt)):,} positions")
     loop = GenerationLoop(model, prompt, GenerationSettings(max_new_tokens=0, observe=True))

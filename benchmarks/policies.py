@@ -1,10 +1,10 @@
-"""A decode step under each cache policy against one under ``full`` that attends to as many positions.
+"""A decode step with each cache policy against one with ``full`` that attends to as many positions.
 
     python benchmarks/policies.py [--rounds 40] [--out benchmarks/policies.md]
 
-A round is a burst of 32 steps of each policy and of ``full`` in turns: so a slow moment of the machine falls on all of
-them, and the rolling quantised caches pack one group in each burst. The table has the medians of the rounds and the
-median of their ratios. The caches are full, so that those that drop positions drop one in every step.
+A round is a burst of 32 steps of each policy and of ``full``, alternating, so that a slow moment of the machine affects
+all of them, and the rolling quantised caches pack one group in each burst. The table has the medians of the rounds and
+the median of their ratios. The caches are full, so that those that drop positions drop one in every step.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ POLICIES = {
 
 
 def filled(model: Model, policy: str, kept: int) -> Cache:
-    """A cache that holds its positions, or just less than those if it never drops any."""
+    """A cache that holds this many positions, or slightly fewer if it never drops any."""
     ids = np.random.default_rng(0).integers(model.config.vocab_size, size=2 * model.config.context_length)
     cache = model.new_cache(policy)
     if cache.endless:
@@ -46,7 +46,7 @@ def filled(model: Model, policy: str, kept: int) -> Cache:
 
 
 def burst(model: Model, cache: Cache) -> Callable[[], float]:
-    """Seconds a step; a cache that would grow is set back by hand, which is no part of the time."""
+    """Seconds per step; a cache that would grow is reset by hand, outside the timing."""
     length, held = cache.length, cache.num_held
 
     def run() -> float:
@@ -66,7 +66,7 @@ def burst(model: Model, cache: Cache) -> Callable[[], float]:
 
 
 def measure(model: Model, kept: int, policies: list[str], rounds: int) -> dict[str, list[float]]:
-    """Seconds a step of each round."""
+    """Seconds per step of each round."""
     runs = {policy: burst(model, filled(model, policy, kept)) for policy in ["full", *policies]}
     times: dict[str, list[float]] = {policy: [] for policy in runs}
     for number in range(-2, rounds):
@@ -93,20 +93,21 @@ def table(kept: int, times: dict[str, list[float]]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--out", type=Path, help="write the table into this file as well")
+    parser.add_argument("--out", type=Path, help="also write the table to this file")
     options = parser.parse_args()
     model = load()
     lines = [
-        "# A decode step under each cache policy",
+        "# A decode step with each cache policy",
         "",
         f"Made by `python benchmarks/policies.py --rounds {options.rounds} --out benchmarks/policies.md`: bursts of",
-        f"{STEPS} steps in turns, medians of {options.rounds} rounds, the ratio that of each round to `full` with as",
-        "many positions. Caches that drop positions drop one in every step. The aim is 1.5 times the step of `full`,",
+        f"{STEPS} steps, alternating, medians of {options.rounds} rounds, the ratio is to `full` with as many",
+        "positions in the same round. Caches that drop positions drop one in every step. The target is",
+        "1.5 times the step of `full`,",
         "for `int4` 3 times.",
         "",
         f"{machine()}, {blas_threads()} threads; model {model.name}.",
         "",
-        "| positions | policy | ms a token | ÷ full | aim |",
+        "| positions | policy | ms per token | ÷ full | target |",
         "|---:|---|---:|---:|---|",
     ]
     for kept, policies in POLICIES.items():

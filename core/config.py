@@ -12,8 +12,8 @@ Norm = Literal["layer", "rms"]
 Position = Literal["learned", "rotary"]
 Mlp = Literal["gelu", "gelu_erf", "swiglu"]
 
-# A bound on every size, so that a hostile file cannot ask for the whole memory. Some have lower ones: the list of names
-# grows with the layers, tables and cache with context and head, whatever the file itself holds.
+# A bound on every size, so that a hostile file cannot claim all memory. Some have lower ones: the list of names grows
+# with the layers, tables and cache with context and head, whatever the file itself holds.
 _LARGEST = 1 << 24
 LONGEST_CONTEXT = 1 << 17
 WIDEST_HEAD = 1 << 12
@@ -32,13 +32,13 @@ class ModelConfig:
     * ``bias``: every projection inside the blocks has one, and every LayerNorm; ``qkv_bias``: only those of queries,
       keys and values have one (Qwen2);
     * ``query_key_norm``: RMSNorm over each head's query and key before they are rotated (Qwen3);
-    * ``sliding_window``: a position attends to itself and to those before it, this many together, None for all
+    * ``sliding_window``: a position attends to itself and to those before it, this many in total; None for all
       (Mistral, Jiang et al. 2023, sec. 2);
     * ``rotary_divisors``: what each pair's frequency is divided by, empty for nothing, to stretch a model over a longer
       context (Llama 3; see :func:`kvtui.core.rotary.llama3_divisors`).
 
     Raises:
-        KvtuiError: a size or a combination that no decoder can have, with the reason.
+        KvtuiError: an impossible size or combination, with the reason.
     """
 
     vocab_size: int
@@ -128,7 +128,7 @@ class ModelConfig:
 
 
 def is_positive(value: Any) -> bool:
-    """Whether a value is a number from 1e-30 to 1e12: one that float32 arithmetic survives."""
+    """Whether a value is a number from 1e-30 to 1e12, which float32 arithmetic can handle."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 1e-30 <= value <= 1e12
 
 
@@ -145,7 +145,7 @@ _SIZES = (
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every parameter: the one list that initialisation, checkpoints and training go by.
+    """Name and shape of every parameter: the one list that initialisation, checkpoints and training use.
 
     A projection from n to m numbers is stored as (n, m), so that it is applied as ``x @ weight``.
     """
@@ -187,5 +187,5 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def parameter_count(config: ModelConfig) -> int:
-    """Number of numbers in the model."""
+    """Number of parameters of the model."""
     return sum(prod(shape) for shape in parameter_shapes(config).values())

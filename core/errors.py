@@ -1,4 +1,4 @@
-"""The one exception that a reader of the screen is meant to see, and how its messages put things."""
+"""The only exception whose message users see, and helpers for such messages."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class KvtuiError(Exception):
 
 
 def brief(value: Any) -> str:
-    """A value from a file for a message, cut where it is long: a file may hold anything."""
+    """A value from a file for a message, shortened if it is long: a file may hold anything."""
     words = repr(value)
     return words if len(words) <= _LONGEST_VALUE else f"{words[:_LONGEST_VALUE]}…"
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 token``, ``2,000 tokens``."""
+    """A count with its noun: ``1 token``, ``2,000 tokens``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from kvtui.core.errors import KvtuiError
 
 
 def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file beside its place and move it there, so that no reader ever sees half of it.
+    """Write a file next to its destination and move it there, so that nobody ever reads half of it.
 
     Raises:
-        KvtuiError: the place cannot be written to. What was there before is as it was, and nothing else is left.
+        KvtuiError: the file cannot be written. The previous file is unchanged, and nothing else is left behind.
     """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -13,12 +13,12 @@ from kvtui.core.layers import Array, IntArray
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How to choose: the temperature scales first, then top-k cuts, then top-p (Holtzman et al. 2020).
+    """How to sample: the temperature scales first, then top-k cuts, then top-p (Holtzman et al. 2020).
 
     Attributes:
-        temperature: 0 is greedy, the likeliest token always.
-        top_k: only the k likeliest tokens, None for all.
-        top_p: only the likeliest tokens that together reach this probability, None for all.
+        temperature: 0 is greedy: always the likeliest token.
+        top_k: only the k likeliest tokens; None for all.
+        top_p: only the likeliest tokens that together reach this probability; None for all.
 
     Raises:
         KvtuiError: a number out of range.
@@ -38,9 +38,9 @@ class SamplingSettings:
 
 
 class Sampler:
-    """Draws tokens with a random generator of its own.
+    """Samples tokens with its own random generator.
 
-    Every draw takes exactly one random number, whatever the settings, so that the same seed stays in step when the
+    Every draw consumes exactly one random number, whatever the settings, so that the same seed stays in step when the
     settings change.
     """
 
@@ -51,15 +51,15 @@ class Sampler:
         self._rng = np.random.default_rng(seed)
 
     def reseeded(self, seed: int, branch: int) -> Sampler:
-        """A sampler with the same settings for another branch of a text, with random numbers of its own."""
+        """A sampler with the same settings for another branch of a text, with its own random numbers."""
         sampler = Sampler(self.settings, seed)
         sampler._rng = np.random.default_rng((seed, branch))
         return sampler
 
     def sample(self, logits: Array, given: int | None = None) -> tuple[int, float]:
-        """Draw one token. (V,) -> its id, and its log-probability in nats under the model at temperature 1.
+        """Sample one token. (V,) -> its id, and its log-probability in nats under the model at temperature 1.
 
-        With ``given`` that token is taken whatever was drawn, and the draw is used up all the same.
+        With ``given`` that token is returned whatever was drawn; the random number is consumed anyway.
         """
         draw = self._rng.random()
         wide = logits.astype(np.float64)
@@ -77,8 +77,8 @@ class Sampler:
         return token, float(wide[token] - np.log(np.exp(wide).sum()))
 
     def _probabilities(self, logits: Array) -> Array:
-        """What the settings leave of the distribution, not normalised. (V,) -> (V,)."""
-        with np.errstate(over="ignore"):  # next to zero the temperature makes -infinity of a logit, and exp 0 of that
+        """Apply the settings to the distribution; the result is not normalised. (V,) -> (V,)."""
+        with np.errstate(over="ignore"):  # near zero the temperature turns a logit into -infinity, whose exp is 0
             weights = np.exp(logits / self.settings.temperature)
         if self.settings.top_k is None and self.settings.top_p is None:
             return weights
@@ -89,7 +89,7 @@ class Sampler:
 
 
 def survivors(weights: Array, settings: SamplingSettings) -> IntArray:
-    """The tokens that top-k, and then top-p, leave to draw from, likeliest first.
+    """The tokens that top-k, and then top-p, leave to sample from, likeliest first.
 
     Args:
         weights: (V,) probabilities after the temperature, normalised or not.

@@ -1,4 +1,4 @@
-"""Text to ids and back: what every tokenizer offers, how text is put together token by token, and the tokenizer of
+"""Text to ids and back: the interface of every tokenizer, assembling text token by token, and the tokenizer of
 character models. Those of other models are in :mod:`kvtui.core.formats`."""
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from kvtui.core.errors import KvtuiError
 
 
 class Tokenizer(Protocol):
-    """What the rest of the program asks of a tokenizer. A token stands for bytes: a character may take several."""
+    """The interface of every tokenizer. A token stands for bytes: a character may take several tokens."""
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens; the model's vocabulary may be larger, with ids that stand for nothing."""
+        """Number of tokens; the model's vocabulary may be larger, with unused ids."""
 
     @property
     def start_id(self) -> int:
@@ -27,26 +27,26 @@ class Tokenizer(Protocol):
         """The tokens that end a text."""
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, with what the model expects at its beginning."""
+        """Ids of a text, with what the model expects at its start."""
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of ids. Special tokens have none; bytes that are no UTF-8 become U+FFFD."""
+        """Text of ids. Special tokens have none; bytes that are not UTF-8 become U+FFFD."""
 
     def piece(self, index: int) -> str:
-        """One token by itself, as a label: special tokens have their names, parts of characters are ``<0xE4>``."""
+        """One token by itself, as a label: special tokens have their names, parts of characters are like ``<0xE4>``."""
 
     def token_bytes(self, index: int, previous: int | None = None) -> bytes:
-        """What a token adds to a text whose last token is ``previous`` (None: it begins the text)."""
+        """What a token adds to a text whose last token is ``previous`` (None: it starts the text)."""
 
     def split_known(self, text: str) -> tuple[str, list[str]]:
-        """The text without the characters that the model never saw, and those characters, each named once."""
+        """The text without the characters unknown to the model, and those characters, each named once."""
 
 
 class TextStream:
     """The text of tokens as they come, never half a character.
 
-    A token that ends within a character gives the text up to that character, perhaps none; the token that completes it
-    gives the character. Together the pieces are what ``tokenizer.decode`` gives.
+    A token that ends within a character yields the text up to that character, perhaps none; the token that completes it
+    yields the character. Together the pieces equal ``tokenizer.decode``.
 
     Args:
         tokenizer: knows the tokens' bytes.
@@ -68,10 +68,10 @@ class TextStream:
 def spell(tokenizer: Tokenizer, text: str, previous: int) -> list[int]:
     """Ids that add this text to one whose last token is ``previous``: the longest token first, then the next.
 
-    Unlike ``encode`` it puts nothing at the beginning.
+    Unlike ``encode`` it adds nothing at the start.
 
     Raises:
-        KvtuiError: there is no token for a part of it.
+        KvtuiError: a part of it has no token.
     """
     pieces: dict[bytes, int] = {}
     for index in range(tokenizer.vocab_size):
@@ -88,7 +88,7 @@ def spell(tokenizer: Tokenizer, text: str, previous: int) -> list[int]:
 
 
 def decode_tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
-    """What :meth:`Tokenizer.decode` promises, from the tokens' bytes."""
+    """Implements :meth:`Tokenizer.decode` from the tokens' bytes."""
     data, previous = bytearray(), None
     for index in ids:
         data += tokenizer.token_bytes(index, previous)
@@ -105,12 +105,12 @@ def describe_bytes(data: bytes) -> str:
 
 
 def describe_character(character: str) -> str:
-    """A character as a reader can see it: ``'é' (U+00E9)``."""
+    """A character as a user can read it: ``'é' (U+00E9)``."""
     return f"{character!r} (U+{ord(character):04X})"
 
 
 def describe_start(tokenizer: Tokenizer) -> str:
-    """What an empty prompt starts from, in words."""
+    """What an empty prompt starts from, as text."""
     piece = tokenizer.piece(tokenizer.start_id)
     return "a newline" if piece == "\n" else describe_character(piece) if len(piece) == 1 else f"the token {piece}"
 
@@ -129,7 +129,7 @@ class CharTokenizer:
         if any(not isinstance(character, str) or len(character) != 1 for character in self.vocabulary):
             raise KvtuiError("every entry of a character vocabulary has to be one character")
         for character in self.vocabulary:
-            # A model writes to the terminal: one from elsewhere must not be able to move the cursor.
+            # A model writes to the terminal: an untrusted one must not be able to move the cursor.
             if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r":
                 raise KvtuiError(f"the control character {describe_character(character)} cannot be in a vocabulary")
         self._ids = {character: index for index, character in enumerate(self.vocabulary)}
@@ -138,7 +138,7 @@ class CharTokenizer:
 
     @classmethod
     def from_text(cls, text: str) -> CharTokenizer:
-        """The sorted distinct characters of a text become the vocabulary."""
+        """A tokenizer whose vocabulary is the sorted distinct characters of a text."""
         return cls(sorted(set(text)))
 
     @property
@@ -160,7 +160,7 @@ class CharTokenizer:
         """Ids of a text.
 
         Raises:
-            KvtuiError: the text holds a character that the model never saw; the message names it and its place.
+            KvtuiError: the text contains a character unknown to the model; the message names it and its place.
         """
         try:
             return [self._ids[character] for character in text]
@@ -196,9 +196,9 @@ class CharTokenizer:
         return self.piece(index).encode()
 
     def split_known(self, text: str) -> tuple[str, list[str]]:
-        """The text without the characters that the model never saw, and those characters, each named once.
+        """The text without the characters unknown to the model, and those characters, each named once.
 
-        For the interactive tools, which report what they drop.
+        For the interactive tools, which report what they remove.
         """
         known = "".join(character for character in text if character in self._ids)
         unknown = list(dict.fromkeys(character for character in text if character not in self._ids))

@@ -1,6 +1,6 @@
-"""Makes the figures in docs/images with the commands that a reader would type: ``python docs/figures.py``.
+"""Makes the figures in docs/images with the commands that a user would type: ``python docs/figures.py``.
 
-The timing figure names the machine in its title; run this on a machine that does nothing else.
+The timing figure names the machine in its title; run this on an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FROM_BENCHMARKS = ("endless.svg", "stale.svg")  # python benchmarks/endless.py T
 
 
 def main() -> int:
-    """All of them."""
+    """Make all figures."""
     IMAGES.mkdir(exist_ok=True)
     return max(run(["figure", *words, "-o", str(IMAGES / name), "--force"]) for name, words in FIGURES.items())
 

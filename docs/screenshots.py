@@ -1,7 +1,7 @@
 """Makes the screenshots in docs/images from the running dashboard: ``python docs/screenshots.py``.
 
 The app is the real one, with its generator process and the bundled model; only the terminal is Textual's headless one.
-The times in the pictures are measured while this runs, so run it on a machine that does nothing else.
+The times in the pictures are measured while this runs, so run it on an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kvtui.tui.worker.link import WorkerLink
 IMAGES = Path(__file__).parent / "images"
 PATIENCE = 120.0  # seconds
 
-# After so many tokens, press these keys.
+# After this many tokens, press these keys.
 Plan = tuple[tuple[int, str], ...]
 TOGGLED: Plan = ((140, "t"), (230, "t"), (320, "space"))
 
@@ -73,7 +73,7 @@ async def shoot(shot: Shot) -> str:
             for tokens, key in shot.plan:
                 await _until(lambda tokens=tokens: app.session.figures.written >= tokens)
                 await pilot.press(key)
-            await asyncio.sleep(1.0)  # the attention of the last token, and all that is drawn late
+            await asyncio.sleep(1.0)  # for the attention of the last token, and what is drawn late
             await pilot.pause()
             return app.export_screenshot(title=shot.caption)
     finally:
@@ -89,11 +89,11 @@ async def _until(happened: Callable[[], bool]) -> None:
 
 
 def main() -> None:
-    """All pictures, or those that are named: ``python docs/screenshots.py watch small``."""
+    """Make all pictures, or those that are named: ``python docs/screenshots.py watch small``."""
     wanted = set(sys.argv[1:])
     unknown = wanted - {shot.name for shot in SHOTS}
     if unknown:
-        sys.exit(f"there is no screenshot {', '.join(sorted(unknown))}: there are {', '.join(s.name for s in SHOTS)}")
+        sys.exit(f"there is no screenshot {', '.join(sorted(unknown))}: choose {', '.join(s.name for s in SHOTS)}")
     IMAGES.mkdir(exist_ok=True)
     for shot in SHOTS:
         if not wanted or shot.name in wanted:

@@ -12,7 +12,7 @@ from time import perf_counter
 
 
 class TransformersEngine:
-    """A model and its cache, a DynamicCache or None: all that touches torch."""
+    """A model and its cache, a DynamicCache or None: everything that touches torch."""
 
     def __init__(self, model, tokenizer, cache, temperature=1.0):
         import torch
@@ -26,14 +26,14 @@ class TransformersEngine:
         self.about |= {"num_layers": config.num_hidden_layers, "num_heads": config.num_attention_heads}
 
     def run(self, ids):
-        """Run what the cache does not hold yet, and wait for it: a GPU goes on after the call has returned."""
+        """Run what the cache does not hold yet, and wait for it: a GPU continues after the call has returned."""
         new = self.torch.tensor([ids[self.cached_positions :]], device=self.model.device)
         with self.torch.inference_mode():
             self.logits = self.model(new, past_key_values=self.cache, use_cache=self.cached).logits
         self.logits = self.logits[0, -1].float().cpu()
 
     def sample(self):
-        """A token, and its log-probability under the model itself, whatever the temperature."""
+        """Sample a token, and its log-probability under the model itself, whatever the temperature."""
         token = self.logits.argmax()
         if self.temperature:
             token = self.torch.multinomial((self.logits / self.temperature).softmax(-1), 1)
@@ -50,10 +50,10 @@ class TransformersEngine:
 
 
 def write_text(engine, prompt, count):
-    """The events of one text, up to the end of the context. Timed is the engine: sampling a token and running it."""
+    """Yield the events of one text, up to the end of the context. Timed is the engine: sampling and running a token."""
     ids = (engine.encode(prompt) or [engine.stop_id])[-engine.about["context_length"] :]
     count = min(count, engine.about["context_length"] - len(ids))
-    first, told = max(len(ids) - 5, 0), len(ids)  # up to `told` is on the screen; a few tokens before set the spaces
+    first, told = max(len(ids) - 5, 0), len(ids)  # up to `told` has been sent; a few tokens before it set the spaces
     started, total, reason = perf_counter(), 0.0, "length"
     engine.run(ids)
     event = {"event": "prefill", "tokens": len(ids), "seconds": perf_counter() - started, "prompt": prompt}
@@ -66,7 +66,7 @@ def write_text(engine, prompt, count):
         seconds = perf_counter() - started
         total += seconds
         before, after = engine.decode(ids[first:told]), engine.decode(ids[first:])
-        whole = not after.endswith("\ufffd")  # else it ends within a character, which a later token brings
+        whole = not after.endswith("\ufffd")  # otherwise it ends within a character, which a later token completes
         first, told = (told, len(ids)) if whole else (first, told)
         event = {"event": "token", "step": step, "position": len(ids) - 1, "id": token, "logprob": logprob}
         event |= {"text": after[len(before) :] if whole else "", "seconds": seconds, "cache": engine.cached}

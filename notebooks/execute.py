@@ -1,7 +1,7 @@
 """Runs demo.ipynb from top to bottom and stores its outputs: ``python notebooks/execute.py [--to FILE]``.
 
-Needs ``pip install 'kvtui[notebook]'``. Exit status 1 if a cell fails or the result is too large to be looked at in a
-browser, and then nothing is written.
+Needs ``pip install 'kvtui[notebook]'``. Exit status 1, with nothing written, if a cell fails or if the result is too
+large for a browser.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ NOTEBOOK = Path(__file__).with_name("demo.ipynb")
 LARGEST = 1_500_000  # bytes
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NO_WIDGETS = "[controls: they work where the notebook runs, as in 'jupyter lab notebooks/demo.ipynb']"
-CELL_SECONDS = 150  # a cell that takes longer hangs; on a quiet machine the whole takes well under two minutes
-ATTEMPTS = 2  # a kernel may, very rarely, never answer
+CELL_SECONDS = 150  # a slower cell hangs; on an idle machine the whole notebook takes well under two minutes
+ATTEMPTS = 2  # very rarely, a kernel never answers
 
 
 def execute(source: Path, target: Path) -> str | None:
-    """Run ``source`` in a new kernel and write it with its outputs to ``target``; what went wrong, or None."""
+    """Run ``source`` in a new kernel and write it with its outputs to ``target``; return what went wrong, or None."""
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -47,7 +47,7 @@ def execute(source: Path, target: Path) -> str | None:
 
 
 def _store(notebook: Any, target: Path) -> str | None:
-    """Write a notebook that was run; what is wrong with it, or None."""
+    """Write a notebook that was run; return what is wrong with it, or None."""
     import nbformat
 
     for cell in notebook.cells:
@@ -57,15 +57,15 @@ def _store(notebook: Any, target: Path) -> str | None:
     nbformat.validate(notebook)
     text = nbformat.writes(notebook)
     if len(text.encode()) > LARGEST:
-        return f"the notebook with its outputs has {len(text.encode()):,} bytes; at most {LARGEST:,} are wanted"
+        return f"the notebook with its outputs has {len(text.encode()):,} bytes; the limit is {LARGEST:,}"
     target.write_text(text + "\n", encoding="utf-8")
     return None
 
 
 def main() -> int:
-    """Command line."""
+    """Parse the command line and run the notebook."""
     parser = argparse.ArgumentParser(description="Run demo.ipynb from top to bottom and store its outputs.")
-    parser.add_argument("--to", type=Path, default=NOTEBOOK, metavar="FILE", help="where to, by default in place")
+    parser.add_argument("--to", type=Path, default=NOTEBOOK, metavar="FILE", help="output file, by default in place")
     arguments = parser.parse_args()
     started = time.perf_counter()
     try:

@@ -25,7 +25,7 @@ def attention_head(maps: AttentionMaps, layer: int, head: int, ax: Axes | None =
     """Heat map of one head: a row for every query, a column for every key.
 
     Raises:
-        KvtuiError: there is no such layer or head, or Matplotlib is missing.
+        KvtuiError: the layer or head does not exist, or Matplotlib is missing.
     """
     maps.check_layer(layer)
     maps.check_head(head)
@@ -49,10 +49,10 @@ def attention_grid(
 ) -> Figure:
     """Small heat maps side by side, a row for each layer and a column for each head; by default all of both.
 
-    The maps of a single layer or a single head fill as square a page as they can.
+    The maps of a single layer or head fill a page that is as square as possible.
 
     Raises:
-        KvtuiError: there is no such layer or head, none is asked for, or Matplotlib is missing.
+        KvtuiError: a layer or head does not exist, none is requested, or Matplotlib is missing.
     """
     layers = range(maps.weights.shape[0]) if layers is None else layers
     heads = range(maps.weights.shape[1]) if heads is None else heads
@@ -90,7 +90,7 @@ def attention_grid(
     assert image is not None
     bar = figure.colorbar(image, ax=grid, shrink=min(1.0, 4.0 / (side * rows)), aspect=30)
     bar.set_label(f"attention weight\n{WEIGHT_SCALE}", fontsize=8)
-    cells = f", a cell the greatest of {pool} × {pool} weights" if pool > 1 else ""
+    cells = f", each cell the greatest of {pool} × {pool} weights" if pool > 1 else ""
     figure.suptitle(f"{_what(maps)}\nqueries in rows, keys in columns{cells}", fontsize=10)
     return figure
 
@@ -98,7 +98,7 @@ def attention_grid(
 def _square(
     maps: AttentionMaps, weights: Array, what: str, label: str, ax: Axes | None, largest: float = 1.0
 ) -> Figure:
-    """One large heat map with its tokens along both axes. weights: (S, S); what is above ``largest`` looks like it."""
+    """One large heat map with its tokens along both axes. weights: (S, S); values above ``largest`` get its colour."""
     ax = axes_or_new(ax, 8.2, 7.2)
     image = heat_map(ax, weights, largest)
     extent = " (position, and the text from there)" if label_tokens(ax, maps.tokens) else ""

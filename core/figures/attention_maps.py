@@ -1,4 +1,4 @@
-"""Attention weights of a whole text, the generated part included, and attention rollout. Arrays only; drawing is in
+"""Attention weights of a whole text, including the generated part, and attention rollout. Arrays only; drawing is in
 :mod:`kvtui.core.figures`."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class AttentionMaps:
 
     Attributes:
         weights: (layers, H, S, S) float32; row = query, column = key, a row sums to 1, later keys are 0.
-        tokens: (S,) the tokens as text.
+        tokens: (S,): the tokens as text.
         prompt_tokens: how many of ``tokens`` belong to the prompt; the others were generated.
         model: its name.
     """
@@ -37,16 +37,16 @@ class AttentionMaps:
     model: str = "model"
 
     def check_layer(self, layer: int) -> None:
-        """Raise KvtuiError unless there is such a layer."""
+        """Raise KvtuiError unless this layer exists."""
         check_index("layer", layer, self.weights.shape[0])
 
     def check_head(self, head: int) -> None:
-        """Raise KvtuiError unless there is such a head."""
+        """Raise KvtuiError unless this head exists."""
         check_index("head", head, self.weights.shape[1])
 
 
 def check_index(kind: str, index: int, count: int) -> None:
-    """Raise KvtuiError, naming those that exist, unless ``index`` is from 0 to ``count`` - 1."""
+    """Raise KvtuiError, naming the existing ones, unless ``index`` is from 0 to ``count`` - 1."""
     if not 0 <= index < count:
         raise KvtuiError(f"there is no {kind} {index}: the model has {kind}s 0 to {count - 1}")
 
@@ -56,7 +56,7 @@ def attention_maps(
 ) -> AttentionMaps:
     """Generate, and collect the attention of every layer and head among the tokens in the context at the end.
 
-    The newest token has been run as well, so that it has a row of its own.
+    The newest token is run as well, so that it has a row too.
 
     Raises:
         KvtuiError: an unknown character, a number out of range, or more weights than :data:`LARGEST_WEIGHTS`.

@@ -27,7 +27,7 @@ def cache_growth(config: ModelConfig, events: Iterable[Event], itemsize: int = 4
     The formula is 2 · layers · key/value heads · head_dim · itemsize bytes for each position in the context.
 
     Raises:
-        KvtuiError: no event tells the size of the cache, or Matplotlib is missing.
+        KvtuiError: no event carries the size of the cache, or Matplotlib is missing.
     """
     positions: list[int] = []
     context: list[int] = []
@@ -79,12 +79,12 @@ def time_per_token(
     caption: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Model time of one token against the context, with the fitted growth: linear with the cache, quadratic without.
+    """Model time of one token against context, with the fitted growth: linear with the cache, quadratic without.
 
     Args:
         cached: (context, seconds) of tokens or medians, as :class:`~kvtui.core.measure.benchmark.BenchResult` has them.
         uncached: the same without the cache.
-        floor_seconds: of reading every weight once; drawn as the limit below which no step can be.
+        floor_seconds: time to read every weight once; drawn as the lower limit of any step.
         caption: where it was measured.
         ax: where to draw.
 
@@ -118,7 +118,7 @@ def time_per_token(
 
 
 def _draw_times(ax: Axes, name: str, times: Timing, style: dict[str, Any], degree: int) -> None:
-    """Markers for what was measured, a line for the growth that fits it."""
+    """Markers for the measurements, a line for the fitted growth."""
     milliseconds = [seconds * 1e3 for _, seconds in times]
     contexts = [context for context, _ in times]
     points = {**style, "linestyle": "none"}
@@ -132,7 +132,7 @@ def _draw_times(ax: Axes, name: str, times: Timing, style: dict[str, Any], degre
 
 
 def _mark_speed_up(ax: Axes, cached: Timing, uncached: Timing) -> None:
-    """An arrow between the two at the longest context that both have, with the ratio beside it."""
+    """An arrow between the two at the longest context that both have, labelled with the ratio."""
     both = {context for context, _ in cached} & {context for context, _ in uncached}
     if not both:
         return
@@ -154,5 +154,5 @@ def _mark_speed_up(ax: Axes, cached: Timing, uncached: Timing) -> None:
 
 
 def _around(times: Timing, context: int) -> float:
-    """Median seconds at contexts up to a tenth shorter: of one median, or of many single tokens."""
+    """Median seconds at contexts up to a tenth shorter: from a single median, or from many tokens."""
     return median(seconds for other, seconds in times if 0.9 * context < other <= context)

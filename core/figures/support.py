@@ -1,6 +1,6 @@
 """What the figures of :mod:`kvtui.core.figures` share: Matplotlib on demand, token labels, marks, files.
 
-The colour map, viridis, rises evenly in lightness, so that it survives a greyscale printer and colour blindness.
+The colour map, viridis, increases evenly in lightness, so it works in greyscale and with colour blindness.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg", "pdf")
 DOTS_PER_INCH = 150
 COLOUR_MAP = "viridis"
-HIDDEN = "0.93"  # grey of what the causal mask hides
+HIDDEN = "0.93"  # grey of what the causal mask excludes
 CACHED = {"color": "#00509e", "marker": "o", "linestyle": "-"}
 UNCACHED = {"color": "#c1440e", "marker": "s", "linestyle": "--"}
 
 _SYMBOLS = {"\n": "↵", " ": "␣", "\t": "⇥", "\r": "␍"}
-_LABEL_POINTS = 7.0  # size of the labels where there are many tokens
+_LABEL_POINTS = 7.0  # font size of the labels where there are many tokens
 _LABEL_ROOM = 8.6  # points from one label to the next
 _CHARACTER_ROOM = 7.5  # the same where every label is a single token
 _LONGEST_LABEL = 16  # characters of text in a label
@@ -54,19 +54,19 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
-    """The caller's axes, or those of a new figure."""
+    """Return the caller's axes, or those of a new figure."""
     return new_figure(width, height).subplots() if ax is None else ax
 
 
 def figure_of(ax: Axes) -> Figure:
-    """The figure that axes belong to, also where they are in a subfigure of it."""
+    """Return the figure that axes belong to, also if they are in a subfigure of it."""
     figure: Any = ax.figure
     return figure.figure  # a figure's own ``figure`` is itself
 
 
 def heat_map(ax: Axes, weights: Array, largest: float = 1.0, pool: int = 1) -> AxesImage:
-    """Draw weights from 0 to ``largest``, later keys left grey. Colours go by the square root, or small weights would
-    all be dark beside one that is near 1. With ``pool`` a cell is the greatest of so many rows and columns, for maps
+    """Draw weights from 0 to ``largest``, later keys left grey. Colours scale with the square root, as small weights
+    would all be dark beside one near 1. With ``pool``, a cell is the greatest of that many rows and columns, for maps
     with more tokens than points on the page. weights: (S, S)."""
     import matplotlib
     from matplotlib.colors import PowerNorm
@@ -89,11 +89,11 @@ def heat_map(ax: Axes, weights: Array, largest: float = 1.0, pool: int = 1) -> A
 def label_tokens(ax: Axes, tokens: Sequence[str]) -> bool:
     """Put the tokens along both axes.
 
-    Where there is no room for all, a label stands at every so many tokens with its position and the text from there
-    to the next label: read one after the other they still give the whole text.
+    If not all fit, every n-th token gets a label with its position and the text from there to the next label: read one
+    after the other they still give the whole text.
 
     Returns:
-        Whether there was no room for all.
+        Whether some did not fit.
     """
     box = ax.get_window_extent()
     points = min(box.width, box.height) / figure_of(ax).dpi * 72
@@ -113,14 +113,14 @@ def label_tokens(ax: Axes, tokens: Sequence[str]) -> bool:
 
 
 def symbols(tokens: Sequence[str]) -> str:
-    """Text of tokens with white space made visible, and a box for what the font lacks."""
+    """Text of tokens with white space made visible, and a box for characters missing from the font."""
     text = "".join(tokens)
     return "".join(_SYMBOLS.get(c, c) if _SYMBOLS.get(c) or ord(c) in _drawable() else "□" for c in text)
 
 
 @lru_cache(maxsize=1)
 def _drawable() -> frozenset[int]:
-    """The characters that Matplotlib's own monospaced font has."""
+    """The characters in Matplotlib's own monospaced font."""
     from matplotlib.font_manager import findfont, get_font
 
     return frozenset(code for code in get_font(findfont("DejaVu Sans Mono")).get_charmap() if code > 32)
@@ -129,7 +129,7 @@ def _drawable() -> frozenset[int]:
 def mark_prompt_on_map(ax: Axes, prompt_tokens: int, tokens: int, labelled: bool = False) -> None:
     """Lines through a heat map where the prompt ends, if anything was generated after it.
 
-    White dashes on black: seen on every colour of the map.
+    White dashes on black: visible on every colour of the map.
     """
     if not 0 < prompt_tokens < tokens:
         return
@@ -157,12 +157,12 @@ def mark_prompt(ax: Axes, position: int) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the suffix names, whole or not at all.
+    """Write a figure in the format that the suffix names, completely or not at all.
 
     The same figure gives the same bytes: no dates, no random names.
 
     Raises:
-        KvtuiError: a suffix that names no format, or a place that cannot be written to.
+        KvtuiError: the suffix names no format, or the file cannot be written.
     """
     kind = figure_format(path)
     import matplotlib
@@ -182,5 +182,5 @@ def figure_format(path: Path) -> str:
     """
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
-        raise KvtuiError(f"{path}: the file's name has to end in .png, .svg or .pdf, which chooses the format")
+        raise KvtuiError(f"{path}: the file name has to end in .png, .svg or .pdf, which chooses the format")
     return kind

@@ -1,4 +1,4 @@
-"""Readers of model files that people have: one module a format, and :func:`read_model`, which finds out which it is."""
+"""Readers of model files: one module per format, and :func:`read_model`, which detects the format."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from kvtui.core.formats.gguf import peek_gguf, read_gguf
 from kvtui.core.formats.huggingface import peek_huggingface, read_huggingface
 from kvtui.core.formats.llama2c import is_llama2c, peek_llama2c, read_llama2c
 
-_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # how files of torch.save begin, new and old
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # how files of torch.save start, new and old
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a kind of model file is read, and how only its config and kind are, from its headers."""
+    """How a kind of model file is read, and how only its config and kind are read from its headers."""
 
     read: Callable[[Path, Any, Callable[[int, int], None]], Checkpoint]
     peek: Callable[[Path], tuple[ModelConfig, str]]
@@ -37,12 +37,12 @@ GGUF = Format(read_gguf, peek_gguf)
 def read_model(
     path: Path, dtype: Any = np.float32, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Checkpoint:
-    """Read a model from a file or a folder of any format that is known, telling it by what it holds.
+    """Read a model from a file or a folder of any known format, detected from its contents.
 
     Args:
         path: a file, or a folder.
         dtype: of the weights in memory: float32, or float64 for tests.
-        on_progress: called with (parts done, parts in all).
+        on_progress: called with (parts done, total parts).
 
     Raises:
         KvtuiError: the model is missing, damaged, of an unknown format, or has a feature that is not implemented.
@@ -57,7 +57,7 @@ def peek_model(path: Path) -> tuple[ModelConfig, str]:
     """Config and kind of a model, read from its headers alone.
 
     Raises:
-        KvtuiError: as far as the headers tell, :func:`read_model` would refuse it.
+        KvtuiError: :func:`read_model` would refuse it, as far as the headers show.
     """
     try:
         return recognise(path).peek(path)
@@ -66,7 +66,7 @@ def peek_model(path: Path) -> tuple[ModelConfig, str]:
 
 
 def recognise(path: Path) -> Format:
-    """The format of a file or folder.
+    """Detect the format of a file or folder.
 
     Raises:
         KvtuiError: it is neither, or a PyTorch pickle.
@@ -79,12 +79,12 @@ def recognise(path: Path) -> Format:
             raise KvtuiError(_no_model_in(path))
         return KVTUI
     if not path.is_file():
-        raise KvtuiError(f"{path} is neither a file nor a folder")  # a pipe would wait for a writer for ever
+        raise KvtuiError(f"{path} is neither a file nor a folder")  # reading a pipe could wait for a writer forever
     with path.open("rb") as file:
         head = file.read(9)
     if head.startswith(b"GGUF"):
         return GGUF
-    if head[8:] == b"{" or path.suffix == ".safetensors":  # how a safetensors file begins
+    if head[8:] == b"{" or path.suffix == ".safetensors":  # how a safetensors file starts
         return KVTUI
     if is_llama2c(path):
         return LLAMA2C
@@ -93,7 +93,7 @@ def recognise(path: Path) -> Format:
             f"{path} is a PyTorch pickle, which can run any program when it is loaded: convert it first, with "
             "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER) of transformers"
         )
-    return LLAMA2C if path.suffix == ".bin" else KVTUI  # it is none, and the message says why
+    return LLAMA2C if path.suffix == ".bin" else KVTUI  # it is neither, and the message says why
 
 
 def _no_model_in(folder: Path) -> str:

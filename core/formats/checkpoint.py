@@ -25,9 +25,9 @@ _DTYPES = {"F16", "F32", "F64"}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a model file holds.
+    """The contents of a model file.
 
-    ``training`` is the record of how the model came about, empty if unknown; ``source`` the kind of file in words.
+    ``training`` is the record of how the model was trained, empty if unknown; ``source`` describes the kind of file.
     """
 
     config: ModelConfig
@@ -39,10 +39,10 @@ class Checkpoint:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Array], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all.
+    """Write a safetensors file, completely or not at all.
 
     The same tensors and metadata give the same bytes: safetensors itself writes the metadata in an order that changes
-    from call to call, so the header is written anew.
+    from call to call, so the header is rewritten here.
     """
     content = memoryview(save({key: np.ascontiguousarray(value) for key, value in tensors.items()}, metadata))
     data = 8 + int.from_bytes(content[:8], "little")
@@ -62,7 +62,7 @@ def save_checkpoint(
     """Write a model file.
 
     Raises:
-        KvtuiError: the place cannot be written to, or a number is not finite in ``dtype``.
+        KvtuiError: the file cannot be written, or a number is not finite in ``dtype``.
     """
     metadata = {
         "format": FORMAT,
@@ -86,7 +86,7 @@ def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:
         dtype: float32, or float64 for tests.
 
     Raises:
-        KvtuiError: the file is missing, damaged, foreign, or does not fit its own config.
+        KvtuiError: the file is missing, damaged, of another format, or does not fit its own config.
     """
     try:
         path = path / "model.safetensors" if path.is_dir() else path
@@ -117,7 +117,7 @@ def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:
                     raise KvtuiError(
                         f"{path}: {name} has shape {tuple(entry.get_shape())}; the config asks for {shape}"
                     )
-                with np.errstate(over="ignore"):  # what overflows is refused below
+                with np.errstate(over="ignore"):  # overflow is refused below
                     parameters[name] = file.get_tensor(name).astype(dtype)
                 if not np.isfinite(parameters[name]).all():
                     raise KvtuiError(f"{path}: {name} holds a NaN or an infinity; the file is damaged")
@@ -132,7 +132,7 @@ def peek_checkpoint(path: Path) -> tuple[ModelConfig, str]:
     """Config and kind of a model file, without its weights.
 
     Raises:
-        KvtuiError: the file is damaged or foreign.
+        KvtuiError: the file is damaged or of another format.
         OSError: it is missing or cannot be read.
     """
     path = path / "model.safetensors" if path.is_dir() else path
@@ -149,10 +149,10 @@ def peek_checkpoint(path: Path) -> tuple[ModelConfig, str]:
 
 
 def check_names(path: Path) -> None:
-    """Refuse a safetensors file whose header has a name twice: the format forbids it, safetensors takes the last.
+    """Refuse a safetensors file whose header has a name twice: the format forbids it, but safetensors takes the last.
 
     Args:
-        path: of a file that safetensors has opened, so that its header is known to be JSON of a sane length.
+        path: of a file that safetensors has opened, so that its header is known to be JSON of a reasonable length.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def check_names(path: Path) -> None:
 
 
 def _number(text: str) -> float:
-    """A number that JSON has: neither NaN nor an infinity, spelled as such or as too many digits."""
+    """A number that JSON allows: neither NaN nor an infinity, spelled out or from too many digits."""
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(text)

@@ -1,6 +1,6 @@
-"""Architectures of Hugging Face models: how each writes its config and what it calls its tensors.
+"""Architectures of Hugging Face models: how each writes its config and names its tensors.
 
-A config is taken only if everything that it asks for is implemented; anything else is refused by name.
+A config is accepted only if everything that it requires is implemented; anything else is refused by name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _GELUS: dict[str, Mlp] = {
     **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast"), "gelu"),
     "gelu": "gelu_erf",
 }
-# What transformers takes where a config does not say it, as far as it differs from Llama's.
+# The defaults of transformers for what a config leaves out, where they differ from Llama's.
 _MISTRAL_DEFAULTS = {"num_key_value_heads": 8, "sliding_window": 4096}
 _QWEN_DEFAULTS = {"num_key_value_heads": 32, "sliding_window": 4096, "max_window_layers": 28}
 
@@ -29,13 +29,13 @@ class Family:
     """One architecture.
 
     Attributes:
-        read_config: their config as ours.
+        read_config: converts their config to ours.
         top: our name -> theirs, for the parameters outside the blocks.
         block: the same inside a block, without ``.weight`` and ``.bias`` for projections.
         prefix: of a block's tensors, with ``{}`` for its number.
         transposed: whether projections are stored as (outputs, inputs). The output projection always is.
-        halves: whether the two numbers that rotary positions turn together are half a head apart, not neighbours.
-        ignored: endings of tensors that are no parameters.
+        halves: whether the two numbers that rotary positions rotate together are half a head apart, not neighbours.
+        ignored: endings of tensors that are not parameters.
     """
 
     read_config: Callable[[Values], ModelConfig]
@@ -64,7 +64,7 @@ class Family:
 
 
 def require(values: Values, feature: str, *known: Any) -> None:
-    """Refuse a feature unless it is missing, null, or has one of the values that are implemented."""
+    """Refuse a feature unless it is missing, null, or has one of the implemented values."""
     value = values.get(feature)
     if value is not None and value not in known:
         implemented = f"only {' or '.join(map(repr, known))} is" if known else "it is not"
@@ -72,7 +72,7 @@ def require(values: Values, feature: str, *known: Any) -> None:
 
 
 def _context(values: Values, name: str) -> Any:
-    """Positions of the model, at most as many as there can be here: rotary positions do not mind."""
+    """Positions of the model, limited to the maximum here: rotary positions allow that."""
     context = values.get(name)
     return min(context, LONGEST_CONTEXT) if isinstance(context, int) else context
 
@@ -161,7 +161,7 @@ def _qwen3_config(values: Values) -> ModelConfig:
 
 
 def head_width(width: Any, heads: Any) -> int:
-    """Width of a head where the config does not say it; 0, which is refused later, if the two are no sizes."""
+    """Width of a head if the config does not state it; 0, which is refused later, if the two are not sizes."""
     if not (isinstance(width, int) and isinstance(heads, int) and heads > 0):
         return 0
     if width % heads:
@@ -170,7 +170,7 @@ def head_width(width: Any, heads: Any) -> int:
 
 
 def _window(values: Values, used: bool) -> int | None:
-    """The sliding window, which all layers have or none.
+    """The sliding window, which either all layers have or none.
 
     Raises:
         KvtuiError: only some layers have it.
@@ -178,7 +178,7 @@ def _window(values: Values, used: bool) -> int | None:
     layers, kinds = values.get("num_hidden_layers"), values.get("layer_types")
     if kinds is None and used and isinstance(layers, int):
         first = values.get("max_window_layers") or 0
-        kinds = ["full_attention"] * (first > 0) + ["sliding_attention"] * (layers > first)  # those that there are
+        kinds = ["full_attention"] * (first > 0) + ["sliding_attention"] * (layers > first)  # the kinds that occur
     found = set(kinds or ["full_attention"])
     if found == {"full_attention"}:
         return None
@@ -190,7 +190,7 @@ def _window(values: Values, used: bool) -> int | None:
 
 
 def _rotary(values: Values, head_dim: Any) -> tuple[float, tuple[float, ...]]:
-    """Base of the rotary frequencies, and what they are divided by."""
+    """Base of the rotary frequencies, and their divisors."""
     scaling = values.get("rope_parameters") or values.get("rope_scaling") or {}
     if not isinstance(scaling, Mapping) or any(isinstance(value, Mapping) for value in scaling.values()):
         raise KvtuiError("rope_parameters differ from layer to layer, which is not implemented")

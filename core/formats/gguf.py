@@ -1,4 +1,4 @@
-"""GGUF files, as llama.cpp has them, through the ``gguf`` package's own reader and dequantisers: the extra ``gguf``."""
+"""GGUF files, as written by llama.cpp, through the ``gguf`` package's reader and dequantisers: the extra ``gguf``."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from kvtui.core.formats.parameters import read_parameters
 Metadata = Mapping[str, Any]
 
 _MAPPED = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # these need no dequantiser
-_ROWS_AT_ONCE = 1 << 22  # numbers to dequantise at a time: the dequantisers need several times that much memory
+_ROWS_AT_ONCE = 1 << 22  # numbers dequantised at a time: the dequantisers need several times that much memory
 _ROTARY_DIVISORS = "rope_freqs.weight"  # Llama 3's scaling comes as a tensor
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """A tensor of a file; quantised ones become numbers when they are asked for."""
+    """A tensor of a file; a quantised one is dequantised when it is read."""
 
     path: Path
     kind: str
     shape: tuple[int, ...]
     offset: int
-    blocks: NDArray[Any]  # (rows, bytes) where it is quantised
+    blocks: NDArray[Any]  # (rows, bytes) if it is quantised
 
     def map(self) -> NDArray[Any]:
         """The numbers; bfloat16 as uint16."""
@@ -43,7 +43,7 @@ class _Stored:
         kind, numbers = gguf.GGMLQuantizationType[self.kind], np.empty(self.shape, np.float32)
         step = max(1, _ROWS_AT_ONCE // self.shape[-1])
         try:
-            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused with its name
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by name
                 for first in range(0, len(numbers), step):
                     numbers[first : first + step] = gguf.quants.dequantize(self.blocks[first : first + step], kind)
         except NotImplementedError:
@@ -52,7 +52,7 @@ class _Stored:
 
 
 def import_gguf(path: Path) -> Any:
-    """The ``gguf`` package, to read a file.
+    """The ``gguf`` package, for reading a file.
 
     Raises:
         KvtuiError: it is not installed.
@@ -68,8 +68,8 @@ def read_gguf(path: Path, dtype: Any, on_progress: Callable[[int, int], None]) -
     """Read a model of one of the architectures in ``ARCHITECTURES``.
 
     Raises:
-        KvtuiError: an unknown architecture, kind of tensor or tokenizer, a feature that is not implemented, or a file
-            that is damaged.
+        KvtuiError: an unknown architecture, kind of tensor or tokenizer, a feature that is not implemented, or a
+            damaged file.
     """
     on_progress(0, 1)
     metadata, tensors = _read_header(path)
@@ -86,7 +86,7 @@ def peek_gguf(path: Path) -> tuple[ModelConfig, str]:
     """Config and kind of a model, without its weights.
 
     Raises:
-        KvtuiError: as for :func:`read_gguf`, but for the tensors and the tokenizer.
+        KvtuiError: as for :func:`read_gguf`, except for the tensors and the tokenizer.
     """
     metadata, tensors = _read_header(path)
     return _find_config(path, metadata, tensors)[1], _kind(metadata, tensors)
@@ -94,7 +94,7 @@ def peek_gguf(path: Path) -> tuple[ModelConfig, str]:
 
 def _read_header(path: Path) -> tuple[Metadata, dict[str, _Stored]]:
     try:
-        with np.errstate(over="ignore"):  # a length may be any number, and their sum wrap: what is read is checked
+        with np.errstate(over="ignore"):  # a length may be any number, and their sum overflow: results are checked
             reader = _open(path)
         metadata = {name: field.contents() for name, field in reader.fields.items()}
         tensors = {tensor.name: _stored(path, tensor) for tensor in reader.tensors}
@@ -106,8 +106,8 @@ def _read_header(path: Path) -> tuple[Metadata, dict[str, _Stored]]:
 
 
 def _open(path: Path) -> Any:
-    """The package's reader, but for how it takes values from the file: it believes any length, and reads on behind the
-    end; and its way takes five times as long, which is felt with the hundred thousand tokens of a vocabulary."""
+    """The package's reader, except for how it takes values from the file: it trusts any length and reads past the end;
+    it also takes five times as long, which is noticeable with a vocabulary of a hundred thousand tokens."""
     gguf = import_gguf(path)
 
     class Reader(gguf.GGUFReader):  # type: ignore[misc, name-defined]
@@ -147,12 +147,12 @@ def _stored(path: Path, tensor: Any) -> _Stored:
 
 
 def _read_config(values: Metadata, tensors: Mapping[str, _Stored], family: Family) -> ModelConfig:
-    """The config from the metadata, and from which tensors there are."""
+    """The config from the metadata, and from the tensors in the file."""
     if "token_embd.weight" not in tensors:
         raise KvtuiError("it has no tensor token_embd.weight")
     require(values, "expert_count", 0)
     require(values, "rope.scaling.type", "none", "linear")
-    require(values, "rope.scale_linear", 1)  # what old files have in place of a type and a factor
+    require(values, "rope.scale_linear", 1)  # used by old files instead of a type and a factor
     config = family.read_config({**values, **_found_in(tensors)})
     head_dim = config.head_dim
     require(values, "attention.value_length", head_dim)
@@ -167,7 +167,7 @@ def _read_config(values: Metadata, tensors: Mapping[str, _Stored], family: Famil
 
 
 def _found_in(tensors: Mapping[str, _Stored]) -> dict[str, Any]:
-    """What the metadata does not say."""
+    """Defaults for what the metadata leaves out."""
     return {
         "vocab_size": tensors["token_embd.weight"].shape[0],
         "tied_output": "output.weight" not in tensors,
@@ -255,7 +255,7 @@ def _family(read_config: Callable[[Metadata], ModelConfig], *, halves: bool = Tr
 
 
 ARCHITECTURES: dict[str, Family] = {
-    "llama": _family(_llama_config, halves=False),  # llama.cpp's converter has made neighbours of rotary pairs
+    "llama": _family(_llama_config, halves=False),  # llama.cpp's converter has already made rotary pairs neighbours
     "qwen2": _family(_llama_config),
     "qwen3": _family(_qwen3_config),
     "gpt2": _family(_gpt2_config, fused=True),

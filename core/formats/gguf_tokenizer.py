@@ -1,4 +1,4 @@
-"""The tokenizer in a GGUF file's metadata: SentencePiece's pieces with scores, or a byte-level BPE."""
+"""The tokenizer in a GGUF file's metadata: SentencePiece's pieces with scores, or byte-level BPE."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from kvtui.core.tokenizer import Tokenizer
 
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-# How text is cut into words before its bytes are joined, by ``tokenizer.ggml.pre`` (the models' own tokenizer.json).
-# None is GPT-2's own pattern, which the library has built in; the second entry is whether digits stand alone before.
+# How text is split into words before its bytes are merged, by ``tokenizer.ggml.pre`` (the models' own tokenizer.json).
+# None is GPT-2's own pattern, built into the library; the second entry is whether digits are split off first.
 _PATTERNS: dict[str, tuple[str | None, bool]] = {
     "gpt-2": (None, False),
     "smollm": (None, True),
@@ -34,17 +34,17 @@ class _Kind(IntEnum):
 
 
 def make_tokenizer(metadata: Mapping[str, Any], vocab_size: int) -> Tokenizer:
-    """The tokenizer that the metadata describe.
+    """Build the tokenizer that the metadata describes.
 
     Raises:
-        KvtuiError: a kind that is not implemented, or one that does not fit the model.
+        KvtuiError: a kind that is not implemented, or that does not fit the model.
     """
     model, tokens = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
-        raise KvtuiError("the metadata have no tokenizer.ggml.tokens")
+        raise KvtuiError("the metadata has no tokenizer.ggml.tokens")
     kinds = metadata.get("tokenizer.ggml.token_type", [1] * len(tokens))
     if not isinstance(kinds, list) or len(kinds) != len(tokens):
-        raise KvtuiError("tokenizer.ggml.token_type has not one entry for each token")
+        raise KvtuiError("tokenizer.ggml.token_type does not have one entry for each token")
     ends = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
     stop_ids = frozenset(index for index in ends if isinstance(index, int) and 0 <= index < len(tokens))
     start = metadata.get("tokenizer.ggml.bos_token_id")
@@ -65,7 +65,7 @@ def _scored(
 ) -> Tokenizer:
     scores = metadata.get("tokenizer.ggml.scores")
     if not isinstance(scores, list) or len(scores) != len(tokens) or not all(isinstance(s, float) for s in scores):
-        raise KvtuiError("tokenizer.ggml.scores has not one number for each token")
+        raise KvtuiError("tokenizer.ggml.scores does not have one number for each token")
     hidden = (_Kind.UNKNOWN, _Kind.CONTROL, _Kind.UNUSED)
     unknown = metadata.get("tokenizer.ggml.unknown_token_id")
     return SentencePieceTokenizer(
@@ -85,7 +85,7 @@ def _byte_level(
 ) -> Tokenizer:
     merges, pre = metadata.get("tokenizer.ggml.merges"), metadata.get("tokenizer.ggml.pre", "gpt-2")
     if not isinstance(merges, list) or not all(isinstance(merge, str) and " " in merge for merge in merges):
-        raise KvtuiError("the metadata have no tokenizer.ggml.merges")
+        raise KvtuiError("the metadata has no tokenizer.ggml.merges")
     if not isinstance(pre, str) or pre not in _PATTERNS:
         raise KvtuiError(f"tokenizer.ggml.pre is {brief(pre)}, but only {', '.join(_PATTERNS)} are implemented")
     library = import_library()

@@ -19,8 +19,8 @@ def read_huggingface(folder: Path, dtype: Any, on_progress: Callable[[int, int],
     """Read a model of one of the architectures in :data:`kvtui.core.formats.families.FAMILIES`.
 
     Raises:
-        KvtuiError: an unknown architecture, a feature that is not implemented, weights that are missing, damaged or do
-            not fit the config, or a tokenizer that does not fit them.
+        KvtuiError: an unknown architecture, a feature that is not implemented, weights that are missing or damaged or
+            do not fit the config, or a tokenizer that does not fit the model.
     """
     on_progress(0, 1)
     values = read_json(folder / "config.json")
@@ -33,7 +33,7 @@ def read_huggingface(folder: Path, dtype: Any, on_progress: Callable[[int, int],
 
 
 def peek_huggingface(folder: Path) -> tuple[ModelConfig, str]:
-    """Config and kind of a folder's model, without its weights; only the headers of the files are read.
+    """Config and kind of a folder's model, without its weights; only the file headers are read.
 
     Raises:
         KvtuiError: an unknown architecture, a feature that is not implemented, or weights that are missing or damaged.
@@ -66,5 +66,5 @@ def _architecture(folder: Path, values: dict[str, Any]) -> str:
 
 
 def _without_prefix(tensors: dict[str, Stored]) -> dict[str, Stored]:
-    """GPT-2's tensors come with ``transformer.`` before their names, or without it."""
+    """GPT-2's tensor names come with or without the prefix ``transformer.``."""
     return {name.removeprefix("transformer."): stored for name, stored in tensors.items()}

@@ -1,7 +1,7 @@
 """Models of llama2.c: ``.bin`` files with float32 weights, legacy (version 0) and version 1, and their tokenizers.
 
 The layouts are those of ``legacy_export`` and ``version1_export`` in its export.py, and of ``build_tokenizer`` in
-its run.c. Rotary pairs are neighbours there as they are here.
+its run.c. Rotary pairs are neighbours there, as they are here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HEADER_V1 = 256  # bytes
 _START, _STOP = 1, 2  # of every llama2.c tokenizer
 _LONGEST_PIECE = 1 << 16  # bytes
 
-# Where our names are in theirs, and whether a projection is stored as (outputs, inputs).
+# Their names of our parameters, and whether a projection is stored as (outputs, inputs).
 _BLOCK_ARRAYS = {
     "attention_norm.gain": ("rms_att", False),
     "attention.query.weight": ("wq", True),
@@ -41,7 +41,7 @@ _BLOCK_ARRAYS = {
 
 @dataclass(frozen=True)
 class _Header:
-    """What stands at the beginning of a file, and where the weights begin."""
+    """What the beginning of a file says, and where the weights start."""
 
     config: ModelConfig
     version: int
@@ -74,7 +74,7 @@ class _Header:
 
     @property
     def file_bytes(self) -> int:
-        """Size that the file has to have."""
+        """Size that the file must have."""
         return self.start + 4 * sum(prod(shape) for shape in self.arrays().values())
 
 
@@ -82,7 +82,7 @@ def _read_header(path: Path) -> _Header:
     with path.open("rb") as file:
         head = file.read(_HEADER_V1)
     if len(head) < 28:
-        raise KvtuiError(f"{path} is no llama2.c model: it has only {len(head)} bytes")
+        raise KvtuiError(f"{path} is not a llama2.c model: it has only {len(head)} bytes")
     version, start, fields = 0, 28, head
     if struct.unpack_from("<I", head)[0] == _MAGIC:
         version, start, fields = struct.unpack_from("<i", head, 4)[0], _HEADER_V1, head[8:]
@@ -93,7 +93,7 @@ def _read_header(path: Path) -> _Header:
     dim, hidden, layers, heads, kv_heads, vocabulary, context = struct.unpack_from("<7i", fields)
     tied = vocabulary > 0 if version == 0 else bool(fields[28])
     if heads < 1 or dim % heads:
-        raise KvtuiError(f"{path} is no llama2.c model: a width of {dim} cannot be shared by {heads} heads")
+        raise KvtuiError(f"{path} is not a llama2.c model: a width of {dim} cannot be shared by {heads} heads")
     try:
         config = ModelConfig(
             vocab_size=abs(vocabulary),
@@ -109,12 +109,12 @@ def _read_header(path: Path) -> _Header:
             tied_output=tied,
         )
     except (KvtuiError, ZeroDivisionError) as error:
-        raise KvtuiError(f"{path} is no llama2.c model: {error}") from None
+        raise KvtuiError(f"{path} is not a llama2.c model: {error}") from None
     return _Header(config, version, start)
 
 
 def is_llama2c(path: Path) -> bool:
-    """Whether a file has the magic number of version 1, or a header that asks for exactly the file's size."""
+    """Whether a file has the magic number of version 1, or a header that implies exactly the file's size."""
     with path.open("rb") as file:
         head = file.read(4)
     if len(head) == 4 and struct.unpack("<I", head)[0] == _MAGIC:
@@ -129,7 +129,7 @@ def peek_llama2c(path: Path) -> tuple[ModelConfig, str]:
     """Config and kind of a model, without its weights.
 
     Raises:
-        KvtuiError: no such model, a version that is not read, a wrong size, or no tokenizer beside it.
+        KvtuiError: not such a model, an unsupported version, a wrong size, or no tokenizer beside it.
     """
     header = _read_whole_header(path)
     _find_tokenizer(path, header.config.vocab_size)
@@ -145,7 +145,7 @@ def _read_whole_header(path: Path) -> _Header:
     header, size = _read_header(path), path.stat().st_size
     if header.file_bytes != size:
         raise KvtuiError(
-            f"{path} is no whole llama2.c model: its header asks for {header.file_bytes:,} bytes, it has {size:,}"
+            f"{path} is not a complete llama2.c model: its header implies {header.file_bytes:,} bytes, it has {size:,}"
         )
     return header
 
@@ -154,7 +154,7 @@ def read_llama2c(path: Path, dtype: Any, on_progress: Callable[[int, int], None]
     """Read a model and the tokenizer beside it, ``tok<vocabulary>.bin`` or ``tokenizer.bin``.
 
     Raises:
-        KvtuiError: no such model, a version that is not read, a wrong size, or no tokenizer.
+        KvtuiError: not such a model, an unsupported version, a wrong size, or no tokenizer.
     """
     header = _read_whole_header(path)
     config, size = header.config, header.file_bytes
@@ -192,7 +192,7 @@ def read_tokenizer(path: Path, vocab_size: int) -> SentencePieceTokenizer:
     """Read a llama2.c tokenizer: the length of the longest piece, then score, length and bytes of each.
 
     Raises:
-        KvtuiError: the file is damaged, or has not as many pieces as the model's vocabulary.
+        KvtuiError: the file is damaged, or the number of pieces is not that of the model's vocabulary.
     """
     data = path.read_bytes()
     pieces: list[str] = []
@@ -204,7 +204,9 @@ def read_tokenizer(path: Path, vocab_size: int) -> SentencePieceTokenizer:
         score, length = struct.unpack_from("<fi", data, offset)
         offset += 8
         if not 0 <= length <= _LONGEST_PIECE or offset + length > len(data):
-            raise KvtuiError(f"{path} is no whole llama2.c tokenizer: token {len(pieces):,} claims {length:,} bytes")
+            raise KvtuiError(
+                f"{path} is not a complete llama2.c tokenizer: token {len(pieces):,} claims {length:,} bytes"
+            )
         pieces.append(data[offset : offset + length].decode("utf-8", "replace"))
         scores.append(score)
         offset += length

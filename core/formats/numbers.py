@@ -1,4 +1,4 @@
-"""Weights as they lie in files, as arrays for the model: mapped where they can stay, converted once where not."""
+"""Weights from files as arrays for the model: memory-mapped where possible, otherwise converted once."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from kvtui.core.layers import Array
 def map_array(path: Path, dtype: Any, shape: tuple[int, ...], offset: int) -> NDArray[Any]:
     """Numbers of a file as a read-only array, read by the operating system when they are used.
 
-    Each array has a mapping of its own: when it is let go, after a conversion for instance, its memory is free.
+    Each array has its own mapping: when it is released, after a conversion for instance, its memory is free.
     """
     return np.asarray(np.memmap(path, dtype, "r", offset, shape))
 
 
 def as_numbers(where: str, stored: NDArray[Any], dtype: Any) -> Array:
-    """An array in the model's dtype: itself if it has it and lies well in memory, a converted copy otherwise.
+    """An array in the model's dtype: itself if it already has it and is aligned, otherwise a converted copy.
 
     Args:
         where: file and name of the array, for messages.
@@ -37,7 +37,7 @@ def as_numbers(where: str, stored: NDArray[Any], dtype: Any) -> Array:
         stored = wide.view(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
         numbers: Array = np.require(stored.astype(dtype, copy=False), requirements="A")
-        finite = np.isfinite(numbers.min()) and np.isfinite(numbers.max())  # a NaN is both, and no array is needed
+        finite = np.isfinite(numbers.min()) and np.isfinite(numbers.max())  # a NaN makes both NaN; needs no array
     if not finite:
         raise KvtuiError(f"{where} holds a NaN or an infinity; the file is damaged")
     return numbers

@@ -1,4 +1,4 @@
-"""From tensors as a file has them to the decoder's parameters, for every format that names its tensors."""
+"""From the tensors in a file to the decoder's parameters, for every format that names its tensors."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Stored(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape."""
+        """Shape of the tensor."""
 
     def map(self) -> NDArray[Any]:
-        """Its numbers; bfloat16 as uint16."""
+        """Read the numbers; bfloat16 as uint16."""
 
 
 def read_parameters(
@@ -37,15 +37,15 @@ def read_parameters(
     dtype: Any,
     on_progress: Callable[[int, int], None],
 ) -> dict[str, Array]:
-    """Every parameter of the config.
+    """Read every parameter of the config.
 
     Args:
         path: of the file or folder, for messages.
-        family: what the tensors are called and how they are laid out.
-        config: the model.
+        family: names and layout of the tensors.
+        config: of the model.
         tensors: by their names.
         dtype: of the parameters.
-        on_progress: called with (parameters done, parameters).
+        on_progress: called with (parameters done, total parameters).
 
     Raises:
         KvtuiError: a tensor is missing, unknown, of another shape, or holds a number that is not finite.
@@ -77,7 +77,7 @@ def _more(names: list[str]) -> str:
 def _read_parameter(
     where: str, family: Family, config: ModelConfig, ours: str, shape: tuple[int, ...], stored: Stored, dtype: Any
 ) -> Array:
-    """One of our parameters from the tensor that holds it."""
+    """Read one of our parameters from the tensor that holds it."""
     part = next((name for name in _THREE if f".attention.{name}." in ours), None)
     fused = part is not None and family.fused
     transposed = ours == "output.weight" or (family.transposed and ours.endswith(".weight"))
@@ -98,7 +98,7 @@ def _read_parameter(
 def as_neighbours(array: Array, head_dim: int) -> Array:
     """Reorder the numbers of each head so that rotary pairs are neighbours. (…, heads·D) -> (…, heads·D).
 
-    Hugging Face turns the numbers j and j + D/2 of a head together, this decoder 2j and 2j + 1 as in Su et al. 2021.
+    Hugging Face rotates the numbers j and j + D/2 of a head together, this decoder 2j and 2j + 1 as in Su et al. 2021.
     Queries and keys are reordered alike, so their products stay the same.
     """
     halves = array.reshape(*array.shape[:-1], -1, 2, head_dim // 2)

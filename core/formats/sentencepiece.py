@@ -1,4 +1,4 @@
-"""Tokens with scores, as SentencePiece's BPE models have them: llama2.c's tokenizer files and GGUF files of Llama 2."""
+"""Tokens with scores, as in SentencePiece's BPE models: llama2.c's tokenizer files and GGUF files of Llama 2."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class SentencePieceTokenizer:
-    """Joins characters to pieces, always the two neighbours whose union has the best score, until no union is a piece.
+    """Merges characters into pieces: always the two neighbours whose union scores best, until no union is a piece.
 
-    Characters that are no piece become byte tokens. A text begins with ``start_id`` and a space that belongs to its
-    first word, which is not shown (Kudo & Richardson 2018; ``encode`` in llama2.c's run.c).
+    Characters that are not pieces become byte tokens. A text starts with ``start_id`` and a space that belongs to its
+    first word and is not shown (Kudo & Richardson 2018; ``encode`` in llama2.c's run.c).
 
     Args:
-        pieces: the text of each token, a space being a space.
+        pieces: the text of each token, with plain spaces.
         scores: of each token; the greatest wins.
         start_id: begins every text.
         stop_ids: end a text.
-        special: tokens that have no text, these two kinds included.
-        unknown_id: stands for characters that are no piece where the vocabulary has no byte tokens.
-        add_start: whether texts begin with ``start_id``.
-        add_space: whether texts begin with a space.
+        special: tokens without text, including these two kinds.
+        unknown_id: stands for characters that are not pieces if the vocabulary has no byte tokens.
+        add_start: whether texts start with ``start_id``.
+        add_space: whether texts start with a space.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class SentencePieceTokenizer:
         self._add_start = add_start
         self._add_space = add_space
         self._bytes: list[bytes] = []
-        self._ids: dict[str, int] = {}  # pieces that a text may hold
+        self._ids: dict[str, int] = {}  # pieces that may occur in a text
         self._byte_ids: dict[int, int] = {}
         for index, piece in enumerate(self._pieces):
             byte = _BYTE.fullmatch(piece)
@@ -79,7 +79,7 @@ class SentencePieceTokenizer:
         return [self._byte_ids.get(byte, self._unknown_id) for byte in part.encode("utf-8", "replace")]
 
     def _join(self, text: str) -> list[str]:
-        """The pieces of a text, with single characters where nothing could be joined."""
+        """The pieces of a text; characters that could not be merged stay single."""
         parts = list(text)
         before, after = list(range(-1, len(parts) - 1)), list(range(1, len(parts) + 1))
         queue: list[tuple[float, int, int, str]] = []
@@ -96,7 +96,7 @@ class SentencePieceTokenizer:
         while queue:
             _, left, right, union = heapq.heappop(queue)
             if after[left] != right or parts[left] + parts[right] != union:
-                continue  # one of the two has been joined to another neighbour meanwhile
+                continue  # one of the two has meanwhile been merged with another neighbour
             parts[left], parts[right] = union, ""
             after[left] = after[right]
             if after[left] < len(parts):
@@ -122,7 +122,7 @@ class SentencePieceTokenizer:
         return data.removeprefix(b" ") if first else data
 
     def split_known(self, text: str) -> tuple[str, list[str]]:
-        """The text without the characters that are neither pieces nor can be spelled, and those characters."""
+        """The text without the characters that are neither pieces nor spelled in bytes, and those characters."""
         if len(self._byte_ids) == 256:
             return text, []
         unknown = list(dict.fromkeys(character for character in text if character not in self._ids))

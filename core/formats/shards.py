@@ -25,24 +25,24 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies."""
+    """Where a tensor is stored."""
 
     path: Path
-    dtype: str  # safetensors' name for it
+    dtype: str  # by safetensors' name
     shape: tuple[int, ...]
     offset: int
 
     def map(self) -> NDArray[Any]:
-        """The numbers, mapped from the file; bfloat16 as uint16."""
+        """Map the numbers from the file; bfloat16 as uint16."""
         return map_array(self.path, _DTYPES[self.dtype], self.shape, self.offset)
 
 
 def find_tensors(folder: Path) -> dict[str, Stored]:
-    """Every tensor of a folder by its name; nothing but the headers is read.
+    """Every tensor of a folder by its name; only the headers are read.
 
     Raises:
-        KvtuiError: there are no weights, a file is missing or damaged, the index names files elsewhere or tensors that
-            are not there, or a dtype is not one of float64, float32, float16 and bfloat16.
+        KvtuiError: there are no weights, a file is missing or damaged, the index names files elsewhere or missing
+            tensors, or a dtype is not one of float64, float32, float16 and bfloat16.
     """
     if not (folder / INDEX).is_file():
         if not (folder / WEIGHTS).is_file():
@@ -79,7 +79,7 @@ def _no_weights(folder: Path) -> str:
 
 def _read_header(path: Path) -> dict[str, Stored]:
     try:
-        with safe_open(path, framework="np"):  # checks that header and file fit each other
+        with safe_open(path, framework="np"):  # checks that header and file match
             pass
     except SafetensorError as error:
         raise KvtuiError(f"{path} is not a whole safetensors file: {error}") from None
@@ -96,10 +96,10 @@ def _read_header(path: Path) -> dict[str, Stored]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object from a JSON file.
+    """Read an object from a JSON file.
 
     Raises:
-        KvtuiError: the file is missing, is no JSON, or holds something else.
+        KvtuiError: the file is missing, not JSON, or not an object.
     """
     try:
         values = json.loads(path.read_bytes())

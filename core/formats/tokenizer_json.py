@@ -21,7 +21,7 @@ _LONGEST_REASON = 200  # characters: the library may quote the file
 
 
 class LibraryTokenizer:
-    """A tokenizer of the ``tokenizers`` library. It encodes; the bytes of each token are worked out once here.
+    """A tokenizer of the ``tokenizers`` library, which encodes; the bytes of each token are computed once here.
 
     Args:
         library: the tokenizer.
@@ -29,7 +29,7 @@ class LibraryTokenizer:
         stop_ids: end a text.
 
     Raises:
-        KvtuiError: tokens are put together in a way that is not implemented.
+        KvtuiError: tokens are joined in a way that is not implemented.
     """
 
     def __init__(self, library: Library, start_id: int, stop_ids: frozenset[int]) -> None:
@@ -42,7 +42,7 @@ class LibraryTokenizer:
             added = library.get_added_tokens_decoder()
             vocabulary = library.get_vocab(with_added_tokens=True)
             decoder = json.loads(library.decoder.__getstate__()) if library.decoder else None
-            library.encode("")  # what is wrong with it comes out here, not with the first prompt
+            library.encode("")  # problems surface here, not with the first prompt
         self._names = {index: token for token, index in vocabulary.items()}
         steps = list(_decoder_steps(decoder))
         kinds = {step.get("type") for step in steps}
@@ -54,7 +54,7 @@ class LibraryTokenizer:
         elif kinds & {"Metaspace", "Replace"}:
             letters = None
         else:
-            raise KvtuiError(f"tokens are put together by {sorted(map(str, kinds))}, which is not implemented")
+            raise KvtuiError(f"tokens are joined by {sorted(map(str, kinds))}, which is not implemented")
         self._bytes: dict[int, bytes] = {}
         for index, token in self._names.items():
             if index in added:
@@ -76,7 +76,7 @@ class LibraryTokenizer:
         """Ids of a text; the names of special tokens in it become those tokens.
 
         Raises:
-            KvtuiError: the library cannot do it.
+            KvtuiError: the library cannot encode it.
         """
         with refusals("this text cannot be encoded"):
             return list(self._library.encode(text.encode("utf-8", "replace").decode()).ids)
@@ -108,9 +108,9 @@ def _decoder_steps(decoder: Any) -> Iterator[dict[str, Any]]:
 
 
 def byte_letters() -> dict[int, str]:
-    """The letter that stands for each byte in byte-level vocabularies (``bytes_to_unicode`` in GPT-2's encoder.py).
+    """The letter for each byte in byte-level vocabularies (``bytes_to_unicode`` in GPT-2's encoder.py).
 
-    Printable bytes stand for themselves, the others are letters from U+0100 on in their order.
+    Printable bytes are represented by themselves, the others by letters from U+0100 on, in order.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
@@ -119,7 +119,7 @@ def byte_letters() -> dict[int, str]:
 
 @contextmanager
 def refusals(what: str) -> Iterator[None]:
-    """Whatever the library raises as a KvtuiError: it has no exceptions of its own, and panics are no Exceptions."""
+    """Turn whatever the library raises into a KvtuiError: it has no own exceptions, and panics are not Exceptions."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -142,7 +142,7 @@ def import_library() -> Any:
 
 
 def read_tokenizer(folder: Path, config: Mapping[str, Any], vocab_size: int) -> LibraryTokenizer:
-    """Read ``tokenizer.json``; beginning and end of a text are named in ``config.json`` and ``generation_config.json``.
+    """Read ``tokenizer.json``; ``config.json`` and ``generation_config.json`` name start and end of a text.
 
     Args:
         folder: of the model.
@@ -176,7 +176,7 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any], vocab_size: int) -> 
 
 
 def _token_ids(path: Path, values: Mapping[str, Any], name: str) -> list[int]:
-    """The ids that a config gives for the beginning or the end of a text: one, several or none."""
+    """The ids that a config gives for the start or the end of a text: one, several or none."""
     value = values.get(name)
     ids = value if isinstance(value, list) else [] if value is None else [value]
     if not all(isinstance(index, int) and not isinstance(index, bool) for index in ids):
@@ -185,10 +185,10 @@ def _token_ids(path: Path, values: Mapping[str, Any], name: str) -> list[int]:
 
 
 def check_fit(where: Path | str, tokenizer: Tokenizer, vocab_size: int) -> None:
-    """Refuse a tokenizer that has ids which the model has not.
+    """Refuse a tokenizer with ids that the model does not have.
 
     Raises:
-        KvtuiError: so it is.
+        KvtuiError: there are such ids.
     """
     if tokenizer.vocab_size > vocab_size:
         raise KvtuiError(
@@ -197,5 +197,5 @@ def check_fit(where: Path | str, tokenizer: Tokenizer, vocab_size: int) -> None:
         )
     if not 0 <= tokenizer.start_id < vocab_size:
         raise KvtuiError(
-            f"{where}: a text begins with the id {tokenizer.start_id}, which the {vocab_size:,} tokens do not have"
+            f"{where}: a text starts with the id {tokenizer.start_id}, which the {vocab_size:,} tokens do not include"
         )

@@ -17,12 +17,12 @@ from kvtui.core.loading.hub import find_snapshot, hub_folder
 from kvtui.core.model import Model
 
 BUNDLED = "shakespeare"
-MOST_POSITIONS = 4096  # of a model that has more: the memory for all of them is asked for at once
+MOST_POSITIONS = 4096  # limit for models with more: memory for all of them is allocated at once
 _MODELS = Path(__file__).parents[1] / "models"
 
 
 def bundled_names() -> list[str]:
-    """Names of the models that come with the package."""
+    """Names of the bundled models."""
     return sorted(path.stem for path in _MODELS.glob("*.safetensors"))
 
 
@@ -32,7 +32,7 @@ def bundled_path(name: str) -> Path:
 
 
 def model_path(model: str | Path | None) -> Path:
-    """The file or folder of a model, given as for :func:`load`.
+    """Find the file or folder of a model, given as for :func:`load`.
 
     Raises:
         KvtuiError: there is none.
@@ -52,7 +52,7 @@ def model_path(model: str | Path | None) -> Path:
 
 
 def _name(path: Path) -> str:
-    """What the screen calls a model: of a snapshot in the Hugging Face cache the repository, not the revision."""
+    """The name of a model on screen: for a snapshot in the Hugging Face cache, the repository without the revision."""
     if path.is_file():
         return path.stem
     repository = path.resolve().parent.parent.name
@@ -65,18 +65,18 @@ def load(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     context: int | None = None,
 ) -> Model:
-    """A model, ready to run.
+    """Load a model.
 
     Args:
         model: a file or a folder of any format in :mod:`kvtui.core.formats`, the name of a bundled model or of a
             repository in the Hugging Face cache, or None for the bundled model.
         dtype: float32, or float64 for tests.
-        on_progress: called with (parts done, parts in all).
-        context: positions to use at most, as cache and attention record are made for all of them; None for
+        on_progress: called with (parts done, total parts).
+        context: positions to use at most, as the cache and the attention record are allocated for all of them; None for
             ``MOST_POSITIONS``.
 
     Raises:
-        KvtuiError: there is no such model, its file is damaged, or it has a feature that is not implemented.
+        KvtuiError: the model does not exist, its file is damaged, or it has a feature that is not implemented.
     """
     path = model_path(model)
     name = _name(path)
@@ -85,7 +85,7 @@ def load(
 
 
 def _shortened(found: Checkpoint, positions: int) -> Checkpoint:
-    """The same model with at most so many positions: what it computes for them stays the same."""
+    """The same model limited to this many positions: what it computes for them stays the same."""
     own = found.config.context_length
     if own <= positions:
         return found

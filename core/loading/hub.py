@@ -1,4 +1,4 @@
-"""The Hugging Face cache: where other programs have put what they downloaded. Nothing is downloaded here."""
+"""The Hugging Face cache: where other programs store what they download. Nothing is downloaded here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def hub_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where Hugging Face's libraries keep what they have downloaded (huggingface_hub, "Manage the cache")."""
+    """Where Hugging Face's libraries store what they download (huggingface_hub, "Manage the cache")."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if cache := environment.get(name):
             return Path(os.path.expanduser(cache))
@@ -20,15 +20,15 @@ def hub_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def repositories(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Names of what the cache has, such as ``HuggingFaceTB/SmolLM2-135M``, models that can be loaded or not."""
+    """Names of the repositories in the cache, such as ``HuggingFaceTB/SmolLM2-135M``, loadable or not."""
     folders = hub_folder(environment).glob("models--*")
     return sorted(folder.name.removeprefix("models--").replace("--", "/") for folder in folders)
 
 
 def find_snapshot(repository: str, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The folder of a repository's files in the cache, such as of ``HuggingFaceTB/SmolLM2-135M``.
+    """The folder of a repository's files in the cache, for example of ``HuggingFaceTB/SmolLM2-135M``.
 
-    Of several revisions it is that of the branch main, as for Hugging Face's own libraries, else the newest.
+    Of several revisions, that of the branch main, as in Hugging Face's own libraries, or else the newest.
 
     Returns:
         None if there is none.

@@ -1,4 +1,4 @@
-"""The models that there are on this machine: those of the package, and those in a folder. No weights are read."""
+"""The models on this machine: the bundled ones, and those in a folder. No weights are read."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from kvtui.core.loading.hub import hub_folder
 
 _SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
 _TOKENIZERS = re.compile(r"tok\d*\.bin|tokenizer\.bin")  # of llama2.c
-_DEPTH = 5  # folders below the one that is searched: a snapshot of the Hugging Face cache lies three below it
-_MOST_FOLDERS = 5_000  # that are searched: someone may name a whole disk
+_DEPTH = 5  # levels of subfolders to search: a snapshot of the Hugging Face cache is three levels down
+_MOST_FOLDERS = 5_000  # to search: someone may name a whole disk
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class LibraryModel:
     """A model, or what looks like one.
 
     Attributes:
-        name: short; of a bundled model what ``--model`` takes.
+        name: short; for a bundled model what ``--model`` takes.
         path: its file or folder, which ``--model`` takes.
         kind: format and architecture; empty if it cannot be read.
-        parameters: how many; 0 if it cannot be read.
+        parameters: their number; 0 if it cannot be read.
         file_bytes: of its weights.
-        problem: why it cannot be loaded, in a few words; empty if nothing is known against it.
+        problem: why it cannot be loaded, in a few words; empty if no problem is known.
         bundled: whether it comes with the package.
     """
 
@@ -52,10 +52,10 @@ def find_models(folder: Path | None = None) -> list[LibraryModel]:
     """The bundled models, then those in a folder by name.
 
     Args:
-        folder: searched with what lies below it; None for :func:`hub_folder`, which need not exist.
+        folder: searched with its subfolders; None for :func:`hub_folder`, which need not exist.
 
     Raises:
-        KvtuiError: the folder that was named does not exist or cannot be read.
+        KvtuiError: the named folder does not exist or cannot be read.
     """
     bundled = [_describe(bundled_path(name), name, bundled=True) for name in bundled_names()]
     if folder is None:
@@ -71,7 +71,7 @@ def find_models(folder: Path | None = None) -> list[LibraryModel]:
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    """Model folders, and model files that are in none."""
+    """Model folders, and model files that are not in one."""
     waiting = [(folder, 0)]
     searched: set[Path] = set()  # a link may lead back up
     while waiting and len(searched) < _MOST_FOLDERS:
@@ -131,7 +131,7 @@ def weight_bytes(path: Path) -> int:
 
 
 def _brief(message: str, path: Path) -> str:
-    """The beginning of a message, without the path that the reader sees anyway."""
+    """The beginning of a message, without the path, which the user sees anyway."""
     for known in (str(path / "config.json"), str(path)):
         message = message.replace(f"{known}: ", "").replace(f"{known} ", "")
     return re.split(r"; |, | \(|: ", message, maxsplit=1)[0]

@@ -1,4 +1,4 @@
-"""Cached against uncached on this machine, and both against what memory alone allows."""
+"""Cached against uncached on this machine, and both against what memory bandwidth allows."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from kvtui.core.model import Model
 
 @dataclass(frozen=True)
 class BenchResult:
-    """Median seconds a token.
+    """Median seconds per token.
 
     Attributes:
         model: its name.
-        threads: that the matrix library may use.
+        threads: number that the matrix library may use.
         cached_seconds: (context, seconds) of one cached step that ends with this many positions.
         uncached_seconds: (context, seconds) of running this many positions without a cache.
-        floor_seconds: of reading every weight once in matrix-vector products: no step is faster.
+        floor_seconds: time to read every weight once in matrix-vector products: no step is faster.
         machine: processor and software.
     """
 
@@ -40,7 +40,7 @@ class BenchResult:
     machine: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The result as plain JSON values."""
         return asdict(self)
 
 
@@ -50,16 +50,16 @@ def benchmark(
     repeats: int = 9,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> BenchResult:
-    """Time cached and uncached steps in turns, so that a slow moment of the machine falls on both.
+    """Time cached and uncached steps alternately, so that a slow moment of the machine affects both.
 
     Args:
         model: the decoder.
         contexts: context lengths to time, by default powers of two up to the model's context.
         repeats: rounds; the medians are reported.
-        on_progress: called with (rounds done, rounds).
+        on_progress: called with (rounds done, total rounds).
 
     Raises:
-        KvtuiError: a context that the model does not have, or no round.
+        KvtuiError: a context that the model does not have, or no rounds.
     """
     limit = model.config.context_length
     contexts = contexts or sorted(
@@ -94,7 +94,7 @@ def benchmark(
 
 
 def _cached_step(model: Model, cache: Cache, ids: IntArray, context: int) -> None:
-    cache.length = context - 1  # the positions behind are there from the first pass
+    cache.length = context - 1  # the later positions are still there from the first pass
     model.decode(int(ids[context - 1]), cache)
 
 

@@ -1,4 +1,4 @@
-"""Bytes that a KV cache takes, by formula: for the running model, and for models that people know."""
+"""Bytes that a KV cache takes, by formula: for the running model, and for well-known models."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ def cache_bytes(layers: int, kv_heads: int, head_dim: int, positions: int, items
     """2 · layers · key/value heads · head_dim · positions · bytes: a key and a value of every head of every layer.
 
     Args:
-        layers: of the model.
-        kv_heads: key/value heads of a layer, G; fewer than query heads where they are shared.
+        layers: number in the model.
+        kv_heads: key/value heads per layer, G; fewer than query heads where they are shared.
         head_dim: numbers in a key, and in a value.
         positions: tokens that are kept.
-        itemsize: bytes of a number: 4 for float32, 2 for float16 and bfloat16.
+        itemsize: bytes per number: 4 for float32, 2 for float16 and bfloat16.
     """
     return 2 * layers * kv_heads * head_dim * positions * itemsize
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """What the size of a published model's cache follows from, as its ``config.json`` on huggingface.co says it.
+    """What determines the cache size of a published model, as in its ``config.json`` on huggingface.co.
 
     Attributes:
         name: as its makers write it.
@@ -41,7 +41,7 @@ class KnownModel:
     source: str
 
     def cache_bytes(self, positions: int) -> int:
-        """Bytes for one text of so many positions, at the 2 bytes a number in which these models are served."""
+        """Bytes for one text of this many positions, at 2 bytes per number, as these models are usually served."""
         return cache_bytes(self.layers, self.kv_heads, self.head_dim, positions, SERVED_ITEMSIZE)
 
 

@@ -45,14 +45,14 @@ def evaluate(
 ) -> Evaluation:
     """Loss of a text, in windows of the model's whole context (at most ``LONGEST_WINDOW``) that overlap by half.
 
-    Each window scores its last half, so that every token is predicted from at least half a context of the text before
-    it, or from all there is of it near the beginning.
+    Each window scores its last half, so that every token is predicted from at least half a context of preceding text,
+    or from all of it near the start.
 
     Args:
         model: the decoder.
         ids: (N,) the text.
-        first_scored: the first token to score; those before it are only context. The text's very first token follows
-            nothing and is never scored.
+        first_scored: the first token to score; those before it are only context. The very first token of the text has
+            no context and is never scored.
         on_progress: called with (tokens scored, tokens to score).
 
     Raises:
@@ -64,7 +64,7 @@ def evaluate(
     if first >= len(ids):
         if len(ids) > 1:
             raise KvtuiError(f"nothing to score: the text of {len(ids):,} tokens ends before token {first + 1:,}")
-        raise KvtuiError(f"nothing to score: the text has {counted(len(ids), 'token')}, and the first follows nothing")
+        raise KvtuiError(f"nothing to score: the text has {counted(len(ids), 'token')}, and the first has no context")
     started = time.perf_counter()
     total = 0.0
     for start in range(first, len(ids), half):

@@ -1,4 +1,4 @@
-"""How a time grows with the context: terms without negative coefficients, fitted to what was measured."""
+"""How a time grows with the context: terms with non-negative coefficients, fitted to measurements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kvtui.core.errors import KvtuiError
 
-_MOST_POINTS = 48  # more are summarised by medians of neighbours, so that a hiccup of the machine moves nothing
+_MOST_POINTS = 48  # more are summarised by medians of neighbours, so that outliers have no influence
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"), (1e-12, "ps"))
 _POWERS = ("", "·n", "·n²", "·n³")
 
@@ -36,9 +36,8 @@ class Growth:
 def fit_growth(times: Sequence[tuple[int, float]], degree: int) -> Growth:
     """Fit a polynomial in the context, its terms at least 0, to (context, seconds).
 
-    Errors count relative to the time (a millisecond off matters at two milliseconds, not at a hundred). Terms that
-    would come out negative are left out: of all choices of terms the best admissible one is taken, and there are
-    only a handful.
+    Errors are relative to the time (a millisecond off matters at two milliseconds, not at a hundred). Terms that would
+    come out negative are left out: the best admissible choice of terms is taken, of which there are only a handful.
 
     Args:
         times: (context, seconds) each.
@@ -59,8 +58,8 @@ class Prediction:
     """seconds(n) = fixed + per_operation · operations(n): its shape is that of counted operations.
 
     Attributes:
-        fixed: seconds that do not depend on the context: Python, and what the count leaves out.
-        per_operation: seconds a multiply-add.
+        fixed: seconds that do not depend on the context: Python, and what is not counted.
+        per_operation: seconds per multiply-add.
         operations: multiply-adds at a context.
     """
 
@@ -83,7 +82,7 @@ def fit_operations(times: Sequence[tuple[int, float]], operations: Callable[[int
         raise KvtuiError("a growth can be fitted only to times above 0")
     contexts, seconds = _thin(np.array(times, dtype=np.float64))
     counts = np.array([operations(int(context)) for context in contexts], dtype=np.float64)
-    scale = counts.max()  # both columns of about the same size, as least squares wants them
+    scale = counts.max()  # both columns of similar size, as least squares prefers
     fixed, rate = _fit(np.stack([np.ones_like(counts), counts / scale], axis=1), seconds)
     return Prediction(fixed, rate / scale, operations)
 
@@ -113,7 +112,7 @@ def _thin(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def _quantity(seconds: float) -> str:
-    """Two significant digits in the unit that suits: ``0.00042`` -> ``420 µs``."""
+    """Two significant digits in a suitable unit: ``0.00042`` -> ``420 µs``."""
     size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), _UNITS[-1])
     value = float(f"{seconds / size:.2g}")
     return f"{value:g} {unit}"

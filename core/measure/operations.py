@@ -1,7 +1,7 @@
 """Counted operations: how many multiply-adds a pass through the decoder takes and how many bytes it has to read.
 
 Counted are the products of matrices and vectors, which are nearly all of the work: projections, attention scores,
-weighted values, MLP and logits. Not counted are norms, softmax, rotations and activations.
+weighted values, MLP and logits. Norms, softmax, rotations and activations are not counted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class MultiplyAdds:
         projections: query, key, value and output projections of all layers.
         attention: scores and weighted values of all layers: the only part that grows with the context.
         mlp: of all layers.
-        logits: the output projection of the last position: writing on needs no other.
+        logits: the output projection of the last position, the only one needed to continue.
     """
 
     projections: int
@@ -30,17 +30,17 @@ class MultiplyAdds:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All multiply-adds together."""
         return self.projections + self.attention + self.mlp + self.logits
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one part of a pass takes at least.
+    """The least work and reading of one part of a pass.
 
     Attributes:
         operations: floating-point operations, two for each multiply-add.
-        bytes_read: of weights, and of keys and values, each counted once however often a pass comes back to it.
+        bytes_read: of weights, and of keys and values, each counted once however often a pass returns to it.
     """
 
     operations: int
@@ -48,24 +48,24 @@ class Cost:
 
     @property
     def intensity(self) -> float:
-        """Floating-point operations a byte: few of them wait for memory, many of them for the processor."""
+        """Floating-point operations per byte: few of them wait for memory, many of them for the processor."""
         return self.operations / self.bytes_read if self.bytes_read else 0.0
 
 
 def part_costs(
     config: ModelConfig, new: int, seen: int, itemsize: int = 4, cache_bytes: int | None = None
 ) -> dict[str, Cost]:
-    """What each part of running the last ``new`` of ``seen`` positions takes, by the names of :class:`Parts`.
+    """The cost of each part of running the last ``new`` of ``seen`` positions, by the names of :class:`Parts`.
 
-    The order is that of the pass. Numbers between the parts are not counted: they are few and stay in the processor.
+    In the order of the pass. Intermediate results are not counted: they are few and stay in the processor's caches.
 
     Args:
         config: the model's shape.
         new: positions to run, T.
-        seen: positions there are then, S.
-        itemsize: bytes of a number.
-        cache_bytes: of the keys and values that are read, where they are stored smaller than the weights; None for
-            numbers of the same size.
+        seen: positions in total then, S.
+        itemsize: bytes per number.
+        cache_bytes: of the keys and values that are read, if they are stored smaller than the weights; None for numbers
+            of the same size.
     """
     layers, width = config.num_layers, config.embed_dim
     whole = multiply_adds(config, new, seen)
@@ -98,7 +98,7 @@ def multiply_adds(config: ModelConfig, new: int, seen: int, block: int = QUERY_B
     Args:
         config: the model's shape.
         new: positions to run, T.
-        seen: positions there are then, S.
+        seen: positions in total then, S.
         block: query rows that are scored together, each against all keys up to the block's last row, as
             :func:`kvtui.core.layers.causal_attention` does; 1 counts only what the causal mask lets through.
     """
@@ -116,5 +116,5 @@ def multiply_adds(config: ModelConfig, new: int, seen: int, block: int = QUERY_B
 
 
 def _read(config: ModelConfig, new: int, seen: int) -> int:
-    """Positions whose keys are read: of a sliding window no others if a single query looks through it."""
+    """Positions whose keys are read: with a sliding window, only those inside it for a single query."""
     return min(seen, config.sliding_window) if new == 1 and config.sliding_window else seen

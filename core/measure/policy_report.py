@@ -22,18 +22,18 @@ FEWEST_TOKENS = 16
 
 @dataclass(frozen=True)
 class PolicyReport:
-    """A policy beside ``full``, over all scored tokens.
+    """A policy compared with ``full``, over all scored tokens.
 
     Attributes:
-        policy: as ``--policy`` has it.
+        policy: as given to ``--policy``.
         kl_mean: divergence of its next-token distribution from full's in nats, KL(full ‖ policy): the mean; then the
             median, the 99th percentile and the largest.
         top1_agreement: share of tokens after which both find the same token likeliest, 0 to 1.
-        loss: of the text under the policy, in nats a token.
-        cache_bytes: in use at the end of a window, the most there were.
+        loss: of the text under the policy, in nats per token.
+        cache_bytes: in use at the end of a window, where it is largest.
         compression: full's bytes then, divided by these.
         seconds_per_token: median time of a decode step.
-        tokens: that were scored.
+        tokens: number scored.
     """
 
     policy: str
@@ -49,7 +49,7 @@ class PolicyReport:
     tokens: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The report as plain JSON values."""
         return asdict(self)
 
 
@@ -72,7 +72,7 @@ def _possible(policy: CachePolicy, config: ModelConfig) -> bool:
 
 @dataclass
 class _Lane:
-    """What a policy comes to so far."""
+    """Running sums of a policy's report."""
 
     policy: CachePolicy
     kl: list[float] = field(default_factory=list)
@@ -82,13 +82,13 @@ class _Lane:
     cache_bytes: int = 0
 
     def score(self, predicted: Array, reference: Array, target: int) -> None:
-        """One prediction, as log-probabilities under the policy and under full. (V,), (V,)."""
+        """Add one prediction, as log-probabilities under the policy and under full. (V,), (V,)."""
         self.kl.append(max(0.0, float(np.exp(reference) @ (reference - predicted))))
         self.agreed.append(bool(predicted.argmax() == reference.argmax()))
         self.losses.append(-float(predicted[target]))
 
     def report(self, full_bytes: int) -> PolicyReport:
-        """The averages, beside a full cache of so many bytes."""
+        """The averages, compared with a full cache of this many bytes."""
         return PolicyReport(
             policy=self.policy.spec,
             kl_mean=float(np.mean(self.kl)),
@@ -110,20 +110,20 @@ def compare_policies(
     policies: Sequence[CachePolicy],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[PolicyReport]:
-    """Run a text under each policy, token by token, and compare every prediction with that of the full cache.
+    """Run a text with each policy, token by token, and compare every prediction with that of the full cache.
 
-    The text is cut into windows of the model's context. The first half of a window is a prompt, run at once; each
-    token of the second half is a decode step whose prediction is scored. The policies take turns token by token, so
-    that a slow moment of the machine affects them all.
+    The text is cut into windows of the model's context. The first half of a window is a prompt, run in one pass; each
+    token of the second half is a decode step whose prediction is scored. The policies alternate token by token, so that
+    a slow moment of the machine affects them all.
 
     Args:
         model: the decoder.
         ids: (N,) the text, at least :data:`FEWEST_TOKENS`.
-        policies: ``full`` is put in front if it is not among them.
+        policies: ``full`` is put first if it is not among them.
         on_progress: called with (tokens run, tokens to run).
 
     Raises:
-        KvtuiError: too short a text, or a policy that the model cannot have.
+        KvtuiError: the text is too short, or the model does not allow a policy.
     """
     if len(ids) < FEWEST_TOKENS:
         raise KvtuiError(
@@ -136,7 +136,7 @@ def compare_policies(
     context = model.config.context_length
     windows = [ids[start : start + context] for start in range(0, len(ids), context)]
     windows = [window for window in windows if len(window) >= FEWEST_TOKENS] or windows[:1]
-    model.decode_step  # noqa: B018 - prepared here, so that the first time does not hold it
+    model.decode_step  # noqa: B018 - prepared here, so that it is not timed with the first step
     done = 0
     for window in windows:
         done = _run_window(model, window, lanes, lambda count: on_progress(count, sum(map(len, windows))), done)
@@ -146,7 +146,7 @@ def compare_policies(
 def _run_window(
     model: Model, window: IntArray, lanes: list[_Lane], on_progress: Callable[[int], None], done: int
 ) -> int:
-    """Score the second half of a window in all lanes; the first is ``full``. How many tokens have been run then."""
+    """Score the second half of a window in all lanes, of which the first is ``full``; return the tokens run so far."""
     prompt = len(window) // 2
     caches = [model.new_cache(lane.policy) for lane in lanes]
     for cache in caches:

@@ -1,8 +1,8 @@
 """Forward and backward by hand for one window of text.
 
-Each piece of the model is a function that returns its output together with a function that takes the loss's gradient
+Each part of the model is a function that returns its output together with a function that takes the loss's gradient
 with respect to that output and returns the gradient with respect to the input, adding the gradients of its own
-parameters to ``gradients`` on the way. Reading a piece downwards is the forward pass, and its inner ``backward`` is
+parameters to ``gradients`` on the way. Reading a part downwards is the forward pass, and its inner ``backward`` is
 the chain rule for the same few lines. A window is a matrix (T, E), without a batch dimension: a batch is several
 windows, whose gradients are added.
 
@@ -27,12 +27,12 @@ from kvtui.core.rotary import rotate
 Parameters = dict[str, Array]
 Backward = Callable[[Array], Array]
 
-_BLOCK = 128  # query rows a block: larger than in inference, for fewer and larger matrix products
+_BLOCK = 128  # query rows per block: more than in inference, for fewer and larger matrix products
 
 
 @dataclass
 class Pass:
-    """What every piece of one forward and backward pass shares."""
+    """What all parts of one forward and backward pass share."""
 
     config: ModelConfig
     parameters: Parameters
@@ -223,7 +223,7 @@ def embedding(ids: IntArray, run: Pass) -> tuple[Array, Callable[[Array], None]]
 
 
 def output(x: Array, run: Pass) -> tuple[Array, Backward]:
-    """Logits, from the token embedding itself where the output is tied to it. (T, E) -> (T, V)."""
+    """Logits, from the token embedding itself if the output is tied to it. (T, E) -> (T, V)."""
     if not run.config.tied_output:
         return linear(x, "output", run)
     weight = run.parameters["token_embedding"]
@@ -265,7 +265,7 @@ def window_loss(ids: IntArray, targets: IntArray, run: Pass, scale: float | None
             normed, norm_backward = norm(x, f"{block}.{part}_norm", run)
             mixed, piece_backward = piece(normed, block, run)
             dropped, drop_backward = drop(mixed, run)
-            x = x + dropped  # the residual: what came in goes on, and the piece adds to it
+            x = x + dropped  # the residual: the input passes through, and the part adds to it
             backwards.append(_chain(drop_backward, piece_backward, norm_backward))
     normed, final_norm_backward = norm(x, "final_norm", run)
     logits, output_backward = output(normed, run)  # (T, V)
@@ -276,7 +276,7 @@ def window_loss(ids: IntArray, targets: IntArray, run: Pass, scale: float | None
     dlogits *= scale
     dx = final_norm_backward(output_backward(dlogits))
     for backward in reversed(backwards):
-        dx += backward(dx)  # the gradient takes both ways round the residual
+        dx += backward(dx)  # the gradient flows both around and through the part
     embedding_backward(embedding_drop_backward(dx))
     return loss
 

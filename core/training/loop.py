@@ -25,7 +25,7 @@ from kvtui.core.tokenizer import CharTokenizer
 from kvtui.core.training.gradients import Pass, window_loss
 from kvtui.core.training.optimizer import Optimizer, clip
 
-# A batch is cut into this many parts whose gradients are added in order, whatever the number of threads that compute
+# A batch is split into this many parts whose gradients are added in order, whatever the number of threads that compute
 # them: the sum, and so the whole run, is the same on one core and on many.
 SHARDS = 4
 VALIDATION_SHARE = 0.1
@@ -90,7 +90,7 @@ class TrainingSettings:
             )
 
     def model_config(self, vocab_size: int) -> ModelConfig:
-        """The decoder that these settings train: LayerNorm, rotary positions, GELU, one key/value head a head."""
+        """The decoder for these settings: LayerNorm, rotary positions, GELU, one key/value head per head."""
         return ModelConfig(
             vocab_size=vocab_size,
             context_length=self.context_length,
@@ -117,7 +117,7 @@ class Progress:
 
 @dataclass
 class Run:
-    """Everything that a run needs to go on where it stopped."""
+    """Everything that a run needs to continue where it stopped."""
 
     settings: TrainingSettings
     config: ModelConfig
@@ -131,7 +131,7 @@ class Run:
     curve: list[dict[str, float]] = field(default_factory=list)
 
     def done(self) -> float:
-        """Share of the run that is over, 0 to 1."""
+        """Share of the run that is done, 0 to 1."""
         if self.settings.steps is not None:
             return self.step / self.settings.steps
         assert self.settings.minutes is not None
@@ -153,7 +153,7 @@ class Run:
 def initial_parameters(config: ModelConfig, seed: int) -> dict[str, Array]:
     """Random weights: 0.02 for the embeddings (GPT-2), half of 1/√inputs inside, zero for what writes to the residual.
 
-    With the writers at zero every block begins as the identity (Zhang et al. 2019, "Fixup").
+    With these at zero every block starts as the identity (Zhang et al. 2019, "Fixup").
     """
     rng = np.random.default_rng(seed)
     parameters: dict[str, Array] = {}
@@ -193,7 +193,7 @@ def _sha256(text: str) -> str:
 
 
 def state_path(out: Path) -> Path:
-    """Where a run keeps what it needs to resume, beside its model file."""
+    """The file where a run stores what it needs to resume, beside its model file."""
     return out.with_name(out.name + ".resume")
 
 
@@ -215,7 +215,7 @@ def resume_run(text: str, path: Path) -> Run:
     """Read a run's state.
 
     Raises:
-        KvtuiError: no such state, a damaged one, or one that belongs to another text.
+        KvtuiError: the state is missing, damaged, or belongs to another text.
     """
     try:
         if not path.is_file():
@@ -262,11 +262,11 @@ def train(
 ) -> None:
     """Train until the run is over or ``should_stop`` says so.
 
-    ``out`` always holds the model with the best validation loss so far, and the resume file beside it the state to go
-    on from; the latter is removed when the run is over.
+    ``out`` always holds the model with the best validation loss so far, and the resume file beside it the state from
+    which to continue; the latter is removed when the run is over.
 
     Raises:
-        KvtuiError: ``out`` cannot be written to, or the loss is no longer a number.
+        KvtuiError: ``out`` cannot be written, or the loss is no longer a number.
     """
     settings = run.settings
     ids = np.array(run.tokenizer.encode(text))
@@ -310,7 +310,7 @@ def train(
 def _batch_gradients(
     run: Run, rotation: Any, training: IntArray, shards: list[dict[str, Array]], pool: ThreadPoolExecutor
 ) -> float:
-    """Mean loss of a batch in nats, the gradients of it left in the first of the shards."""
+    """Mean loss of a batch in nats; its gradients are left in the first of the shards."""
     parts = pool.map(
         lambda shard: _shard_gradients(run, rotation, training, shard, len(shards), shards[shard]),
         range(len(shards)),
@@ -323,7 +323,7 @@ def _batch_gradients(
 
 
 def _validation_loss(run: Run, rotation: Any, validation: IntArray, pool: ThreadPoolExecutor) -> float:
-    """Mean loss in nats over windows of the whole context that do not overlap; what is left at the end is not used."""
+    """Mean loss in nats over non-overlapping windows of the whole context; a remainder at the end is not used."""
     context = run.settings.context_length
     starts = range(0, len(validation) - context, context)
     losses = pool.map(lambda start: _forward_only(run, rotation, validation, start), starts)
@@ -331,7 +331,7 @@ def _validation_loss(run: Run, rotation: Any, validation: IntArray, pool: Thread
 
 
 def _keep_best(run: Run, out: Path, loss: float, validation_loss: float) -> None:
-    """A point of the curve, and the model file if no validation was better."""
+    """Record a point of the curve, and write the model file if no earlier validation was better."""
     run.curve.append({"step": run.step, "loss": round(loss, 4), "validation_loss": round(validation_loss, 4)})
     if validation_loss < run.best:
         run.best = validation_loss
@@ -341,7 +341,7 @@ def _keep_best(run: Run, out: Path, loss: float, validation_loss: float) -> None
 def _shard_gradients(
     run: Run, rotation: Any, training: IntArray, shard: int, shards: int, gradients: dict[str, Array]
 ) -> float:
-    """Summed loss of every ``shards``-th window of the batch, its gradients left in ``gradients``.
+    """Summed loss of every ``shards``-th window of the batch; its gradients are left in ``gradients``.
 
     Random numbers come from (seed, step, shard) alone: that is what lets a run resume exactly.
     """

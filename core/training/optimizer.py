@@ -27,15 +27,15 @@ def orthogonalise(matrix: Array) -> Array:
 
 
 def is_hidden_matrix(name: str) -> bool:
-    """Whether Muon moves this parameter: the projections inside the blocks."""
+    """Whether Muon updates this parameter: the projections inside the blocks."""
     return name.startswith("blocks.") and name.endswith(".weight")
 
 
 class Optimizer:
-    """Moves parameters in place.
+    """Updates parameters in place.
 
     ``state`` holds the running averages under ``muon.NAME``, ``adam.first.NAME`` and ``adam.second.NAME``; with it
-    and the number of steps taken a run continues exactly.
+    and the number of steps done, a run continues exactly.
     """
 
     def __init__(self, parameters: dict[str, Array], weight_decay: float) -> None:
@@ -75,7 +75,7 @@ class Optimizer:
 
 
 def clip(gradients: dict[str, Array], largest_norm: float) -> float:
-    """Scale all gradients together so that their joint norm is at most ``largest_norm``; returns the norm before."""
+    """Scale all gradients together so that their joint norm is at most ``largest_norm``; returns the previous norm."""
     norm = float(np.sqrt(sum(float(np.vdot(gradient, gradient)) for gradient in gradients.values())))
     if norm > largest_norm:
         for gradient in gradients.values():

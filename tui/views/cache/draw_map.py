@@ -233,8 +233,7 @@ def legend(view: MapView) -> str:
     """What the signs mean, as far as it fits."""
     rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
     if view.quantity == "reason":
-        kept = _kept_for(view.contents) if view.contents is not None and fits(view) else ""
-        meaning = f"kept: {kept}" if kept else ""
+        meaning = _kept_for(view.contents) if view.contents is not None and fits(view) else ""
         small = "small: in part" if view.dropped and view.per_cell > 1 else ""
     else:
         meaning, small = f"{READ} read, {WRITTEN} written by the newest step", ""
@@ -248,10 +247,13 @@ def legend(view: MapView) -> str:
 
 
 def _kept_for(contents: CacheContents) -> str:
-    """The reasons that occur, each after its sign."""
+    """The reasons that occur, each after its sign; empty if nothing is kept."""
     found = np.unique(contents.numbers).astype(int).tolist()
     signs = reason_signs(contents.reasons)
-    return ", ".join(f"{signs[code][0]} {contents.reasons[code]}" for code in found)
+    if found == [0]:
+        return f"{signs[0][0]} kept: nothing has to go yet"
+    kept = ", ".join(f"{signs[code][0]} {contents.reasons[code]}" for code in found)
+    return f"kept: {kept}" if kept else ""
 
 
 def pointed(view: MapView, x: int, y: int) -> str:
