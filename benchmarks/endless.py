@@ -163,7 +163,7 @@ def draw_losses(runs: list[Run], bin_size: int, about: str) -> None:
         top.plot(middles, mean, label=run.policy, linewidth=1.2, **style)
         bottom.plot(middles, mean - means[0], linewidth=1.2, **style)
     top.set_ylabel(f"loss (nats a token,\nmean of {bin_size:,})")
-    top.set_title("Loss against position: full with its window run again, a window, sinks", fontsize=11)
+    top.set_title("Loss against position: full with its window recomputed, a window, sinks", fontsize=11)
     top.set_ylim(bottom=0)
     top.legend(loc="lower right", ncols=len(runs))
     bottom.set_ylabel("difference from full\n(nats a token)")
@@ -186,7 +186,7 @@ def draw_staleness(stale: Staleness, policy: str, about: str) -> None:
     right.set_ylabel("KL(recomputed ‖ rolling), nats")
     for ax in (left, right):
         ax.set_ylim(bottom=0)
-    figure.suptitle(f"{policy}: what it holds against the same positions run afresh", fontsize=11)
+    figure.suptitle(f"{policy}: its contents against the same positions recomputed", fontsize=11)
     figure.supxlabel(about, fontsize=7, color="0.35")
     save_figure(figure, IMAGES / FIGURES[1])
 

@@ -9,7 +9,7 @@ from textual.message import Message
 
 @dataclass
 class QuestionChanged(Message):
-    """What a pane shows has changed: ask the worker anew, without waiting for the next tick."""
+    """What a pane shows has changed: ask the worker again, without waiting for the next tick."""
 
     def can_replace(self, message: Message) -> bool:
         """Only the newest wish counts."""

@@ -99,7 +99,7 @@ class PromptPane(Horizontal):
 
     @property
     def stream(self) -> bool:
-        """Whether another program writes the text, with a prompt of its own."""
+        """Whether another program writes the text, from its own prompt."""
         return self._stream
 
     @stream.setter

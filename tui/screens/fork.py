@@ -58,7 +58,7 @@ class ForkScreen(Overlay):
     Args:
         token: the token to replace.
         before: the text that stays.
-        session: it is told the choice.
+        session: performs the fork.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Close", show=False)]

@@ -260,7 +260,7 @@ class StreamLink:
         self._answers = []
         if again:
             missing = f"; its first {self._forgotten:,} events are not kept" if self._forgotten else ""
-            words = "Another program writes this text, with a prompt of its own: it is shown once more"
+            words = "Another program writes this text from its own prompt: it is shown once more"
             self._answers.append(Notice(run, words + missing + "."))
 
     # What is said of the stream itself

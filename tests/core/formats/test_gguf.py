@@ -336,7 +336,7 @@ def test_an_unknown_architecture_is_refused(tmp_path):
         (lambda writer: writer.add_rope_dimension_count(4), "rope.dimension_count is 4, but only 8"),
         (lambda writer: writer.kv_data[0].pop("llama.block_count"), "num_layers is 0"),
         (lambda writer: writer.kv_data[0].pop("tokenizer.ggml.tokens"), "no tokenizer.ggml.tokens"),
-        (lambda writer: writer.kv_data[0].pop("tokenizer.ggml.scores"), "tokenizer.ggml.scores has not one"),
+        (lambda writer: writer.kv_data[0].pop("tokenizer.ggml.scores"), "tokenizer.ggml.scores does not have one"),
         (lambda writer: writer.kv_data[0].pop("tokenizer.ggml.model"), "tokenizer.ggml.model is None"),
         (lambda writer: put(writer, "tokenizer.ggml.scores", ["a"] * len(TOKENS)), "not one number for each token"),
         (lambda writer: put(writer, "general.architecture", ["llama"]), "the architecture is ['llama'];"),

@@ -356,7 +356,7 @@ def change(path, **changes):
         ({"vocab_size": 39}, "has shape (40, 18); the config asks for (39, 18)"),
         ({"num_key_value_heads": 3}, "k_proj.weight has shape (16, 18); the config asks for (24, 18)"),
         ({"vocab_size": 28}, "tokenizer.json has ids up to 29, but the model's embedding only 28 rows"),
-        ({"bos_token_id": 40}, "a text begins with the id 40"),
+        ({"bos_token_id": 40}, "a text starts with the id 40"),
         ({"bos_token_id": "1"}, "config.json: bos_token_id is '1'; it has to be the number of a token"),
         ({"eos_token_id": [2, None]}, "config.json: eos_token_id is [2, None]; it has to be the number of a token"),
         ({"hidden_size": 10**400}, "embed_dim is 1000000"),
@@ -485,7 +485,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(folder):
     (folder / "tokenizer.json").write_text(
         json.dumps(tokenizer_spec() | {"decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}})
     )
-    refused(folder, "tokenizer.json: tokens are put together by ['WordPiece']")
+    refused(folder, "tokenizer.json: tokens are joined by ['WordPiece']")
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer_spec([*TOKENS, *map(str, range(100))])))
     refused(folder, "ids up to 129")
 

@@ -139,7 +139,7 @@ def test_a_truncated_model_is_refused(folder):
         (folder / "cut.bin").write_bytes(whole[:size])
         refused(folder / "cut.bin", "llama2.c")
     (folder / "long.bin").write_bytes(whole + b"\0")
-    refused(folder / "long.bin", f"asks for {len(whole):,} bytes, it has {len(whole) + 1:,}")
+    refused(folder / "long.bin", f"implies {len(whole):,} bytes, it has {len(whole) + 1:,}")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_truncated_model_is_refused(folder):
 )
 def test_an_impossible_header_is_refused(folder, sizes, reason):
     (folder / "odd.bin").write_bytes(struct.pack("<7i", *sizes) + bytes(1000))
-    refused(folder / "odd.bin", "is no llama2.c model", reason)
+    refused(folder / "odd.bin", "is not a llama2.c model", reason)
 
 
 def test_quantised_versions_are_refused(folder):

@@ -114,7 +114,7 @@ def test_what_cannot_be_used_is_listed_with_the_reason(shelf: Path) -> None:
     assert models["bert"].problem == "the architecture is 'BertForMaskedLM'"
     assert "PyTorch pickle" in models["pickled"].problem
     assert "not a whole safetensors file" in models["cut"].problem
-    assert "no llama2.c model" in models["empty"].problem
+    assert "not a llama2.c model" in models["empty"].problem
     assert "PyTorch pickle" in models["old"].problem
     assert "needs its tokenizer" in models["alone"].problem
     assert models["broken"].problem

@@ -91,7 +91,7 @@ def test_existing_file_is_kept_unless_forced(kvtui: Kvtui, tmp_path: Path, tiny_
     out = tmp_path / "a.png"
     out.write_text("mine")
     command = ("figure", "growth", "Now", "-n", 3, "--model", tiny_model_file, "-o", out)
-    assert_refused(kvtui(*command), "exists already", "--force")
+    assert_refused(kvtui(*command), "already exists", "--force")
     assert out.read_text() == "mine"
     assert kvtui(*command, "--force").status == 0
     assert out.read_bytes().startswith(STARTS[".png"])

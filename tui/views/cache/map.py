@@ -210,7 +210,7 @@ class CacheMapPane(Widget, can_focus=True):
         self.refresh()
 
     def _describe(self) -> None:
-        """Label the border: what the quantity means above; the legend or the cell under the mouse below."""
+        """Label the border: what the marks mean above; the legend or the cell under the mouse below."""
         subtitle = legend(self._view)
         if self._pointed is not None:
             subtitle = pointed(self._view, self._pointed.x, self._pointed.y) or subtitle
