@@ -9,10 +9,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from kvtui.tui.drawing.lines import Line, Piece
-from kvtui.tui.drawing.words import count_words
-from kvtui.tui.panes.strips import strip
+from kvtui.tui.drawing.words import count_words, off_words
+from kvtui.tui.panes.lines import strip
 from kvtui.tui.session.figures import Figures, pace_words
-from kvtui.tui.views.anatomy.draw import off_words
 from kvtui.tui.worker.protocol import Ready
 
 # Two lines a letter: large enough for the last row of a room.

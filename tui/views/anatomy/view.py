@@ -14,12 +14,12 @@ from textual.content import Content
 from kvtui.core.commands import Inspect, Question, ShowAttention
 from kvtui.core.events import Attention, Inspection, Unanswered
 from kvtui.tui.actions import Action
+from kvtui.tui.drawing.words import Head, off_words
 from kvtui.tui.messages import HeadChosen, QuestionChanged
 from kvtui.tui.panes.lines import Draw, LinesPane
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
 from kvtui.tui.views.anatomy import draw
-from kvtui.tui.views.anatomy.draw import Head
 from kvtui.tui.views.anatomy.heads import HeadsPane, belongs
 from kvtui.tui.views.view import View
 
@@ -243,7 +243,7 @@ class AnatomyView(View):
             else _hint("without", WORKING_WITHOUT if off else "")
         )
         if off:
-            panes["without"].border_title = f"Without {draw.off_words(off)}"
+            panes["without"].border_title = f"Without {off_words(off)}"
             written = "w: text with all" if session.figures.heads_off else "w: text without"
             panes["without"].border_subtitle = f"{written} · X: all on"
 

@@ -19,14 +19,14 @@ from kvtui.core.events import Attention
 from kvtui.tui.drawing.grid import RAMPS
 from kvtui.tui.drawing.labels import is_wide
 from kvtui.tui.messages import QuestionChanged
-from kvtui.tui.panes.strips import strips
+from kvtui.tui.panes.lines import strips
 from kvtui.tui.views.watch.draw_attention import (
     EMPTY,
     INTENSITY,
     MODES,
+    AttentionLayout,
     Drawing,
     Mode,
-    View,
     draw,
     key_range,
     pointed,
@@ -279,12 +279,12 @@ class AttentionPane(Widget, can_focus=True):
 
     # Drawing
 
-    def _view(self) -> View:
+    def _view(self) -> AttentionLayout:
         event = self._event
         first = None if self._first is None or event is None else self._first - event.position
         ramp = RAMPS[self.ramp]
         size = self.size
-        return View(
+        return AttentionLayout(
             size.width,
             size.height,
             self._layers,

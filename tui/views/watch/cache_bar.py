@@ -10,7 +10,7 @@ from textual.widget import Widget
 
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import size_words
-from kvtui.tui.panes.strips import strip
+from kvtui.tui.panes.lines import strip
 from kvtui.tui.session.figures import Figures
 from kvtui.tui.worker.protocol import Ready
 

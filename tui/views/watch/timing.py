@@ -21,7 +21,7 @@ from textual.widget import Widget
 from kvtui.core.events import Token
 from kvtui.tui.drawing.bars import band, bars, figure, line, runs, scale_for
 from kvtui.tui.drawing.lines import Line
-from kvtui.tui.panes.strips import strip
+from kvtui.tui.panes.lines import strip
 from kvtui.tui.session.timings import Columns, Figures, Kind, TimingHistory
 
 _GUTTER = 9  # cells of the axis: "   50 ms│", "  0.2 ms│"

@@ -12,6 +12,7 @@ from kvtui.core.events import Candidate, Inspection, LensLayer, WithoutHeads
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.drawing.labels import label
 from kvtui.tui.drawing.lines import Line, bar
+from kvtui.tui.drawing.words import settings_words
 from kvtui.tui.session.figures import Figures
 from kvtui.tui.views.anatomy import draw as view
 
@@ -162,7 +163,7 @@ def test_what_would_follow_is_told_when_it_was_asked_for() -> None:
     ],
 )
 def test_the_settings_are_told(settings: SamplingSettings, words: str) -> None:
-    assert view.settings_words(settings) == words
+    assert settings_words(settings) == words
 
 
 def test_it_is_told_when_the_text_is_not_written_by_the_model_that_is_shown() -> None:
