@@ -66,7 +66,7 @@ async def shoot(shot: Shot) -> str:
         app = KvtuiApp(link, link.wait_ready(), DashboardSettings(prompt="ROMEO:", seed=7, pace=25.0))
         async with app.run_test(size=(shot.columns, shot.rows)) as pilot:
             for tokens, key in shot.plan:
-                await _until(lambda tokens=tokens: app.session.figures.written >= tokens)
+                await _until(lambda tokens=tokens: app.session.state.written >= tokens)
                 await pilot.press(key)
             await asyncio.sleep(1.0)  # the attention of the last token, and all that is drawn late
             await pilot.pause()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
-from fake_link import READY, FakeLink
+from fake_link import MODEL, FakeLink
 from textual.pilot import Pilot
 
 from kvtui.tui.app import KvtuiApp
@@ -83,7 +83,7 @@ async def bench(
     prompt: str | None = "ROMEO:", size: tuple[int, int] = (120, 36), **settings: Any
 ) -> AsyncIterator[Bench]:
     link = FakeLink()
-    app = KvtuiApp(link, READY, DashboardSettings(prompt=prompt, **settings))
+    app = KvtuiApp(link, MODEL, DashboardSettings(prompt=prompt, **settings))
     app.animation_level = "none"  # a scroll that is still under way is no place to look at
     turns = count()
     app.questions = Questions(app.session.put_question, clock=lambda: next(turns) * LEAST_SECONDS * 1.01)

@@ -14,7 +14,7 @@ from kvtui.core.events import Branch, End, State, Token, Unanswered
 from kvtui.tui.screens.branches import BranchesScreen
 from kvtui.tui.screens.fork import ForkScreen
 from kvtui.tui.session.branches import compare
-from kvtui.tui.session.figures import Verification
+from kvtui.tui.session.state import Verification
 
 
 def tokens(text: str, first: int = 0, ids: bool = True, **changes: Any) -> list[Token]:
@@ -23,7 +23,7 @@ def tokens(text: str, first: int = 0, ids: bool = True, **changes: Any) -> list[
 
 async def written(it: Bench, text: str, first: int = 0) -> None:
     it.link.write(tokens(text, first))
-    await it.until(lambda: it.app.session.figures.written == first + len(text))
+    await it.until(lambda: it.app.session.state.written == first + len(text))
 
 
 async def forked(it: Bench, step: int, text: str, number: int = 1, parent: int = 0) -> None:
@@ -101,14 +101,14 @@ async def test_a_fork_after_the_end_and_a_refusal() -> None:
     async with bench() as it:
         await written(it, "abc")
         it.link.write([End("cancelled", 3, 0.003, 1000.0)])
-        await it.until(lambda: it.app.session.figures.phase == "ended")
+        await it.until(lambda: it.app.session.state.phase == "ended")
         it.app.session.fork(99, text="x")
         it.link.write([Unanswered(Fork(99, text="x"), "no fork at position 99")])
         await it.until(lambda: "no fork at position 99" in it.notices())
-        assert it.app.session.figures.phase == "ended"
+        assert it.app.session.state.phase == "ended"
         it.app.session.fork(7, text="é")
         await forked(it, 1, "x")
-        assert it.app.session.figures.phase == "writing"
+        assert it.app.session.state.phase == "writing"
 
 
 async def test_what_has_left_the_window_cannot_be_forked() -> None:
@@ -117,7 +117,7 @@ async def test_what_has_left_the_window_cannot_be_forked() -> None:
         assert "nothing to fork now" in it.notices()
         await written(it, "a" * 40)
         it.link.write([token(40, "b", context=16)])
-        await it.until(lambda: it.app.session.figures.written == 41)
+        await it.until(lambda: it.app.session.state.written == 41)
         await it.press("home", "f")
         assert "Token 1 has left the model's window: the first that can be replaced is 27" in it.notices()
         assert not isinstance(it.app.screen, ForkScreen)

@@ -14,7 +14,7 @@ from kvtui.tui.views.watch.cache_bar import CachePane
 
 async def written(it: Bench, text: str, first: int = 0) -> None:
     it.link.write([token(step, character, seconds=0.001 * (step + 1)) for step, character in enumerate(text, first)])
-    await it.until(lambda: it.app.session.figures.written == first + len(text))
+    await it.until(lambda: it.app.session.state.written == first + len(text))
 
 
 def asked(it: Bench) -> ShowAttention:
@@ -130,7 +130,7 @@ async def test_a_token_that_has_left_the_window_says_so() -> None:
         context = CONFIG.context_length
         await written(it, "a" * 40)
         it.link.write([token(40, "b", context=16)])
-        await it.until(lambda: it.app.session.figures.written == 41)
+        await it.until(lambda: it.app.session.state.written == 41)
         assert it.app.session.window_start == 46 - 15 > context // 2
         await it.press("home")
         text = it.screen_text()
@@ -163,10 +163,10 @@ async def test_in_a_small_terminal_the_words_take_the_place_of_the_prompt() -> N
 async def test_the_cache_pane_shows_the_cache_of_that_moment() -> None:
     async with bench() as it:
         it.link.write([token(0), token(1, cache=False), token(2)])
-        await it.until(lambda: it.app.session.figures.written == 3)
+        await it.until(lambda: it.app.session.state.written == 3)
         await it.press("left")
         assert not it.app.query_one(CachePane)._figures.cache
-        assert it.app.session.figures.cache
+        assert it.app.session.state.cache
 
 
 def test_the_words_of_the_cursor_get_shorter() -> None:

@@ -66,7 +66,7 @@ SCREENS["first"] = (first, None)
 @screen
 async def watch(it: Bench) -> None:
     write(it)
-    await it.until(lambda: it.app.session.figures.written == len(TEXT))
+    await it.until(lambda: it.app.session.state.written == len(TEXT))
     await it.press("t")
     write(it, " fall", len(TEXT), cache=False)
     it.link.write([End("length", 5, 0.1, 50.0)])
@@ -90,7 +90,7 @@ async def cache_read_bars_and_models(it: Bench) -> None:
 @screen
 async def watch_looking_back(it: Bench) -> None:
     write(it, TEXT[:20])
-    await it.until(lambda: it.app.session.figures.written == 20)
+    await it.until(lambda: it.app.session.state.written == 20)
     await it.press(*["left"] * 8)
 
 
@@ -146,7 +146,7 @@ async def policy(it: Bench) -> None:
 @screen
 async def watch_second_run(it: Bench) -> None:
     write(it)
-    await it.until(lambda: it.app.session.figures.written == len(TEXT))
+    await it.until(lambda: it.app.session.state.written == len(TEXT))
     await it.press("t", "r")
     await it.until(lambda: len(it.link.starts) == 2)
     write(it, TEXT[:30], cache=False)
@@ -162,7 +162,7 @@ async def runs(it: Bench) -> None:
 @screen
 async def fork(it: Bench) -> None:
     write(it, TEXT[:20])
-    await it.until(lambda: it.app.session.figures.written == 20)
+    await it.until(lambda: it.app.session.state.written == 20)
     await it.press("left", "left")
     await settled(it)
     await it.press("f")
@@ -182,14 +182,14 @@ async def branches(it: Bench) -> None:
 async def verified(it: Bench) -> None:
     await it.press("v")
     it.link.write([replace(token(step), max_logit_error=2e-6, argmax_agrees=True) for step in range(9)])
-    await it.until(lambda: it.app.session.figures.verification.checked == 9)
+    await it.until(lambda: it.app.session.state.verification.checked == 9)
 
 
 @screen
 async def cache_wrong(it: Bench) -> None:
     await it.press("v")
     it.link.write([replace(token(step), max_logit_error=0.25, argmax_agrees=step < 5) for step in range(9)])
-    await it.until(lambda: it.app.session.figures.verification.checked == 9)
+    await it.until(lambda: it.app.session.state.verification.checked == 9)
 
 
 @screen
@@ -207,7 +207,7 @@ async def anatomy(it: Bench) -> None:
 @screen
 async def tour(it: Bench) -> None:
     write(it, "\nWhat light")
-    await it.until(lambda: it.app.session.figures.written == 11)
+    await it.until(lambda: it.app.session.state.written == 11)
     it.link.write([End("length", 11, 0.1, 50.0)])
     await it.press("6")
 
@@ -215,7 +215,7 @@ async def tour(it: Bench) -> None:
 @screen
 async def tour_of_heads(it: Bench) -> None:
     write(it, "\nWhat light")
-    await it.until(lambda: it.app.session.figures.written == 11)
+    await it.until(lambda: it.app.session.state.written == 11)
     await it.press("6", "space", "space", "space", "x")
     it.link.write([End("length", 11, 0.1, 50.0)])
 

@@ -19,7 +19,7 @@ def run_dashboard(settings: DashboardSettings) -> int:
 
     Raises:
         KvtuiError: the model cannot be loaded; before the terminal is touched.
-        KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
+        KeyboardInterrupt: the user pressed Ctrl-C; the terminal is as it was.
     """
     link = WorkerLink(settings.model)
     try:
@@ -35,7 +35,7 @@ def run_app(app: KvtuiApp) -> int:
     """Give an app the terminal; its exit status.
 
     Raises:
-        KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
+        KeyboardInterrupt: the user pressed Ctrl-C; the terminal is as it was.
     """
     with _signals_close(app):
         app.run()

@@ -25,7 +25,7 @@ def watch_stream(source: str, pace: float | None) -> int:
 
     Raises:
         KvtuiError: there is no terminal or no such file, or the stream ends without an event; nothing is drawn yet.
-        KeyboardInterrupt: the reader pressed Ctrl-C; the terminal is as it was.
+        KeyboardInterrupt: the user pressed Ctrl-C; the terminal is as it was.
     """
     require_terminal(keyboard=False, instead="do not redirect it")
     stream, name = _open(source)

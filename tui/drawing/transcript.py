@@ -11,7 +11,7 @@ from kvtui.tui.drawing.labels import symbol
 
 LIMIT = 60_000  # characters kept; older ones are let go
 _SLACK = 10_000  # let go at a time, so that wrapping everything again is rare
-PROMPT = 255  # the mark of characters that the reader wrote
+PROMPT = 255  # the mark of characters that the user wrote
 
 
 @lru_cache(maxsize=4096)

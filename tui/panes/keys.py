@@ -11,7 +11,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from kvtui.tui.actions import ACTIONS, LAB, PAST, Action
-from kvtui.tui.session.figures import Phase
+from kvtui.tui.session.state import Phase
 
 Entry = tuple[tuple[tuple[str, str], ...], str]  # keys with their actions, and a word for them
 

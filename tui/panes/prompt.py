@@ -1,4 +1,4 @@
-"""Where the reader writes what the model goes on from."""
+"""Where the user writes what the model goes on from."""
 
 from __future__ import annotations
 

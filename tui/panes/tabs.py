@@ -1,4 +1,4 @@
-"""The names of the views with their keys, the visible one in brackets; and beside them where the reader looks."""
+"""The names of the views with their keys, the visible one in brackets; and beside them where the user looks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TabsPane(Widget):
 
 
 def cursor_words(token: Token | None, written: int, left_the_window: bool) -> tuple[str, ...]:
-    """What the reader looks at, from the longest to the shortest; nothing at the live end."""
+    """What the user looks at, from the longest to the shortest; nothing at the live end."""
     if token is None:
         return ()
     place = f"◀ token {token.step + 1:,} of {written:,}"

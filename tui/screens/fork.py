@@ -36,8 +36,8 @@ def fork_screen(session: Session) -> ForkScreen:
         KvtuiError: nothing can stand in its place.
     """
     tokens = session.timeline.tokens
-    if session.ready.stream or session.racing:
-        raise KvtuiError(TEXT_IS_NOT_OURS if session.ready.stream else RACING)
+    if session.model.stream or session.racing:
+        raise KvtuiError(TEXT_IS_NOT_OURS if session.model.stream else RACING)
     if not tokens or not session.answering:
         raise KvtuiError(GONE if tokens else NOTHING_WRITTEN)
     token = session.looking or tokens[-1]

@@ -26,7 +26,7 @@ HINT = (
 
 
 class PolicyScreen(ModalScreen[str | None]):
-    """Hands back the policy as it is written, or None if the reader leaves.
+    """Hands back the policy as it is written, or None if the user leaves.
 
     Args:
         current: the policy that is in force.

@@ -21,7 +21,7 @@ from kvtui.core.events import (
 from kvtui.core.race import LANES, Lane, RaceCommand
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.session.branches import Continuation
-from kvtui.tui.session.figures import Figures, Phase, Verification
+from kvtui.tui.session.state import Figures, Phase, Verification
 from kvtui.tui.session.race import RaceRecord
 from kvtui.tui.session.runs import RunRecord, lane_records, record
 from kvtui.tui.session.timeline import Mark, Timeline
@@ -50,7 +50,7 @@ class Switch:
     """Another model is being loaded.
 
     Attributes:
-        name: for the reader.
+        name: for the user.
         model: what ``--model`` would say.
         before: the name of the model to go back to if it cannot be loaded; None on the way back.
     """
@@ -63,10 +63,10 @@ class Switch:
 class Session:
     """Follows the runs of one generator process.
 
-    What the reader has asked for is shown at once, and corrected by the process's answers when all have come.
+    What the user has asked for is shown at once, and corrected by the process's answers when all have come.
 
     Attributes:
-        cursor: place in the whole text of the token that the reader looks at; None follows the newest.
+        cursor: place in the whole text of the token that the user looks at; None follows the newest.
         timeline: the tokens of the text.
         figures: the state at the live end.
         branches: the continuations of the text, by number; of the one that is being written, the timeline has the
@@ -121,7 +121,7 @@ class Session:
         """Whether it is the timeline's text that is being written, paused or not."""
         return self.running and not self.racing
 
-    # What the reader can do
+    # What the user can do
 
     def start(self, prompt: str, seed: int | None = None) -> bool:
         """Write a new text; False if there is no process to do it."""
@@ -314,7 +314,7 @@ class Session:
             self._link.send(command)
         self.figures = replace(self.figures, **changes)  # type: ignore[arg-type]
 
-    # What the reader looks at
+    # What the user looks at
 
     @property
     def looking(self) -> Token | None:
@@ -383,7 +383,7 @@ class Session:
         if self.cursor is not None and self.looking is None and self.timeline.tokens:  # let go meanwhile
             self.cursor = self.timeline.nearest(self.cursor)
         news = self.timeline.since(mark)
-        update.fresh, update.prefill, update.tokens = news.fresh, news.prefill, news.tokens
+        update.reset, update.prefill, update.tokens = news.reset, news.prefill, news.tokens
         return update
 
     def _take(self, report: Report, update: Update) -> None:
@@ -399,7 +399,7 @@ class Session:
                 if fatal:
                     self._end_race()
             case Ready(stream=True):  # another text of a stream, by another model
-                self.ready = update.ready = report
+                self.ready = update.model = report
             case Loading(done, total) if self._loading and total:
                 self.figures = replace(self.figures, loaded=min(done / total, 1.0))
             case Ready() if self._loading:
@@ -407,7 +407,7 @@ class Session:
             case Refused(message) | Ended(message) if self._loading:
                 self._not_loaded(message, update)
             case Ready():
-                self._alive, self.ready, update.ready = True, report, report
+                self._alive, self.ready, update.model = True, report, report
                 self._set_phase("idle")
                 update.note("The generator process is ready again: press r to write the same text, or p for a prompt.")
             case Refused(message):
@@ -419,7 +419,7 @@ class Session:
         """Another model is there: write the same prompt with it."""
         assert self._loading is not None
         self.model, self._loading = self._loading.model, None
-        self._alive, self.ready, update.ready = True, ready, ready
+        self._alive, self.ready, update.model = True, ready, ready
         self._set_phase("idle")
         update.note(f"{ready.name} is loaded.")
         if self.prompt is not None:
@@ -505,7 +505,7 @@ class Session:
         if not self._unanswered:
             phase: Phase = "paused" if event.paused else "writing"
             self.figures = replace(self.figures, phase=phase, pace=event.pace)
-            if not self.racing:  # its lanes are what they are; the rest is what the reader wants of the next text
+            if not self.racing:  # its lanes are what they are; the rest is what the user wants of the next text
                 now = replace(self.figures, cache=event.cache, heads_off=event.heads_off, policy=event.policy)
                 self.figures = now
 

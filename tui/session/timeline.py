@@ -22,9 +22,9 @@ class Mark:
 
 @dataclass
 class News:
-    """What is new after a mark. ``fresh``: forget what was before it; these are all the tokens that are kept."""
+    """What is new after a mark. ``reset``: forget what was before it; these are all the tokens that are kept."""
 
-    fresh: bool = False
+    reset: bool = False
     prefill: Prefill | None = None
     tokens: Sequence[Token] = field(default_factory=list)
 

@@ -38,7 +38,7 @@ def kind_of(token: Token) -> Kind:
 
 
 @dataclass(frozen=True)
-class Figures:
+class TimingSummary:
     """Milliseconds of the newest tokens in the current mode, and the speed that they make."""
 
     last: float
@@ -153,8 +153,8 @@ class TimingHistory:
         """Whether the newest token was made with the cache."""
         return self._end == 0 or bool(self._kinds[self._end - 1] != Kind.UNCACHED)
 
-    def figures(self) -> Figures | None:
-        """Figures of the newest tokens since the cache was last turned on or off; None before there are any.
+    def summary(self) -> TimingSummary | None:
+        """Times of the newest tokens since the cache was last turned on or off; None before there are any.
 
         A refill is no token of a warm cache: it counts as ``last`` only, and alone it leaves the rest NaN.
         """
@@ -166,10 +166,10 @@ class TimingHistory:
         warm = milliseconds[start:][kinds[start:] != Kind.REFILL]
         last = float(milliseconds[-1])
         if not len(warm):
-            return Figures(last, math.nan, math.nan, math.nan)
+            return TimingSummary(last, math.nan, math.nan, math.nan)
         median, p95 = np.percentile(warm, [50, 95])
         total = float(warm.sum())
-        return Figures(last, float(median), float(p95), 1e3 * len(warm) / total if total else math.nan)
+        return TimingSummary(last, float(median), float(p95), 1e3 * len(warm) / total if total else math.nan)
 
     def measured(self, cached: bool) -> bool:
         """Whether there are tokens with (or without) the cache to compare."""

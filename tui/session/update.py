@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from kvtui.core.events import Answer, Prefill, Token
-from kvtui.tui.worker.protocol import Ready
+from kvtui.tui.worker.protocol import ModelInfo
 
 Severity = Literal["information", "warning", "error"]
 
@@ -19,30 +19,30 @@ class Update:
     """What has happened since the last look.
 
     Attributes:
-        fresh: forget what was shown of the text: ``prefill`` and ``tokens`` are all that is kept of the one to show.
+        reset: forget what was shown of the text: ``prefill`` and ``tokens`` are all that is kept of the one to show.
         prefill: the prompt was run.
         tokens: new ones, in order; many at once where the pace is high or the view was hidden.
         answers: to questions.
-        ready: another model is loaded, or the same one by another process.
-        notices: for the reader; the app shows them.
+        model: another model is loaded, or the same one by another process.
+        notices: for the user; the app shows them.
     """
 
-    fresh: bool = False
+    reset: bool = False
     prefill: Prefill | None = None
     tokens: Sequence[Token] = ()
     answers: list[Answer] = field(default_factory=list)
-    ready: Ready | None = None
+    model: ModelInfo | None = None
     notices: list[tuple[str, Severity]] = field(default_factory=list)
 
     @property
     def news(self) -> bool:
         """Whether there is more or another text than before."""
-        return bool(self.fresh or self.prefill or self.tokens)
+        return bool(self.reset or self.prefill or self.tokens)
 
     def answer(self, kind: type[A]) -> A | None:
         """The newest answer of a kind."""
         return next((answer for answer in reversed(self.answers) if isinstance(answer, kind)), None)
 
     def note(self, message: str, severity: Severity = "information") -> None:
-        """Something for the reader."""
+        """Something for the user."""
         self.notices.append((message, severity))

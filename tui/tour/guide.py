@@ -34,7 +34,7 @@ class Guide:
         return self._main().query_one(TourCard)
 
     def open(self) -> None:
-        """Where the reader left it, or at the first chapter."""
+        """Where the user left it, or at the first chapter."""
         self.card.open()
         self._enter()
 
@@ -65,7 +65,7 @@ class Guide:
         self._show_view(chapter.view)
         self._main().query(chapter.pane).add_class("-spoken-of")
         self._session.look_at(None)
-        phase = self._session.figures.phase
+        phase = self._session.state.phase
         if chapter.writing and phase == "paused":
             self._session.resume()
         elif not chapter.writing and phase == "writing":

@@ -10,7 +10,7 @@ from typing import TypeVar
 from kvtui.core.commands import Question
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Answer, Token
-from kvtui.tui.session.figures import Figures
+from kvtui.tui.session.state import RunState
 from kvtui.tui.session.session import Session
 
 Q = TypeVar("Q", bound=Question)
@@ -29,7 +29,7 @@ class Scene:
         config: the model's shape.
         parameters: numbers in the model.
         itemsize: bytes of a number in the cache.
-        figures: the state of the session.
+        state: of the session.
         token: the newest one, None if none is written.
         cached: median seconds of the newest tokens with a warm cache, None if there are none.
         uncached: the same without the cache.
@@ -43,7 +43,7 @@ class Scene:
     config: ModelConfig
     parameters: int
     itemsize: int
-    figures: Figures
+    state: RunState
     token: Token | None
     cached: float | None
     uncached: float | None
@@ -60,14 +60,14 @@ def scene(session: Session, view: str, questions: Iterable[Question], answers: I
     """How things stand."""
     tokens = session.timeline.tokens
     newest = tokens[-_NEWEST:]
-    ready = session.ready
+    model = session.model
     return Scene(
         view=view,
         run=session.run,
-        config=ready.config,
-        parameters=ready.parameters,
-        itemsize=ready.cache_bytes_per_position // ready.config.cache_bytes_per_token(1),
-        figures=session.figures,
+        config=model.config,
+        parameters=model.parameters,
+        itemsize=model.itemsize,
+        state=session.state,
         token=tokens[-1] if tokens else None,
         cached=_typical([token.seconds for token in newest if token.cache and token.computed == 1]),
         uncached=_typical([token.seconds for token in newest if not token.cache]),

@@ -82,7 +82,7 @@ def test_the_line_goes_through_the_cells_in_which_the_bars_would_end() -> None:
 
 async def two_runs(it: Bench) -> None:
     it.link.write([token(step, seconds=0.001) for step in range(20)])
-    await it.until(lambda: it.app.session.figures.written == 20)
+    await it.until(lambda: it.app.session.state.written == 20)
     await it.press("t", "r")
     await it.until(lambda: len(it.link.starts) == 2)
     it.link.write([token(step, cache=False, seconds=0.02) for step in range(10)])
@@ -107,7 +107,7 @@ async def test_the_lanes_of_a_race_are_listed() -> None:
     """In the order in which they were run, though the text before the race may still be gone on with."""
     async with bench() as it:
         it.link.write([token(step, seconds=0.001) for step in range(20)])
-        await it.until(lambda: it.app.session.figures.written == 20)
+        await it.until(lambda: it.app.session.state.written == 20)
         session = it.app.session
         session.start_race("JULIET:", seed=3)
         it.link.write([*prefills("JULIET:"), *rounds("abcdefgh"), end(8)], session.run)

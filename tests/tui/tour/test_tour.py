@@ -20,9 +20,9 @@ SIZES = [(64, 20), (80, 24), (120, 36)]
 
 async def write(it: Bench, count: int = 1, cache: bool = True, computed: int | None = None) -> None:
     """Some more tokens of the newest text."""
-    first = it.app.session.figures.written
+    first = it.app.session.state.written
     it.link.write([token(step, cache=cache) for step in range(first, first + count)])
-    await it.until(lambda: it.app.session.figures.written == first + count)
+    await it.until(lambda: it.app.session.state.written == first + count)
 
 
 async def step(it: Bench) -> None:
@@ -48,7 +48,7 @@ async def cache_on(it: Bench) -> None:
 
 async def verify(it: Bench) -> None:
     await it.press("v")
-    first = it.app.session.figures.written
+    first = it.app.session.state.written
     it.link.write([replace(token(first), max_logit_error=2e-6, argmax_agrees=True)])
 
 
@@ -230,7 +230,7 @@ async def test_the_tour_quotes_what_was_measured() -> None:
     async with bench() as it:
         it.link.write([token(step, seconds=0.00041) for step in range(5)])
         it.link.write([token(step, cache=False, seconds=0.0142) for step in range(5, 8)])
-        await it.until(lambda: it.app.session.figures.written == 8)
+        await it.until(lambda: it.app.session.state.written == 8)
         await it.press("6", *["space"] * 6)
         text = " ".join(it.screen_text().split())
         assert card(it).chapter.title == "The KV cache"

@@ -42,7 +42,7 @@ async def test_a_hidden_view_is_not_called_and_catches_up_when_shown() -> None:
         await it.press("5")
         asked = len(it.link.commands(ShowAttention))
         it.link.write([token(1, "b"), token(2, "c")])
-        await it.until(lambda: it.app.session.figures.written == 3)
+        await it.until(lambda: it.app.session.state.written == 3)
         assert it.watch.output.transcript.text == "ROMEO:a"
         assert len(it.link.commands(ShowAttention)) == asked
         await it.press("1")
@@ -58,7 +58,7 @@ async def test_a_text_that_began_while_hidden_is_shown_whole() -> None:
         await it.press("3", "r")
         await it.until(lambda: len(it.link.starts) == 2)
         it.link.write([token(0, "x")])
-        await it.until(lambda: it.app.session.figures.written == 1)
+        await it.until(lambda: it.app.session.state.written == 1)
         await it.press("1")
         assert it.watch.output.transcript.text == "ROMEO:x"
 

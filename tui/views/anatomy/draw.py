@@ -15,7 +15,7 @@ from kvtui.tui.drawing.grid import window
 from kvtui.tui.drawing.labels import label
 from kvtui.tui.drawing.lines import Line, bar
 from kvtui.tui.drawing.words import Head, head_name, settings_words
-from kvtui.tui.session.figures import Figures
+from kvtui.tui.session.state import RunState
 
 LEVELS = "▁▂▃▄▅▆▇█"
 CELLS = (6, 5)  # "[2.13]" or " 2.13▅"; "[2.1]" where the heads do not fit otherwise
@@ -80,13 +80,13 @@ def _with_chosen(candidates: Sequence[Candidate], count: int) -> list[Candidate]
     return shown
 
 
-def candidates_subtitle(inspection: Inspection, settings: SamplingSettings, figures: Figures) -> str:
+def candidates_subtitle(inspection: Inspection, settings: SamplingSettings, state: RunState) -> str:
     """How it was chosen, and from how much text; or that the text is not written by the model that this is about."""
     how = settings_words(settings) if inspection.written else "given by the prompt, not chosen"
     what = f"after {inspection.context} tokens"
-    if figures.policy != "full":
-        what = f"with the full cache, not {figures.policy}"
-    if figures.heads_off:
+    if state.policy != "full":
+        what = f"with the full cache, not {state.policy}"
+    if state.heads_off:
         what = "with all heads on"
     return f"{how} · {what}"
 

@@ -111,14 +111,14 @@ class AnatomyView(View):
     def show(self, update: Update, session: Session) -> None:
         """Draw what is new."""
         self._session = session
-        shape = (session.ready.config.num_layers, session.ready.config.num_heads)
+        shape = (session.model.config.num_layers, session.model.config.num_heads)
         if self._shape != shape:
             self._shape, self.off, self.chosen = shape, frozenset(), (0, 0)
             self.query_one("#lens").styles.max_height = shape[0] + 4  # embedding, layers, header and border
-        told = (session.figures.phase, session.answering, session.figures.heads_off, session.figures.policy)
-        stale = update.fresh or told != self._told
+        told = (session.state.phase, session.answering, session.state.heads_off, session.state.policy)
+        stale = update.reset or told != self._told
         self._told = told
-        if update.fresh:
+        if update.reset:
             self._inspection, self._before, self._attention, self._reason = None, None, None, ""
         for answer in update.answers:
             stale = True
@@ -133,7 +133,7 @@ class AnatomyView(View):
 
     def questions(self, session: Session) -> Iterable[Question]:
         """How the token came about; how the text would go on only while it waits, as that takes many steps."""
-        waits, position = session.figures.phase != "writing", session.cursor
+        waits, position = session.state.phase != "writing", session.cursor
         if waits and position is None and session.timeline.tokens:  # named, as an answer may be old: large models rest
             position = session.timeline.tokens[-1].position
         yield Inspect(position, tuple(sorted(self.off)), CONTINUATION if waits and self.off else 0)
@@ -178,7 +178,7 @@ class AnatomyView(View):
             return
         if not session.running:
             self.notify("Nothing is being written: r writes the text again.", severity="warning")
-        elif session.figures.heads_off:
+        elif session.state.heads_off:
             session.set_heads(())
         elif self.off:
             session.set_heads(tuple(sorted(self.off)))
@@ -195,7 +195,7 @@ class AnatomyView(View):
     def _switch(self, off: frozenset[Head]) -> None:
         """These are off from now on; in the text as well if it goes on without some."""
         self.off = off
-        if self._session is not None and self._session.figures.heads_off:
+        if self._session is not None and self._session.state.heads_off:
             self._session.set_heads(tuple(sorted(off)))
         self._draw()
         self.post_message(QuestionChanged())
@@ -224,12 +224,12 @@ class AnatomyView(View):
         self._draw_inspection(inspection, session, panes)
 
     def _draw_inspection(self, inspection: Inspection, session: Session, panes: dict[str, LinesPane]) -> None:
-        chosen, off, waits = self.chosen, self.off, session.figures.phase != "writing"
+        chosen, off, waits = self.chosen, self.off, session.state.phase != "writing"
         panes["candidates"].show(partial(draw.candidate_lines, inspection))
         before, token = draw.candidates_title(inspection, panes["candidates"].size.width)
         panes["candidates"].border_title = Content.assemble(before, (token, "$text-accent"))
         panes["candidates"].border_subtitle = Content(
-            draw.candidates_subtitle(inspection, session.sampling, session.figures)
+            draw.candidates_subtitle(inspection, session.sampling, session.state)
         )
         panes["lens"].show(partial(draw.lens_lines, inspection, chosen[0]))
         panes["lens"].border_subtitle = Content(draw.settled(inspection))
@@ -244,7 +244,7 @@ class AnatomyView(View):
         )
         if off:
             panes["without"].border_title = f"Without {off_words(off)}"
-            written = "w: text with all" if session.figures.heads_off else "w: text without"
+            written = "w: text with all" if session.state.heads_off else "w: text without"
             panes["without"].border_subtitle = f"{written} · X: all on"
 
 

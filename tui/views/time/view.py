@@ -91,9 +91,9 @@ class TimeView(View):
     def show(self, update: Update, session: Session) -> None:
         """Take in what was measured, and draw."""
         self._session = session
-        if update.fresh:
+        if update.reset:
             self._times.clear()
-        if update.ready is not None:
+        if update.model is not None:
             self._limits = None
             self.query_one("#conclusion", Static).update(UNKNOWN)
         self._times.add(update.tokens)
@@ -120,9 +120,8 @@ class TimeView(View):
 
     def _rates(self, measured: Measured | None) -> Rates | None:
         assert self._session is not None
-        ready = self._session.ready
-        itemsize = ready.cache_bytes_per_position // ready.config.cache_bytes_per_token(1)
-        return rates(ready.config, measured, itemsize) if measured else None
+        model = self._session.model
+        return rates(model.config, measured, model.itemsize) if measured else None
 
     def action_runs(self) -> None:
         """The table of runs, or the counted work again."""

@@ -22,7 +22,7 @@ from kvtui.core.events import Token
 from kvtui.tui.drawing.bars import band, bars, figure, line, runs, scale_for
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.panes.lines import strip
-from kvtui.tui.session.timings import Columns, Figures, Kind, TimingHistory
+from kvtui.tui.session.timings import Columns, Kind, TimingHistory, TimingSummary
 
 _GUTTER = 9  # cells of the axis: "   50 ms│", "  0.2 ms│"
 _WIDE = 116  # from here on all figures fit one line
@@ -203,18 +203,18 @@ class TimingPane(Widget, can_focus=True):
             self.border_subtitle = self._subtitle = subtitle
 
     def _figure_lines(self, width: int, height: int) -> list[Strip]:
-        figures = self.history.figures()
-        if figures is None:
+        summary = self.history.summary()
+        if summary is None:
             return []
         if self._looking is not None:
-            figures = replace(figures, last=1e3 * self._looking.seconds)
+            summary = replace(summary, last=1e3 * self._looking.seconds)
         last = "now " if self._looking is None else "then"
         if width >= _WIDE:
-            pieces = [*_now(figures, last), ("   ", ""), *self._saving(False)]
+            pieces = [*_now(summary, last), ("   ", ""), *self._saving(False)]
             return [strip(self, pieces, width)]
         if height >= 5:
-            return [strip(self, _now(figures, last), width), strip(self, self._saving(False), width)]
-        return [strip(self, [*_now(figures, last, True), ("  ", ""), *self._saving(True)], width)]
+            return [strip(self, _now(summary, last), width), strip(self, self._saving(False), width)]
+        return [strip(self, [*_now(summary, last, True), ("  ", ""), *self._saving(True)], width)]
 
     def _saving(self, brief: bool) -> Line:
         """What the cache saves, or what to press to find out."""
@@ -255,16 +255,16 @@ _STYLES: dict[int, str] = {
 }
 
 
-def _now(figures: Figures, last: str, brief: bool = False) -> Line:
+def _now(summary: TimingSummary, last: str, brief: bool = False) -> Line:
     """The last time under its name, median, 95th percentile and speed, each of fixed width.
 
     No percentile where there is little room.
     """
-    speed = figures.tokens_per_second
+    speed = summary.tokens_per_second
     rate = "     –" if math.isnan(speed) else f"{speed:6,.0f}" if speed >= 9.995 else f"{speed:6.2f}"
     gap = " " if brief else "  "
-    pieces = [(last, "timing--axis"), (figure(figures.last), "timing--figure")]
-    pieces += [(f"{gap}median ", "timing--axis"), (figure(figures.median), "timing--figure")]
+    pieces = [(last, "timing--axis"), (figure(summary.last), "timing--figure")]
+    pieces += [(f"{gap}median ", "timing--axis"), (figure(summary.median), "timing--figure")]
     if not brief:
-        pieces += [(f"{gap}p95 ", "timing--axis"), (figure(figures.p95), "timing--figure")]
+        pieces += [(f"{gap}p95 ", "timing--axis"), (figure(summary.p95), "timing--figure")]
     return [*pieces, (f"{gap}{rate} tok/s", "timing--figure")]

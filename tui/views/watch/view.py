@@ -142,10 +142,10 @@ class WatchView(View):
 
     def show(self, update: Update, session: Session) -> None:
         """Feed every pane."""
-        if update.fresh or update.ready:
-            self.attention.configure(session.ready.config, session.ready.stream)
-            self.timing.stream = session.ready.stream
-        if update.fresh and session.prompt is not None:
+        if update.reset or update.model:
+            self.attention.configure(session.model.config, session.model.stream)
+            self.timing.stream = session.model.stream
+        if update.reset and session.prompt is not None:
             self.output.start()
             self.timing.start()
             self.timing.previous = session.previous
@@ -162,7 +162,7 @@ class WatchView(View):
         self.output.writing = session.writing  # a race is not this text
         self.output.look(session.looking)
         self.timing.look(session.looking)
-        self.query_one(CachePane).show(session.ready, session.shown)
+        self.query_one(CachePane).show(session.model, session.shown)
 
     def follow(self) -> None:
         """To the end of the text."""

@@ -1,4 +1,4 @@
-"""The figures of a text that is being written: its phase, pace, cache and verification. Nothing of Textual."""
+"""How a text that is being written stands: its phase, pace, cache and verification. Nothing of Textual."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Verification:
 
 
 @dataclass(frozen=True)
-class Figures:
+class RunState:
     """What the status line and the cache bar show. Sizes in bytes, lengths in positions.
 
     Of the lanes of a ``race``, ``written`` is what each of them has; the rest is still of the text before.
