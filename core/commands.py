@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from kvtui.core import events
-from kvtui.core.events import Shade
+from kvtui.core.events import Answer, Shade
 
 
 @dataclass(frozen=True)
 class SetCache:
-    """Turn the cache on or off. The text stays the same; only its price changes."""
+    """Turn the cache on or off. The text stays the same; only its price changes.
+
+    Attributes:
+        on: whether the cache is to be on.
+    """
 
     on: bool
 
@@ -24,6 +28,9 @@ class SetPolicy:
     """Change what the cache keeps (:func:`kvtui.core.cache.parse_policy`).
 
     The next token runs the window once more under it.
+
+    Attributes:
+        policy: such as ``sink:4+124``.
     """
 
     policy: str
@@ -46,14 +53,22 @@ class Step:
 
 @dataclass(frozen=True)
 class SetPace:
-    """Tokens a second, or None for as fast as the model goes. The wait is never part of the measured time."""
+    """Change the pace. The wait is never part of the measured time.
+
+    Attributes:
+        tokens_per_second: from 0.01 to 1,000,000, or None for as fast as the model goes.
+    """
 
     tokens_per_second: float | None
 
 
 @dataclass(frozen=True)
 class SetVerify:
-    """Run every token without the cache as well, from now on or no longer. It is no part of the measured time."""
+    """Run every token without the cache as well, from now on or no longer. It is no part of the measured time.
+
+    Attributes:
+        on: whether to compare.
+    """
 
     on: bool
 
@@ -65,6 +80,11 @@ class Fork:
 
     The branch that was being written is kept, and can be returned to. The new one gets a random generator of its own,
     seeded with the seed of the text and the branch's number: the same forks in the same order give the same texts.
+
+    Attributes:
+        position: the first token to replace, by its place in the whole text; the text's length to add to it.
+        tokens: ids that take its place.
+        text: instead of ``tokens``: text that is spelled with the longest tokens that fit.
     """
 
     position: int
@@ -74,7 +94,11 @@ class Fork:
 
 @dataclass(frozen=True)
 class Revisit:
-    """Go on with a branch where it was left, as if it had never been. Branch 0 is the text that was there first."""
+    """Go on with a branch where it was left, as if it had never been. Branch 0 is the text that was there first.
+
+    Attributes:
+        branch: its number.
+    """
 
     branch: int
 
@@ -84,16 +108,32 @@ class Stop:
     """End the generation (reason ``cancelled``)."""
 
 
-@dataclass(frozen=True)
-class ShowAttention:
-    """Ask for attention weights of query rows ``first_row`` up to, not including, ``last_row`` of the window.
+class Question:
+    """What a command is that changes nothing: answered between two tokens, and after the end of the text.
 
-    Negative rows count from the end, as in a slice; ``last_row`` None means the newest. ``heads`` None means all.
-    With ``position`` the window ends for this purpose with that token of the whole text. ``mean`` asks for the mean of
-    the heads in place of each.
+    The function that answers it is named in :data:`kvtui.core.inspection.ANSWERS`.
+
+    Attributes:
+        answer: the kind of event that answers it.
     """
 
-    answer: ClassVar[type] = events.Attention
+    answer: ClassVar[type[Answer]]
+
+
+@dataclass(frozen=True)
+class ShowAttention(Question):
+    """Ask for attention weights of some query rows of the window. Negative rows count from the end, as in a slice.
+
+    Attributes:
+        layer: counted from 0.
+        heads: which heads, None for all.
+        first_row: first query row, by default the newest.
+        last_row: the row after the last, None for the end.
+        position: the token of the whole text with which the window ends for this purpose; None for the newest.
+        mean: whether the mean of the heads is wanted in place of each.
+    """
+
+    answer: ClassVar[type[Answer]] = events.Attention
 
     layer: int
     heads: tuple[int, ...] | None = None
@@ -104,12 +144,15 @@ class ShowAttention:
 
 
 @dataclass(frozen=True)
-class ShowCache:
-    """Ask for what is in the cache: one number a key/value head and position of the layers from ``first_layer`` up to,
-    not including, ``last_layer`` (None: all after it).
+class ShowCache(Question):
+    """Ask for what is in the cache: a number for each key/value head and position of some layers.
 
-    ``shade`` says which: the norm of the value, of the key, how much the newest query reads of it, or why it is kept.
-    ``length`` asks for the cache as it was with so many positions, None as it is.
+    Attributes:
+        shade: which number: the norm of the ``value`` or of the ``key``, how much the newest query ``read`` of it, or
+            ``why`` it is kept.
+        first_layer: counted from 0.
+        last_layer: the layer after the last, None for all.
+        length: the cache as it was with so many positions, None as it is.
     """
 
     shade: Shade = "value"
@@ -117,7 +160,7 @@ class ShowCache:
     last_layer: int | None = None
     length: int | None = None
 
-    answer: ClassVar[type] = events.CacheContents
+    answer: ClassVar[type[Answer]] = events.CacheContents
 
 
 @dataclass(frozen=True)
@@ -125,43 +168,45 @@ class SetHeads:
     """Write on without some heads, (layer, head) pairs counted from 0; an empty tuple brings all back.
 
     What is cached was computed with other heads, so that the cache is emptied: the next token runs the context once.
+
+    Attributes:
+        off: (layer, head) pairs, counted from 0; an empty tuple brings all heads back.
     """
 
     off: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
-class Inspect:
+class Inspect(Question):
     """Ask how a token came about.
 
-    ``position`` is its place in the whole text, None for the newest. ``heads_off`` are heads to do without, in
-    comparison to the whole model; ``continuation`` so many tokens are written greedily from before the token, with
-    those heads and without them.
+    Attributes:
+        position: place of the token in the whole text, None for the newest.
+        heads_off: (layer, head) pairs to do without, in comparison to the whole model.
+        continuation: tokens to write greedily from before the token, with those heads and without them; only if heads
+            are named.
     """
 
     position: int | None = None
     heads_off: tuple[tuple[int, int], ...] = ()
     continuation: int = 0
 
-    answer: ClassVar[type] = events.Inspection
+    answer: ClassVar[type[Answer]] = events.Inspection
 
 
 @dataclass(frozen=True)
-class MeasureParts:
+class MeasureParts(Question):
     """Ask where the time of one more token goes, with the cache and without; takes half a second or more."""
 
-    answer: ClassVar[type] = events.Breakdown
+    answer: ClassVar[type[Answer]] = events.Breakdown
 
 
 @dataclass(frozen=True)
-class MeasureLimits:
+class MeasureLimits(Question):
     """Ask what the machine can do at most, which takes about a second."""
 
-    answer: ClassVar[type] = events.Limits
+    answer: ClassVar[type[Answer]] = events.Limits
 
-
-# Changes nothing: answered between two tokens, and after the end, by the function named in core/inspection/__init__.py.
-Question = ShowAttention | ShowCache | Inspect | MeasureParts | MeasureLimits
 
 Command = (
     SetCache | SetPolicy | SetHeads | SetVerify | Pause | Resume | Step | SetPace | Fork | Revisit | Stop | Question

@@ -22,8 +22,16 @@ Cut = Literal["top-k", "top-p", "greedy"]
 
 @dataclass(frozen=True)
 class Parts:
-    """Where the seconds of one token went. ``qkv`` includes the norm before it and the rotation, as ``mlp`` its norm;
-    ``attention`` includes the projection of its output; ``output`` is the final norm and the logits."""
+    """Seconds of one token by part.
+
+    Attributes:
+        embedding: looking up the vectors.
+        qkv: norm, query, key and value projections, rotation.
+        attention: scores, softmax, weighted values, output projection.
+        mlp: norm and MLP.
+        output: final norm and logits.
+        sampling: drawing the token.
+    """
 
     embedding: float = 0.0
     qkv: float = 0.0
@@ -45,11 +53,11 @@ class Prefill:
     Attributes:
         tokens: positions that were run.
         seconds: model time.
-        cache: whether they were stored.
+        cache: whether keys and values were stored.
         cache_bytes: bytes of keys and values in use afterwards.
-        prompt: the text that was run, which is the end of the prompt where that was longer than the context.
+        prompt: the text that was run: the end of the prompt where that was longer than the context.
         dropped: tokens of the prompt that did not fit.
-        parts: where the time went, if asked for.
+        parts: where the time went, a ``Parts``, if asked for with ``parts=True``; else left out.
         cached_positions: positions that a head has in the cache afterwards.
     """
 
@@ -68,24 +76,26 @@ class Token:
     """One token has been sampled and run through the model.
 
     Attributes:
-        step: from 0.
-        position: place in the whole text, the prompt included.
+        step: number of the token, from 0.
+        position: its place in the whole text, the prompt included.
         id: the token.
-        text: what it adds to the text. Empty for a special token, and for one that ends within a character: the token
-            that completes the character brings it.
+        text: what it adds to the text; empty for a special token, and for one that ends within a character, which the
+            token that completes it brings.
         logprob: log-probability in nats under the model itself (temperature 1, nothing cut off).
         seconds: model time of this token: sampling it and running it.
         cache: whether the cache was on.
         context: positions that the model could attend to, this one included.
-        computed: positions that were run in this step. 1 with a warm cache; the whole context without a cache,
-            and once when the cache was just turned on or the window just moved: the spike on the screen.
+        computed: positions that were run in this step: 1 with a warm cache; all of them without a cache, and once when
+            the cache was just turned on or the window just moved.
         cached_positions: positions that a head has in the cache afterwards.
         cache_bytes: bytes of keys and values in use afterwards, and of all else that the cache policy needs.
-        parts: where the time went, if asked for.
-        max_logit_error: greatest difference between these logits and an uncached run's, if verifying; under a policy
-            that includes what the policy changes.
-        argmax_agrees: whether both find the same token likeliest, if verifying; a tie counts that rounding decides.
-        logit_tolerance: the greatest difference that rounding may explain, if verifying.
+        parts: where the time went, a ``Parts``, if asked for with ``parts=True``; else left out.
+        max_logit_error: greatest difference between these logits and an uncached run's, if asked for with
+            ``verify=True``; else left out. Under a policy that includes what the policy changes.
+        argmax_agrees: whether both runs find the same token likeliest, or so nearly alike that rounding decides, if
+            asked for with ``verify=True``; else left out.
+        logit_tolerance: the greatest difference that rounding may explain: a two-thousandth of the largest logit, if
+            asked for with ``verify=True``; else left out.
     """
 
     step: int
@@ -116,8 +126,9 @@ class Evict:
         dropped: positions that are gone from each head.
         kept: positions that remain in each head.
         position: place in the whole text of the oldest one that any head has kept.
-        reason: why.
-        positions: (layers, key/value heads, dropped) places in the whole text, where a policy dropped them.
+        reason: ``context`` or ``policy``.
+        positions: (layers, key/value heads, dropped) places in the whole text, where a policy dropped them; else left
+            out.
     """
 
     dropped: int
@@ -135,8 +146,8 @@ class State:
         cache: whether the cache is on.
         paused: whether it waits before the next token.
         pace: tokens a second, None for unlimited.
-        heads_off: (layer, head) pairs that it writes without.
-        verify: whether every token is run uncached too.
+        heads_off: (layer, head) pairs that it writes without; empty for the whole model.
+        verify: whether every token is run without the cache as well.
         policy: of the cache, as ``--policy`` has it.
     """
 
@@ -158,7 +169,8 @@ class Branch:
         position: the first token of the whole text in which the two differ.
         length: tokens of the whole text of this branch so far.
         reused: positions that stayed in the cache.
-        computed: positions that were run: the rest of the window, and at least its newest.
+        computed: positions that were run: the rest of the window, and at least its newest, for what the model expects
+            after it.
         seconds: model time of that.
     """
 
@@ -171,8 +183,12 @@ class Branch:
     seconds: float
 
 
+class Answer:
+    """What an event is that answers a question (:class:`kvtui.core.commands.Question`)."""
+
+
 @dataclass(frozen=True)
-class Attention:
+class Attention(Answer):
     """Attention weights, sent on request (see :class:`kvtui.core.commands.ShowAttention`).
 
     Attributes:
@@ -181,10 +197,10 @@ class Attention:
         first_row: place in the window of the first query row.
         weights: (heads, rows, keys) float32; a row sums to 1, and keys after it are 0. Where a policy holds positions
             from before the window, they have what a row lacks to 1.
-        keys: the tokens of all keys as labels, a string or list entry each.
+        keys: the tokens of all keys, as labels.
         position: place in the whole text of the first key.
         dropped: (heads, rows, keys) which keys a cache policy had dropped when the query came; None if none.
-        mean: whether the mean of the heads was asked for. Then it stands for one head in the arrays, and in ``dropped``
+        mean: whether the mean of the heads was asked for; then it stands for one head in the arrays, and in ``dropped``
             a key that every head had dropped.
     """
 
@@ -204,7 +220,8 @@ class Candidate:
 
     Attributes:
         rank: 0 for the likeliest.
-        id: the token, ``text`` its label.
+        id: the token.
+        text: the token as a label.
         probability: under the model itself (temperature 1, nothing cut off), 0 to 1.
         sampled: the chance that it had with the sampling settings, 0 to 1.
         cut_by: what left it no chance: ``top-k``, ``top-p``, or ``greedy`` at temperature 0; None if it had one.
@@ -225,7 +242,8 @@ class LensLayer:
     """What the model would predict if it ended after a layer (the logit lens, nostalgebraist 2020).
 
     Attributes:
-        id: the likeliest token, ``text`` its label.
+        id: the likeliest token.
+        text: the token as a label.
         probability: of it, 0 to 1.
         chosen_probability: of the token that was written, 0 to 1.
     """
@@ -256,22 +274,23 @@ class WithoutHeads:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(Answer):
     """How a token came about, sent on request (see :class:`kvtui.core.commands.Inspect`).
 
     The model is run over the text before the token once more, with a cache of its own and all of its heads.
 
     Attributes:
-        position: of the token in the whole text.
-        id: the token, ``text`` its label.
-        written: False for a token of the prompt, which was given and not chosen.
+        position: place of the token in the whole text.
+        id: the token.
+        text: the token as a label.
+        written: false for a token of the prompt, which was given and not chosen.
         context: positions that the prediction could attend to.
         before: the end of the text before it.
-        candidates: the likeliest tokens, the one that was written among them.
-        lens: the prediction as it leaves the embedding, and after each layer.
-        entropy: (layers, heads) entropy of the attention weights of the position before the token, in nats.
-        without: the prediction without the heads that were named, None if none were.
-        seconds: what this answer took. It is no part of any token's time.
+        candidates: the ten likeliest tokens and the one that was written, each a ``Candidate``.
+        lens: a ``LensLayer`` for the embedding, and one for each layer.
+        entropy: (layers, heads) entropy in nats of the attention weights of the position before the token.
+        without: a ``WithoutHeads`` if heads were named, else None.
+        seconds: what this answer took; no part of any token's time.
     """
 
     position: int
@@ -288,19 +307,20 @@ class Inspection:
 
 
 @dataclass(frozen=True)
-class CacheContents:
+class CacheContents(Answer):
     """What is in the cache, sent on request (see :class:`kvtui.core.commands.ShowCache`).
 
     Attributes:
-        shade: what the numbers are: ``value`` or ``key`` norms, the weight with which each was ``read``, or ``why``
-            it is kept (:class:`kvtui.core.cache.full.Why`).
-        first_layer: counted from 0.
+        shade: what the numbers are: norms of the ``value`` or ``key`` vectors; the weight with which each was ``read``
+            by the newest query, the mean over the query heads that share a key/value head; or ``why`` it is kept: 0
+            there is room, 1 a sink, 2 recent, 3 a heavy hitter, 4 packed in few bits.
+        first_layer: the first layer in ``shades``.
         kept: (layers, key/value heads, kept) the positions that each head holds, ascending.
         shades: (layers, key/value heads, kept) float32, a number for each of them.
         length: positions that have been run; those that are not among ``kept`` were dropped.
         position: place in the whole text of position 0.
-        written: positions that the newest step wrote: the last so many.
-        process_bytes: memory of the process as the system measures it; None where it does not tell.
+        written: how many positions the newest step wrote: the last so many.
+        process_bytes: memory of the process as the system measures it (its resident set); None where it does not tell.
     """
 
     shade: Shade
@@ -314,13 +334,13 @@ class CacheContents:
 
 
 @dataclass(frozen=True)
-class Breakdown:
+class Breakdown(Answer):
     """Where the time of one more token goes, with the cache and without, measured on request in turns.
 
     Attributes:
         context: positions, that token included.
-        cached: of one position that finds the others in the cache.
-        uncached: of running all positions, which is what a prefill of so many does as well.
+        cached: a ``Parts`` of one position that finds the others in the cache.
+        uncached: a ``Parts`` of running all positions, which is what a prefill of so many does as well.
         rounds: uncached runs that the median was taken of.
     """
 
@@ -331,7 +351,7 @@ class Breakdown:
 
 
 @dataclass(frozen=True)
-class Limits:
+class Limits(Answer):
     """What the machine can do at most, measured on request.
 
     Attributes:
@@ -348,12 +368,12 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Unanswered:
+class Unanswered(Answer):
     """A question that has no answer now, such as one for a row that is not in the window any more, or a command that
     cannot be carried out, such as a fork at a token that there is not.
 
     Attributes:
-        question: of :mod:`kvtui.core.commands`.
+        question: the command that asked.
         reason: one line.
     """
 
@@ -363,7 +383,14 @@ class Unanswered:
 
 @dataclass(frozen=True)
 class End:
-    """Generation is over. ``seconds`` is the model time of all tokens, without the prefill."""
+    """Generation is over.
+
+    Attributes:
+        reason: ``length``, ``stop`` or ``cancelled``.
+        tokens: tokens that were written.
+        seconds: model time of all tokens, without the prefill.
+        tokens_per_second: ``tokens`` / ``seconds``.
+    """
 
     reason: EndReason
     tokens: int
@@ -395,9 +422,9 @@ class RacePrefill:
     Attributes:
         lane: counted from 0; the others are compared with lane 0.
         label: what to call it.
-        prefill: as of a text alone.
+        prefill: a ``Prefill``.
         tokens: to be written in each lane, None for no end.
-        kl: divergence of its next-token distribution from lane 0's, in nats.
+        kl: divergence of its next-token distribution from lane 0's, D(lane 0 ‖ this), in nats.
         max_logit_difference: greatest difference between its logits and lane 0's.
         multiply_adds: counted, of this pass.
     """
@@ -417,12 +444,12 @@ class RaceToken:
 
     Attributes:
         lane: counted from 0.
-        token: as of a text alone.
+        token: a ``Token``.
         agrees: whether what this lane's own sampler drew is lane 0's token, be it written or not.
         kl: divergence of its next-token distribution from lane 0's, in nats; None where the texts have parted.
         max_logit_difference: greatest difference between its logits and lane 0's; None where the texts have parted.
         multiply_adds: counted, of this token.
-        evicted: positions that were dropped before it, as the context was full.
+        evicted: positions that were dropped before it, as the context was full; else 0.
     """
 
     lane: int
@@ -446,7 +473,7 @@ class RaceEnd:
         agreed: tokens that were lane 0's too.
         kl_mean: mean divergence from lane 0 where the texts had not parted, in nats a token.
         max_logit_difference: the greatest there was.
-        multiply_adds: counted, of all tokens; the prompt's are in its :class:`RacePrefill`.
+        multiply_adds: counted, of all tokens; the prompt's are in its ``RacePrefill``.
     """
 
     reason: EndReason
@@ -460,7 +487,6 @@ class RaceEnd:
 
 
 RaceEvent = RaceEstimate | RacePrefill | RaceToken | RaceEnd
-Answer = Attention | CacheContents | Inspection | Breakdown | Limits | Unanswered
 Event = Prefill | Token | Evict | State | Branch | End | Answer | RaceEvent
 _OPTIONAL = ("parts", "max_logit_error", "argmax_agrees", "logit_tolerance", "positions")  # left out of JSON if unasked
 

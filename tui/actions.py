@@ -188,6 +188,20 @@ DASHBOARD: tuple[Action, ...] = (
 )
 ACTIONS: tuple[Action, ...] = (*RUNNING, *PAST, *LAB, *DASHBOARD)
 
+
+def number_keys(count: int) -> tuple[str, ...]:
+    """The first ``count`` digits that no action has: for the views, so that one more never takes the key of an action.
+
+    Raises:
+        ValueError: there are not so many.
+    """
+    taken = {key for action in ACTIONS for key in action.keys.split(",")}
+    free = tuple(digit for digit in "1234567890" if digit not in taken)
+    if count > len(free):
+        raise ValueError(f"{count} views, and only {len(free)} digits that no action has")
+    return free[:count]
+
+
 # While the card of the tour is up, and no prompt is being typed.
 TOUR: tuple[tuple[str, str, str], ...] = (
     ("space", "tour_on", "Next chapter"),

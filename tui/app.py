@@ -41,7 +41,7 @@ from kvtui.tui.theme import LIGHT
 from kvtui.tui.tour.card import TourCard
 from kvtui.tui.tour.guide import Guide
 from kvtui.tui.views.stream import StreamView
-from kvtui.tui.views.table import VIEWS
+from kvtui.tui.views.table import KEYS, OWN_KEYS, VIEWS
 from kvtui.tui.views.view import View
 from kvtui.tui.worker.link import Link
 from kvtui.tui.worker.protocol import Ready
@@ -70,11 +70,8 @@ class KvtuiApp(App[None]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall"), (50, "-very-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(action.keys, action.name, action.title, show=False, priority=action in PAST) for action in ACTIONS),
-        *(Binding(str(number + 1), f"view({number})", view.TITLE, show=False) for number, view in enumerate(VIEWS)),
-        *(
-            Binding(action.keys, f"in_view('{action.first_key}')", action.title, show=False)
-            for action in {action.keys: action for view in VIEWS for action in view.ACTIONS}.values()
-        ),
+        *(Binding(key, f"view({number})", show=False) for number, key in enumerate(KEYS)),
+        *(Binding(key, f"in_view('{key}')", show=False) for key in OWN_KEYS),
         *(Binding(keys, name, title, show=False, priority=True) for keys, name, title in (*ALWAYS, *TOUR)),
     ]
 
@@ -100,7 +97,7 @@ class KvtuiApp(App[None]):
             yield StatusPane(session.ready, session.figures, id="status")
             with Container(id="top"):
                 yield PromptPane(self._first_prompt, id="prompt")
-                yield TabsPane([view.TITLE for view in VIEWS], id="tabs")
+                yield TabsPane([(key, view.TITLE) for key, view in zip(KEYS, VIEWS, strict=True)], id="tabs")
             with ContentSwitcher(id="views", initial=views[0].id):
                 yield from views
                 yield StreamView()
@@ -498,7 +495,7 @@ class KvtuiApp(App[None]):
             for choice in CHOICES:
                 yield SystemCommand(f"Cache policy {choice}", meaning(choice), partial(self._set_policy, choice))
         for number, view in enumerate(VIEWS):
-            yield SystemCommand(f"View {view.TITLE}  ({number + 1})", view.SUMMARY, partial(self.action_view, number))
+            yield SystemCommand(f"View {view.TITLE}  ({KEYS[number]})", view.SUMMARY, partial(self.action_view, number))
             for action in view.ACTIONS:
                 act = partial(self._act_in_view, number, action.first_key)
                 yield SystemCommand(f"{action.title}  ({action.shown} in {view.TITLE})", action.help, act)

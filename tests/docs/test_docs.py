@@ -8,7 +8,7 @@ import re
 import runpy
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,8 +20,8 @@ from kvtui.core import commands, events, load
 from kvtui.core.figures.attention_maps import attention_maps
 from kvtui.core.measure.operations import multiply_adds
 from kvtui.tui.actions import ACTIONS
-from kvtui.tui.cli.main import DASHBOARD, cli, run
-from kvtui.tui.views.table import VIEWS
+from kvtui.tui.cli.main import COMMANDS, DASHBOARD, cli, run
+from kvtui.tui.views.table import KEYS, VIEWS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -90,7 +90,7 @@ def shell_lines(path: Path) -> Iterator[list[str]]:
             continue
         for line in block.code.splitlines():
             words = shlex.split(line.removeprefix("$ "), comments=True)
-            if words[:1] == ["kvtui"] and words[1:2] and words[1] in cli.commands:
+            if words[:1] == ["kvtui"] and words[1:2] and words[1] in COMMANDS:
                 yield words[1:]
 
 
@@ -111,7 +111,7 @@ def test_commands_run(
 def understood(words: list[str], group: click.Group = cli) -> bool:
     """Whether the command line can be called so; nothing is run."""
     context = click.Context(group, info_name=group.name)
-    if group is cli and words[0] not in cli.commands:
+    if group is cli and words[0] not in COMMANDS:
         words = [DASHBOARD, *words]
     name, command, rest = group.resolve_command(context, words)
     assert command is not None
@@ -132,7 +132,10 @@ def helps(command: click.Command) -> Iterator[str]:
     """The help of a command and of those below it."""
     yield command.help or ""
     if isinstance(command, click.Group):
-        for below in command.commands.values():
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
             yield from helps(below)
 
 
@@ -156,19 +159,19 @@ def readme_table(heading: str) -> str:
 
 def test_the_readme_names_every_command() -> None:
     named = set(re.findall(r"^\| `kvtui (\w+)", readme_table("Commands"), re.MULTILINE))
-    assert named == set(cli.commands) - {DASHBOARD}
+    assert named == set(COMMANDS)
 
 
 def test_the_readme_names_every_key_and_no_other() -> None:
     rows = [row.split("|")[1:3] for row in readme_table("Keys").splitlines()[2:]]
     keys_of = [(set(re.findall(r"`([^`]+)`", keys)), words) for keys, words in rows]
     actions = [*ACTIONS, *(action for view in VIEWS for action in view.ACTIONS)]
-    known = {key for action in actions for key in action.shown.split()} | {"1", str(len(VIEWS))}
+    known = {key for action in actions for key in action.shown.split()} | {KEYS[0], KEYS[-1]}
     assert set().union(*(keys for keys, _ in keys_of)) == known
-    for number, view in enumerate(VIEWS, 1):
+    for key, view in zip(KEYS, VIEWS, strict=True):
         for keys, words in keys_of:
-            if f"in view {number}" in words:
-                assert keys <= {action.shown for action in view.ACTIONS}, f"view {number}"
+            if f"in view {key}" in words:
+                assert keys <= {action.shown for action in view.ACTIONS}, f"view {key}"
 
 
 def test_the_readme_has_ten_things_to_try() -> None:
@@ -191,8 +194,15 @@ def sections(text: str, level: int) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-PARTS = [events.Parts, events.Candidate, events.LensLayer, events.WithoutHeads]
-KINDS = [*get_args(events.Event), *PARTS, *get_args(commands.Command)]
+EVENTS_PAGE = runpy.run_path(str(ROOT / "docs" / "make_events.py"))
+KINDS = list(EVENTS_PAGE["kinds"]().values())
+
+
+def test_every_event_and_command_has_its_place_in_the_table_of_kinds() -> None:
+    said = [*get_args(events.Event), *get_args(commands.Command)]
+    said += [*events.Answer.__subclasses__(), *commands.Question.__subclasses__()]
+    ours = [kind for kind in said if is_dataclass(kind) and kind.__module__.startswith("kvtui.")]
+    assert set(ours) <= set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -200,6 +210,11 @@ def test_events_and_commands_are_documented_field_by_field(kind: type) -> None:
     section = sections((ROOT / "docs" / "events.md").read_text(encoding="utf-8"), 3)[kind.__name__]
     documented = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert documented == [field.name for field in fields(kind)]
+
+
+def test_the_tables_of_the_events_are_made_from_their_docstrings() -> None:
+    text = EVENTS_PAGE["PAGE"].read_text(encoding="utf-8")
+    assert text == EVENTS_PAGE["page"](text), "run: python docs/make_events.py"
 
 
 def test_no_event_is_documented_that_does_not_exist() -> None:

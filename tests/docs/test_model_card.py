@@ -11,7 +11,7 @@ from kvtui.core import generate, load
 from kvtui.core.config import parameter_count
 from kvtui.core.events import Token
 from kvtui.core.training.loop import TrainingSettings, new_run, train
-from kvtui.tui.cli.main import cli
+from kvtui.tui.cli.train import train_model
 
 SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "model_card.py"))
 CARD = Path(__file__).resolve().parents[2] / "core" / "models" / "shakespeare.md"
@@ -33,7 +33,7 @@ def test_the_card_of_a_new_model(tmp_path: Path) -> None:
 def test_its_command_names_every_setting_that_is_not_the_default() -> None:
     for settings in (SETTINGS, replace(SETTINGS, steps=None, minutes=2.5), TrainingSettings()):
         words = shlex.split(SCRIPT["training_command"](vars(settings)))
-        context = cli.commands["train"].make_context("train", words[2:])
+        context = train_model.make_context("train", words[2:])
         given = {name: value for name, value in context.params.items() if name in vars(settings)}
         assert TrainingSettings(**given) == settings
 

@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -17,12 +18,6 @@ from click.shell_completion import CompletionItem, shell_complete
 
 from kvtui.core.cache import CachePolicy
 from kvtui.core.errors import KvtuiError
-from kvtui.tui.cli.bench import bench
-from kvtui.tui.cli.evaluate import evaluate_text
-from kvtui.tui.cli.figure import figure
-from kvtui.tui.cli.generate import generate_text
-from kvtui.tui.cli.info import info
-from kvtui.tui.cli.models import models
 from kvtui.tui.cli.options import (
     Pace,
     check_policy,
@@ -33,22 +28,47 @@ from kvtui.tui.cli.options import (
     sampling_options,
     sampling_settings,
 )
-from kvtui.tui.cli.policies import policies
 from kvtui.tui.cli.streams import discard_output, note
 from kvtui.tui.cli.terminal import require_terminal
-from kvtui.tui.cli.train import train_model
-from kvtui.tui.cli.watch import watch
 
 DASHBOARD = "(dashboard)"  # hidden: what runs when no command is named; no prompt is likely to be this word
 COMPLETE = "_KVTUI_COMPLETE"  # set by the shell when it wants completions
 
 
+# Name -> file of this folder, and the command in it. A new command is a file and a line here; it is imported when it is
+# called, or when the help of all commands is shown.
+COMMANDS = {
+    "bench": "bench:bench",
+    "eval": "evaluate:evaluate_text",
+    "figure": "figure:figure",
+    "generate": "generate:generate_text",
+    "info": "info:info",
+    "models": "models:models",
+    "policies": "policies:policies",
+    "train": "train:train_model",
+    "watch": "watch:watch",
+}
+
+
 class Commands(click.Group):
     """A group with a default command: ``kvtui "ROMEO:"`` is ``kvtui "(dashboard)" "ROMEO:"``."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every name; nothing is imported for it."""
+        return sorted({*super().list_commands(ctx), *COMMANDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(f"kvtui.tui.cli.{module}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default command in front of arguments that do not name one."""
-        named = bool(args) and (args[0] in self.commands or args[0] in ("--help", "--version"))
+        named = bool(args) and args[0] in (*COMMANDS, DASHBOARD, "--help", "--version")
         if not named and not (ctx.resilient_parsing and not args):  # completing the first word offers the commands
             if not ctx.resilient_parsing:
                 self._refuse_late_command(ctx, args)
@@ -62,7 +82,7 @@ class Commands(click.Group):
         values, _, _ = self.commands[DASHBOARD].make_parser(ctx).parse_args(list(args))
         words = values.get("prompt")
         first = words[0] if isinstance(words, list | tuple) and words else ""  # click's mark for "not given" is neither
-        if first in self.commands:
+        if first in COMMANDS:
             raise click.UsageError(
                 f"write options after the command: 'kvtui {first} …'; for a prompt of that word: 'kvtui … -- {first}'"
             )
@@ -168,10 +188,6 @@ def dashboard(
         )
     )
     raise click.exceptions.Exit(status)
-
-
-for command in (generate_text, evaluate_text, train_model, watch, models, bench, policies, figure, info):
-    cli.add_command(command)
 
 
 def run(args: Sequence[str] | None = None) -> int:

@@ -15,20 +15,24 @@ from kvtui.core.events import Token
 
 
 class TabsPane(Widget):
-    """A row of names to click on, and at its end which token is looked at."""
+    """A row of names to click on, and at its end which token is looked at.
+
+    Args:
+        tabs: key and name of each view.
+    """
 
     COMPONENT_CLASSES = {"tabs--selected", "tabs--key", "tabs--name", "tabs--past"}  # noqa: RUF012
 
     selected: reactive[int] = reactive(0)
     words: reactive[tuple[str, ...]] = reactive[tuple[str, ...]](())  # the first one that fits is shown
 
-    def __init__(self, names: Sequence[str], *, id: str | None = None) -> None:
+    def __init__(self, tabs: Sequence[tuple[str, str]], *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._names = tuple(names)
+        self._tabs = tuple(tabs)
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
         """Cells of the names."""
-        return sum(len(name) + 4 for name in self._names)
+        return sum(len(key) + len(name) + 3 for key, name in self._tabs)
 
     def render(self) -> RenderResult:
         """``[1 Watch] 2 Race …``."""
@@ -36,12 +40,12 @@ class TabsPane(Widget):
             self.get_component_rich_style(f"tabs--{name}", partial=True) for name in ("key", "name", "selected", "past")
         )
         text = Text(no_wrap=True, end="")
-        for number, name in enumerate(self._names):
+        for number, (key, name) in enumerate(self._tabs):
             link = Style(meta={"@click": f"app.view({number})"})
             if number == self.selected:
-                text.append(f"[{number + 1} {name}]", selected_style + link)
+                text.append(f"[{key} {name}]", selected_style + link)
             else:
-                text.append(f" {number + 1}", key_style + link).append(f" {name} ", name_style + link)
+                text.append(f" {key}", key_style + link).append(f" {name} ", name_style + link)
         room = self.size.width - text.cell_len
         fitting = [words for words in self.words if len(words) <= room]
         return text.append(f"{fitting[0]:>{room}}", past_style) if fitting else text

@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from kvtui.tui.actions import ACTIONS
-from kvtui.tui.views.table import VIEWS
+from kvtui.tui.views.table import KEYS, VIEWS
 from kvtui.tui.views.view import View
 
 WHAT_THIS_IS = (
@@ -36,8 +36,8 @@ def keys_table(view: type[View]) -> Table:
     table.add_column(ratio=1)
     for action in ACTIONS:
         table.add_row(action.shown, _described(action.title, action.help))
-    for number, other in enumerate(VIEWS):
-        table.add_row(str(number + 1), _described(f"View {other.TITLE}", other.SUMMARY))
+    for key, other in zip(KEYS, VIEWS, strict=True):
+        table.add_row(key, _described(f"View {other.TITLE}", other.SUMMARY))
     table.add_row("ctrl+p", _described("Command palette", "Every action by name, and more themes."))
     table.add_row("Tab", _described("Next pane", "Panes scroll with the wheel, and with the arrow keys up and down."))
     if view.ACTIONS:

@@ -21,9 +21,9 @@ from kvtui.core.events import (
 from kvtui.core.race import LANES, Lane, RaceCommand
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.session.branches import Continuation
-from kvtui.tui.session.state import Figures, Phase, Verification
 from kvtui.tui.session.race import RaceRecord
 from kvtui.tui.session.runs import RunRecord, lane_records, record
+from kvtui.tui.session.state import Figures, Phase, Verification
 from kvtui.tui.session.timeline import Mark, Timeline
 from kvtui.tui.session.timings import TimingHistory
 from kvtui.tui.session.update import Update

@@ -10,8 +10,8 @@ from typing import TypeVar
 from kvtui.core.commands import Question
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Answer, Token
-from kvtui.tui.session.state import RunState
 from kvtui.tui.session.session import Session
+from kvtui.tui.session.state import RunState
 
 Q = TypeVar("Q", bound=Question)
 

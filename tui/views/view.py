@@ -9,6 +9,7 @@ from textual.containers import Vertical
 
 from kvtui.core.commands import Question
 from kvtui.tui.actions import Action
+from kvtui.tui.panes.pane import Pane
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.timeline import Mark
 from kvtui.tui.session.update import Update
@@ -37,11 +38,15 @@ class View(Vertical):
         self.mark = Mark()
 
     def show(self, update: Update, session: Session) -> None:
-        """Hand on what is new, twelve times a second while visible, and once at once when it becomes visible.
+        """Feed every :class:`~kvtui.tui.panes.pane.Pane` in the view, twelve times a second while it is visible, and at
+        once when it becomes visible.
 
         What happened while the view was hidden comes with the first call; see
-        :class:`~kvtui.tui.session.update.Update`.
+        :class:`~kvtui.tui.session.update.Update`. A view that shows something itself calls this first.
         """
+        for widget in self.walk_children():
+            if isinstance(widget, Pane):
+                widget.feed(update, session)
 
     def follow(self) -> None:
         """Back at the newest token: scroll to it."""

@@ -10,11 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from calling import Kvtui, Outcome, arguments, assert_refused
 
 from kvtui.core import Model
-from kvtui.tui.cli.main import DASHBOARD
+from kvtui.tui.cli.main import COMMANDS as CLI_COMMANDS
+from kvtui.tui.cli.main import DASHBOARD, cli
 from kvtui.tui.settings import DashboardSettings
 
 COMMANDS = ["bench", "eval", "generate", "info", "models", "train", "watch"]
@@ -40,6 +42,22 @@ def test_every_command_explains_itself_with_examples(kvtui: Kvtui, command: str)
     outcome = kvtui(command, "--help")
     assert outcome.status == 0
     assert f"  kvtui {command} " in outcome.out or f"  kvtui {command}\n" in outcome.out
+
+
+@pytest.mark.parametrize("name", CLI_COMMANDS)
+def test_the_table_of_commands_names_what_is_there(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.name == name
+    assert command.short_help
+
+
+def test_only_the_command_that_is_called_is_imported() -> None:
+    code = (
+        "import sys; from kvtui.tui.cli.main import run; status = run(['info', '--help']); "
+        "sys.exit(status or 'kvtui.tui.cli.info' not in sys.modules or 'kvtui.tui.cli.train' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("args", [[], ["ROMEO:"], [""], ["--", "train"], ["--seed", "3", "ROMEO:", "--no-cache"]])

@@ -22,7 +22,7 @@ from textual.pilot import Pilot
 from kvtui.tui.actions import ACTIONS
 from kvtui.tui.app import KvtuiApp
 from kvtui.tui.settings import DashboardSettings
-from kvtui.tui.views.table import VIEWS
+from kvtui.tui.views.table import KEYS, VIEWS
 from kvtui.tui.views.watch.view import WatchView
 from kvtui.tui.worker.stream_link import StreamLink
 
@@ -110,8 +110,8 @@ async def test_views_and_keys_that_ask_the_model_say_that_it_is_elsewhere(size: 
         keys = watching.text().splitlines()[-1]
         assert "Again" in keys
         assert not {"Cache", "Layer", "Head", "Prompt"} & set(keys.split())
-        for number, view in enumerate(VIEWS):
-            await pilot.press(str(number + 1))
+        for key, view in zip(KEYS, VIEWS, strict=True):
+            await pilot.press(key)
             await settle(pilot)
             if view.ASKS:
                 assert f"{view.TITLE}: " in watching.text()

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import pytest
 from bench import bench
 from fake_link import token
+from textual.binding import Binding
 
 from kvtui.core.commands import SetCache, ShowAttention
-from kvtui.tui.actions import ACTIONS, ALWAYS
+from kvtui.tui.actions import ACTIONS, ALWAYS, TOUR, number_keys
 from kvtui.tui.panes.tabs import TabsPane
 from kvtui.tui.screens.help import HelpScreen
-from kvtui.tui.views.table import VIEWS
+from kvtui.tui.views.table import KEYS, OWN_KEYS, VIEWS
+from kvtui.tui.views.view import View
 
 
 async def test_number_keys_show_the_views_and_the_tabs_say_which() -> None:
     async with bench(size=(80, 24)) as it:
-        for number, view in enumerate(VIEWS):
-            await it.press(str(number + 1))
+        for key, view in zip(KEYS, VIEWS, strict=True):
+            await it.press(key)
             assert isinstance(it.app.view, view)
-            assert f"[{number + 1} {view.TITLE}]" in it.screen_text()
+            assert f"[{key} {view.TITLE}]" in it.screen_text()
             assert [other.display for other in it.app.views].count(True) == 1
 
 
@@ -65,8 +70,8 @@ async def test_a_text_that_began_while_hidden_is_shown_whole() -> None:
 
 async def test_the_toggle_works_in_every_view() -> None:
     async with bench() as it:
-        for number in range(len(VIEWS)):
-            await it.press(str(number + 1), "t")
+        for key in KEYS:
+            await it.press(key, "t")
         assert len(it.link.commands(SetCache)) == len(VIEWS)
 
 
@@ -80,16 +85,53 @@ async def test_the_keys_of_a_view_work_only_while_it_is_visible() -> None:
         assert "Layer" not in it.screen_text()
 
 
-def test_every_action_has_a_method_and_no_key_is_taken_twice() -> None:
-    always = [key for keys, _, _ in ALWAYS for key in keys.split(",")]
-    common = [key for action in ACTIONS for key in action.keys.split(",")] + always
-    common += [str(number + 1) for number in range(len(VIEWS))]
-    for view in VIEWS:
-        keys = common + [key for action in view.ACTIONS for key in action.keys.split(",")]
-        assert len(keys) == len(set(keys)), view
-        assert all(hasattr(view, f"action_{action.name}") for action in view.ACTIONS)
-        assert view.SUMMARY
-        assert view.PARAGRAPHS
+def keys_of(bindings: Iterable[tuple[str, str]]) -> list[str]:
+    """Every key of (keys, action) pairs, as Textual calls it."""
+    return [binding.key for binding in Binding.make_bindings((keys, name, "") for keys, name in bindings)]
+
+
+EVERYWHERE = keys_of(
+    [
+        *((action.keys, action.name) for action in ACTIONS),
+        *(entry[:2] for entry in ALWAYS),
+        *((key, "") for key in KEYS),
+    ]
+)
+ON_THE_CARD = keys_of(entry[:2] for entry in TOUR)  # Space is Pause where no card is
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.TITLE)
+def test_no_key_is_bound_twice_where_it_can_be_pressed(view: type[View]) -> None:
+    own = keys_of((action.keys, action.name) for action in view.ACTIONS)
+    assert len({*EVERYWHERE, *own}) == len(EVERYWHERE) + len(own)
+    assert not {*ON_THE_CARD} & {*own}
+    assert len({*ON_THE_CARD}) == len(ON_THE_CARD)
+    assert {*own} <= {*OWN_KEYS}
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.TITLE)
+async def test_no_pane_takes_a_key_of_the_dashboard(view: type[View]) -> None:
+    """A pane that has the focus comes before the app: what it binds is for it alone, or does what its view does."""
+    async with bench() as it:
+        await it.press(KEYS[VIEWS.index(view)])
+        for pane in it.app.view.query("*"):
+            bound = [binding.key for binding in Binding.make_bindings(type(pane).__dict__.get("BINDINGS", ()))]
+            if type(pane).__module__.startswith("kvtui"):
+                assert not {*bound} & {*EVERYWHERE, *ON_THE_CARD}, pane
+
+
+def test_views_take_the_digits_that_no_action_has() -> None:
+    assert number_keys(6) == ("1", "2", "3", "4", "5", "7")  # 6 is the tour's
+    assert len(number_keys(9)) == 9
+    with pytest.raises(ValueError, match="10 views"):
+        number_keys(10)
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.TITLE)
+def test_every_action_has_a_method_and_every_view_says_what_it_is(view: type[View]) -> None:
+    assert all(hasattr(view, f"action_{action.name}") for action in view.ACTIONS)
+    assert view.SUMMARY
+    assert view.PARAGRAPHS
 
 
 async def test_help_speaks_of_the_visible_view() -> None:

@@ -110,6 +110,7 @@ class AnatomyView(View):
 
     def show(self, update: Update, session: Session) -> None:
         """Draw what is new."""
+        super().show(update, session)
         self._session = session
         shape = (session.model.config.num_layers, session.model.config.num_heads)
         if self._shape != shape:

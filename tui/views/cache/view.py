@@ -112,6 +112,7 @@ class CacheView(View):
 
     def show(self, update: Update, session: Session) -> None:
         """Feed every pane."""
+        super().show(update, session)
         if update.reset or update.model:
             self.map.configure(session.model.config)
         if update.reset:

@@ -125,6 +125,7 @@ class RaceView(View):
 
     def show(self, update: Update, session: Session) -> None:
         """Draw how the newest race stands."""
+        super().show(update, session)
         self._session = session
         race = session.race
         self.set_class(bool(race.lanes), "-racing")

@@ -7,6 +7,7 @@ from time import monotonic
 
 from kvtui.tui.panes.lines import LinesPane
 from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
 from kvtui.tui.views.time.draw_runs import run_lines
 
 SECONDS = 0.5
@@ -21,7 +22,7 @@ class RunsPane(LinesPane):
         self._told = (-1, -1, -1)
         self._at = 0.0
 
-    def take(self, session: Session) -> None:
+    def feed(self, update: Update, session: Session) -> None:
         """Show the runs so far, the one that is being written too, twice a second."""
         told, now = (session.run, len(session.runs), session.history.total), monotonic()
         if told[:2] != self._told[:2] or (told != self._told and now - self._at >= SECONDS):

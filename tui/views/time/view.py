@@ -90,6 +90,7 @@ class TimeView(View):
 
     def show(self, update: Update, session: Session) -> None:
         """Take in what was measured, and draw."""
+        super().show(update, session)
         self._session = session
         if update.reset:
             self._times.clear()
@@ -106,7 +107,6 @@ class TimeView(View):
         ways = self._rates(cached), self._rates(uncached)
         self.query_one(CostsPane).show(ways, self._limits)
         self._conclude(ways)
-        self.query_one(RunsPane).take(session)
 
     def _conclude(self, ways: Ways) -> None:
         """What the numbers mean: in words, and as a roofline."""

@@ -20,6 +20,8 @@ from kvtui.tui.drawing.grid import RAMPS
 from kvtui.tui.drawing.labels import is_wide
 from kvtui.tui.messages import QuestionChanged
 from kvtui.tui.panes.lines import strips
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
 from kvtui.tui.views.watch.draw_attention import (
     EMPTY,
     INTENSITY,
@@ -33,6 +35,11 @@ from kvtui.tui.views.watch.draw_attention import (
     title,
 )
 
+LEFT_THE_WINDOW = (
+    "This token has left the model's window:",
+    "the model cannot see it any more,",
+    "and what it attended to is not kept.",
+)
 _SCROLL = 8  # keys that one press of an arrow moves
 
 
@@ -81,7 +88,16 @@ class AttentionPane(Widget, can_focus=True):
         super().__init__(id=id, classes=classes)
         self.border_title = "Attention"
 
-    # What the app calls
+    def feed(self, update: Update, session: Session) -> None:
+        """Draw the weights that have come."""
+        if update.reset or update.model:
+            self.configure(session.model.config, session.model.stream)
+        if update.reset and session.prompt is not None:
+            self.clear()
+        if attention := update.answer(Attention):
+            self.show(attention)
+        if session.cursor is not None and session.cursor < session.window_start:
+            self.say(LEFT_THE_WINDOW)
 
     def configure(self, config: ModelConfig, stream: bool = False) -> None:
         """Take the number of layers and heads from a model; of a ``stream`` there are no weights to be had."""

@@ -11,7 +11,9 @@ from textual.widget import Widget
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import size_words
 from kvtui.tui.panes.lines import strip
+from kvtui.tui.session.session import Session
 from kvtui.tui.session.state import RunState
+from kvtui.tui.session.update import Update
 from kvtui.tui.worker.protocol import ModelInfo
 
 _LEAST_BAR = 10
@@ -27,6 +29,10 @@ class CachePane(Widget):
         self.border_title = "Cache"
         self._model: ModelInfo | None = None
         self._state = RunState()
+
+    def feed(self, update: Update, session: Session) -> None:
+        """The state now, or at the token that is looked at."""
+        self.show(session.model, session.shown)
 
     def show(self, model: ModelInfo, state: RunState) -> None:
         """Show these from the next refresh on."""

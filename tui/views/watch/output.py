@@ -18,6 +18,8 @@ from textual.strip import Strip
 from kvtui.core.events import Token
 from kvtui.tui.drawing.transcript import LIMIT, PROMPT, Transcript
 from kvtui.tui.messages import TokenPicked
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.update import Update
 
 Colouring = Literal["nothing", "time", "probability"]
 COLOURINGS: tuple[Colouring, ...] = ("nothing", "time", "probability")
@@ -87,7 +89,16 @@ class OutputPane(ScrollView, can_focus=True):
         self._ends: list[int] = []  # of each token: characters of the text up to its end
         self._looking: int | None = None  # place in the whole text of the token that is looked at
 
-    # What the app calls
+    def feed(self, update: Update, session: Session) -> None:
+        """Show the text as far as it is written."""
+        if update.reset and session.prompt is not None:
+            self.start()
+        if update.prefill is not None:
+            self.add_prompt(update.prefill.prompt)
+        if update.tokens:
+            self.add(update.tokens)
+        self.writing = session.writing  # a race is not this text
+        self.look(session.looking)
 
     def start(self) -> None:
         """Clear for a new text."""

@@ -22,7 +22,9 @@ from kvtui.core.events import Token
 from kvtui.tui.drawing.bars import band, bars, figure, line, runs, scale_for
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.panes.lines import strip
+from kvtui.tui.session.session import Session
 from kvtui.tui.session.timings import Columns, Kind, TimingHistory, TimingSummary
+from kvtui.tui.session.update import Update
 
 _GUTTER = 9  # cells of the axis: "   50 ms│", "  0.2 ms│"
 _WIDE = 116  # from here on all figures fit one line
@@ -72,6 +74,17 @@ class TimingPane(Widget, can_focus=True):
     def render(self) -> RenderResult:
         """Unused, as render_line draws; given so that nothing else is drawn."""
         return ""
+
+    def feed(self, update: Update, session: Session) -> None:
+        """Take in the times of new tokens."""
+        if update.reset or update.model:
+            self.stream = session.model.stream
+        if update.reset and session.prompt is not None:
+            self.start()
+            self.previous = session.previous
+        if update.tokens:
+            self.add(update.tokens)
+        self.look(session.looking)
 
     def start(self) -> None:
         """Clear for a new generation."""

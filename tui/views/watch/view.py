@@ -10,21 +10,13 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from kvtui.core.commands import Question
-from kvtui.core.events import Attention
 from kvtui.tui.actions import Action
 from kvtui.tui.session.session import Session
-from kvtui.tui.session.update import Update
 from kvtui.tui.views.view import View
 from kvtui.tui.views.watch.attention import AttentionPane
 from kvtui.tui.views.watch.cache_bar import CachePane
 from kvtui.tui.views.watch.output import OutputPane
 from kvtui.tui.views.watch.timing import TimingPane
-
-LEFT_THE_WINDOW = (
-    "This token has left the model's window:",
-    "the model cannot see it any more,",
-    "and what it attended to is not kept.",
-)
 
 
 class WatchView(View):
@@ -139,30 +131,6 @@ class WatchView(View):
     def timing(self) -> TimingPane:
         """What each token cost."""
         return self.query_one(TimingPane)
-
-    def show(self, update: Update, session: Session) -> None:
-        """Feed every pane."""
-        if update.reset or update.model:
-            self.attention.configure(session.model.config, session.model.stream)
-            self.timing.stream = session.model.stream
-        if update.reset and session.prompt is not None:
-            self.output.start()
-            self.timing.start()
-            self.timing.previous = session.previous
-            self.attention.clear()
-        if update.prefill is not None:
-            self.output.add_prompt(update.prefill.prompt)
-        if update.tokens:
-            self.output.add(update.tokens)
-            self.timing.add(update.tokens)
-        if attention := update.answer(Attention):
-            self.attention.show(attention)
-        if session.cursor is not None and session.cursor < session.window_start:
-            self.attention.say(LEFT_THE_WINDOW)
-        self.output.writing = session.writing  # a race is not this text
-        self.output.look(session.looking)
-        self.timing.look(session.looking)
-        self.query_one(CachePane).show(session.model, session.shown)
 
     def follow(self) -> None:
         """To the end of the text."""

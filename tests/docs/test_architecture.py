@@ -1,0 +1,79 @@
+"""The rooms of docs/architecture.md hold: every file is in one, and no import goes up."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = runpy.run_path(str(ROOT / "docs" / "make_architecture.py"))
+TEXT = PAGE["PAGE"].read_text(encoding="utf-8")
+ROOMS: dict[str, tuple[str, ...]] = PAGE["rooms"](TEXT)
+FILES: list[str] = PAGE["files"]()
+# What is being taken apart at this moment; empty when it is done.
+PENDING_IMPORTS = {
+    ("core/generation.py", "core/inspection/__init__.py"),
+    ("core/generation.py", "core/inspection/anatomy.py"),
+    ("core/inspection/cache_contents.py", "core/measure/machine.py"),
+    ("core/inspection/limits.py", "core/measure/benchmark.py"),
+    ("core/observe.py", "core/cache/full.py"),
+    ("tui/app.py", "tui/cli/terminal.py"),
+    ("tui/drawing/bars.py", "tui/session/timings.py"),
+    ("tui/panes/status.py", "tui/views/anatomy/draw.py"),
+    ("tui/views/race/view.py", "tui/screens/policy.py"),
+}
+PENDING_NAMES = {("attention", "core/layers.py"), ("HeavyHitters", "core/cache/heavy.py")}
+IMPORTS: dict[str, set[str]] = {
+    file: {other for other in PAGE["imports"](file) if (file, other) not in PENDING_IMPORTS} for file in FILES
+}
+
+
+def test_every_file_is_in_one_room() -> None:
+    for file in FILES:
+        places = [place for places in ROOMS.values() for place in places if PAGE["_is_in"](file, place)]
+        assert len(places) == 1, f"{file}: {places or 'no room in docs/architecture.md'}"
+
+
+def test_no_import_goes_to_a_room_below_in_the_table() -> None:
+    order = {name: number for number, name in enumerate(ROOMS)}
+    height = {file: order[PAGE["room_of"](file, ROOMS)] for file in FILES}
+    upwards = {(file, other) for file in FILES for other in IMPORTS[file] if height[other] > height[file]}
+    assert not upwards
+
+
+def test_no_circle_among_files() -> None:
+    """Files that import nothing of what is left go, until none can; what stays and is imported is in a circle."""
+    left = dict(IMPORTS)
+    while free := [file for file, others in left.items() if not others & left.keys()]:
+        for file in free:
+            del left[file]
+    while unused := left.keys() - set().union(*left.values()):
+        for file in unused:
+            del left[file]
+    assert not left
+
+
+def test_core_imports_nothing_of_the_dashboard() -> None:
+    assert not [file for file in FILES if file.startswith("core/") for other in IMPORTS[file] if other[:3] == "tui"]
+
+
+def test_the_picture_is_drawn_from_the_imports() -> None:
+    assert PAGE["page"](TEXT) == TEXT, "run: python docs/make_architecture.py"
+
+
+POINTERS = re.findall(r"`(\w+)`[^|`]* \[([\w/.]+\.py)\]", TEXT.split("## Three paths")[0])
+
+
+def test_the_page_points_somewhere() -> None:
+    assert len(POINTERS) >= 6
+
+
+@pytest.mark.parametrize(("name", "file"), POINTERS)
+def test_what_it_points_to_is_there(name: str, file: str) -> None:
+    source = (ROOT / file).read_text(encoding="utf-8")
+    if (name, file) in PENDING_NAMES:
+        return
+    assert re.search(rf"^(class |def )?{name}\b", source, re.MULTILINE)

@@ -1,0 +1,255 @@
+"""The recipes of docs/panes.md, architecture.md and policies.md, carried out from outside as a reader of them would.
+
+A block of code under ``<!-- file: … -->`` is written to a copy of the source, the ``+`` lines of a block under
+``<!-- lines: … -->`` behind the line before them; then the dashboard and the command line of that copy are used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import bench
+import fake_link
+import pytest
+
+from kvtui.core import generate, load
+from kvtui.core.cache import Eviction
+from kvtui.core.commands import Command, Question
+from kvtui.core.events import Answer, Token
+from kvtui.core.inspection import ANSWERS
+from kvtui.tui.actions import number_keys
+from kvtui.tui.views.table import VIEWS
+
+ROOT = Path(__file__).resolve().parents[1]
+HELPERS = [str(Path(str(module.__file__)).parent) for module in (bench, fake_link)]
+STEP = re.compile(r"<!-- (?P<kind>file|lines): (?P<path>\S+) -->\n```\w+\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a section of a page says to do: new files, and lines behind lines that are there."""
+
+    files: dict[str, str]
+    lines: dict[str, str]
+
+    @property
+    def added(self) -> list[str]:
+        """The new lines, their imports left out."""
+        plus = [line[1:] for diff in self.lines.values() for line in diff.splitlines() if line.startswith("+")]
+        return [line for line in plus if not line.startswith("from ")]
+
+    def carry_out(self, root: Path) -> None:
+        for path, code in self.files.items():
+            (root / path).parent.mkdir(exist_ok=True)
+            (root / path).parent.joinpath("__init__.py").touch()
+            (root / path).write_text(code, encoding="utf-8")
+        for path, diff in self.lines.items():
+            text, before = (root / path).read_text(encoding="utf-8"), ""
+            for line in diff.splitlines(keepends=True):
+                if line.startswith("+"):
+                    assert text.count(before) == 1, f"{path} has this line {text.count(before)} times: {before!r}"
+                    text = text.replace(before, f"{before}{line[1:]}")
+                before = f"{'' if text.startswith(line[1:]) else chr(10)}{line[1:]}"
+            (root / path).write_text(text, encoding="utf-8")
+
+
+def recipe(page: str, heading: str) -> Recipe:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    section = re.split(r"^#{2,3} ", text.split(f"# {heading}\n")[1], flags=re.MULTILINE)[0]
+    steps = [(step["kind"], step["path"], step["code"]) for step in STEP.finditer(section)]
+    return Recipe(
+        {path: code for kind, path, code in steps if kind == "file"},
+        {path: code for kind, path, code in steps if kind == "lines"},
+    )
+
+
+PANE = recipe("panes.md", "Add a pane")
+VIEW = recipe("panes.md", "Add a view")
+COMMAND = recipe("architecture.md", "A command")
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the source in which all three recipes have been carried out."""
+    root = tmp_path_factory.mktemp("source")
+    for folder in ("core", "tui", "kvtui"):
+        shutil.copytree(ROOT / folder, root / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for one in (PANE, VIEW, COMMAND):
+        one.carry_out(root)
+    return root
+
+
+def run(copy: Path, *args: str) -> str:
+    """What a Python process prints that finds the copy first."""
+    paths = os.pathsep.join([str(copy), *HELPERS])
+    done = subprocess.run(
+        [sys.executable, *args],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+WATCH = """
+import asyncio, json
+import kvtui.tui.app
+from bench import bench
+from fake_link import token
+from kvtui.tui.views.table import KEYS, VIEWS
+
+async def look():
+    async with bench() as it:
+        screens, app = {"source": kvtui.tui.app.__file__}, it.app
+        await it.press("1")
+        screens["before"] = it.screen_text()
+        it.link.write([token(step, "abab"[step], logprob=-0.25) for step in range(4)])
+        await it.until(lambda: app.session.state.written == 4)
+        screens["watch"] = it.screen_text()
+        await it.press(KEYS[-1])
+        screens["tally"] = it.screen_text()
+        it.link.write([token(4, "b")])
+        await it.until(lambda: app.session.state.written == 5)
+        screens["grown"] = it.screen_text()
+        await it.press("o")
+        screens["ordered"] = it.screen_text()
+        screens["palette"] = [command.title for command in app.get_system_commands(app.screen)]
+        await it.press("question_mark")
+        screens["help"] = it.screen_text()
+        await it.press("escape", "6")
+        screens["tour"] = it.screen_text()
+        screens["keys"] = KEYS
+    print(json.dumps(screens))
+
+asyncio.run(look())
+"""
+
+
+@pytest.fixture(scope="module")
+def watched(copy: Path) -> dict[str, Any]:
+    """Screens of the dashboard of the copy, with a fake worker."""
+    screens: dict[str, Any] = json.loads(run(copy, "-c", WATCH))
+    assert Path(screens["source"]).is_relative_to(copy)
+    return screens
+
+
+def test_what_the_recipes_take() -> None:
+    assert (len(PANE.files), len(PANE.added)) == (1, 1)
+    assert (len({Path(path).parent for path in VIEW.files}), len(VIEW.added)) == (1, 1)
+    assert (len(COMMAND.files), len(COMMAND.added)) == (1, 1)
+    assert not [path for path in PANE.files | VIEW.files | COMMAND.files if (ROOT / path).exists()]
+
+
+def test_a_new_pane_is_fed_without_another_word(watched: dict[str, Any]) -> None:
+    assert "surprise: nothing written yet" in watched["before"]
+    assert "surprise 0.25 nats per token" in watched["watch"]
+
+
+def test_a_new_view_has_a_key_that_nothing_else_has_and_a_tab(watched: dict[str, Any]) -> None:
+    key = number_keys(len(VIEWS) + 1)[-1]
+    assert tuple(watched["keys"]) == number_keys(len(VIEWS) + 1)
+    assert f"[{key} Tally]" in watched["tally"]
+    assert "surprise" not in watched["tally"]
+    assert "[1 Watch]" in watched["watch"]
+    assert f"{key} Tally" in watched["watch"]
+
+
+def test_a_new_view_shows_what_happened_before_it_was_visible(watched: dict[str, Any]) -> None:
+    rows = [re.findall(r"([ab]) +█+ +(\d)", watched[name]) for name in ("tally", "grown", "ordered")]
+    assert rows == [[("a", "2"), ("b", "2")], [("b", "3"), ("a", "2")], [("a", "2"), ("b", "3")]]
+
+
+def test_a_new_view_is_in_the_palette_and_in_the_help(watched: dict[str, Any]) -> None:
+    key = watched["keys"][-1]
+    assert {f"View Tally  ({key})", "Order of the tally  (o in Tally)"} <= set(watched["palette"])
+    assert "view Tally" in watched["help"]
+
+
+def test_the_tour_keeps_its_key_when_there_is_a_view_more(watched: dict[str, Any]) -> None:
+    assert "Tour 1 of " in watched["tour"]
+
+
+ENTRY = "from kvtui.tui.cli.entry import main; main()"
+
+
+def test_a_new_command_runs_and_is_in_the_help(copy: Path) -> None:
+    lines = run(copy, "-c", ENTRY, "tokens", "To").splitlines()
+    tokenizer = load().tokenizer
+    assert lines == [f"{id:6}  {tokenizer.decode([id])!r}" for id in tokenizer.encode("To")]
+    assert "How a text is cut into tokens." in run(copy, "-c", ENTRY, "--help")
+    assert "--model" in run(copy, "-c", ENTRY, "tokens", "--help")
+
+
+def test_a_new_command_is_completed(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"_KVTUI_COMPLETE": "bash_complete", "COMP_WORDS": "kvtui tok", "COMP_CWORD": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert run(copy, "-c", ENTRY).splitlines() == ["plain,tokens"]
+
+
+def test_a_policy_is_a_class() -> None:
+    """The one of docs/policies.md: its block of code is all that there is to it."""
+    text = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
+    code = text.split("## A policy of your own\n")[1].split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {"__name__": "policies"}
+    exec(compile(code, "policies.md", "exec"), names)
+    kinds = [value for value in names.values() if isinstance(value, type) and issubclass(value, Eviction)]
+    policy = next(kind for kind in kinds if kind.__module__ == "policies")(16)
+    written = list(generate(load(), "ROMEO: what light", max_new_tokens=20, seed=7, policy=policy))
+    tokens = [event for event in written if isinstance(event, Token)]
+    assert len(tokens) == 20
+    assert {token.cached_positions for token in tokens} == {16}
+
+
+@dataclass(frozen=True)
+class Length(Answer):
+    """How long the text is.
+
+    Attributes:
+        tokens: of the text, the prompt included.
+    """
+
+    tokens: int
+
+
+@dataclass(frozen=True)
+class AskLength(Question):
+    """Ask how long the text is."""
+
+    answer: ClassVar[type[Answer]] = Length
+
+
+class Plan:
+    """Gives one command after the first token."""
+
+    def __init__(self, command: Command) -> None:
+        self._left: Iterator[Command | None] = iter((None, None, command))
+
+    def poll(self, timeout: float | None) -> Command | None:
+        return next(self._left, None)
+
+
+def test_a_question_is_two_classes_and_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ANSWERS, AskLength, lambda generation, question: Length(len(generation.window)))
+    events = list(generate(load(), "ROMEO:", max_new_tokens=4, seed=7, commands=Plan(AskLength())))
+    assert [event for event in events if isinstance(event, Answer)] == [Length(8)]
+
+
+def test_the_tables_of_the_events_find_a_question_in_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ANSWERS, AskLength, lambda generation, question: Length(0))
+    page = runpy.run_path(str(ROOT / "docs" / "make_events.py"))
+    assert {"AskLength", "Length"} <= page["kinds"]().keys()
+    assert "| `tokens` | of the text, the prompt included |" in page["table"](Length)
