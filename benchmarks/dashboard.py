@@ -91,7 +91,7 @@ class MeasuredApp(KvtuiApp):
         self.rate = 0.0
 
     def on_mount(self) -> None:  # besides the dashboard's own: Textual calls both
-        self.action_view(NAMES.index(self.setup.view))
+        self.main.action_view(NAMES.index(self.setup.view))
         for key in self.setup.press:
             self.post_message(events.Key(key, key if len(key) == 1 else None))
         self.waiting = self.set_interval(0.02, self.wait_for_tokens)

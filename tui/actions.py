@@ -1,8 +1,10 @@
-"""Everything that the reader can do, in one table: keys, footer, help screen and command palette all come from it."""
+"""Everything that the user can do, in one table: keys, footer, help screen and command palette all come from it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from kvtui.tui.worker.stream_link import CACHE_IS_NOT_OURS, TEXT_IS_NOT_OURS
 
 
 @dataclass(frozen=True)
@@ -12,11 +14,13 @@ class Action:
     Attributes:
         name: of the ``action_…`` method of the app, or of the view that has it.
         keys: as Textual names them, separated by commas.
-        shown: the keys as a reader would write them.
+        shown: the keys as a user would write them.
         title: what the palette calls it.
         help: a sentence.
         brief: what the key line calls it, empty if it is not in there.
-        asks: whether it asks something of the model, which another program's stream of events cannot answer.
+        asks: whether it asks something of the model, which another program's stream of events cannot answer: then it is
+            not in the key line of such a stream.
+        elsewhere: what to say in place of doing it while another program writes; empty if it is done all the same.
         rank: the lower, the further left it stands in the key line, and the longer it stays when that gets narrow. The
             visible view's own have 1; what they can do without, more.
     """
@@ -29,6 +33,7 @@ class Action:
     brief: str = ""
     asks: bool = False
     rank: int = 1
+    elsewhere: str = ""
 
     @property
     def first_key(self) -> str:
@@ -47,6 +52,7 @@ RUNNING: tuple[Action, ...] = (
         "Cache",
         asks=True,
         rank=0,
+        elsewhere=CACHE_IS_NOT_OURS,
     ),
     Action(
         "pause",
@@ -100,6 +106,7 @@ LAB: tuple[Action, ...] = (
         "Fork",
         asks=True,
         rank=4,
+        elsewhere=TEXT_IS_NOT_OURS,
     ),
     Action(
         "branches",
@@ -110,6 +117,7 @@ LAB: tuple[Action, ...] = (
         "Branches",
         asks=True,
         rank=4,
+        elsewhere=TEXT_IS_NOT_OURS,
     ),
     Action(
         "verify",
@@ -120,6 +128,7 @@ LAB: tuple[Action, ...] = (
         "Verify",
         asks=True,
         rank=4,
+        elsewhere=CACHE_IS_NOT_OURS,
     ),
 )
 DASHBOARD: tuple[Action, ...] = (
@@ -142,7 +151,9 @@ DASHBOARD: tuple[Action, ...] = (
         asks=True,
         rank=6,
     ),
-    Action("stop", "s", "s", "Stop", "End this text, or a race.", "Stop", asks=True, rank=6),
+    Action(
+        "stop", "s", "s", "Stop", "End this text, or a race.", "Stop", asks=True, rank=6, elsewhere=TEXT_IS_NOT_OURS
+    ),
     Action("prompt", "p", "p", "Prompt", "Write another prompt.", "Prompt", asks=True, rank=5),
     Action(
         "models",
@@ -153,6 +164,7 @@ DASHBOARD: tuple[Action, ...] = (
         "Model",
         asks=True,
         rank=6,
+        elsewhere=TEXT_IS_NOT_OURS,
     ),
     Action(
         "tour",
@@ -163,6 +175,7 @@ DASHBOARD: tuple[Action, ...] = (
         "Tour",
         asks=True,
         rank=5,
+        elsewhere="The tour needs a model that writes here: start kvtui without a stream.",
     ),
     Action(
         "policy",
@@ -173,6 +186,7 @@ DASHBOARD: tuple[Action, ...] = (
         "Policy",
         asks=True,
         rank=5,
+        elsewhere="This is another program's text: its cache cannot be changed from here.",
     ),
     Action("theme", "d", "d", "Dark or light", "Switch the theme; the palette has more of them.", "Theme", rank=6),
     Action("help", "question_mark,f1", "?", "Help", "Keys, and what each pane shows.", "Help", rank=7),

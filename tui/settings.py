@@ -1,4 +1,4 @@
-"""What the command line says to the dashboard."""
+"""What the command line says to the dashboard, and the numbers on which both agree."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvtui.core.sampling import SamplingSettings
+
+LEAST_WIDTH, LEAST_HEIGHT = 64, 20  # cells of a terminal
+INTERRUPTED = 130  # the exit status after Ctrl-C: 128 and the number of the signal
 
 
 @dataclass(frozen=True)

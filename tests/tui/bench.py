@@ -21,7 +21,7 @@ async def settle(pilot: Pilot[None]) -> None:
     assert isinstance(pilot.app, KvtuiApp)
     for _ in range(3):  # what is asked at the first tick is answered by the second, and drawn
         await pilot.pause()
-        pilot.app._tick()
+        pilot.app.main.tick()
     await pilot.pause()
 
 
@@ -86,7 +86,7 @@ async def bench(
     app = KvtuiApp(link, MODEL, DashboardSettings(prompt=prompt, **settings))
     app.animation_level = "none"  # a scroll that is still under way is no place to look at
     turns = count()
-    app.questions = Questions(app.session.put_question, clock=lambda: next(turns) * LEAST_SECONDS * 1.01)
+    app.main.questions = Questions(app.session.put_question, clock=lambda: next(turns) * LEAST_SECONDS * 1.01)
     it = Bench(app, link)
     async with app.run_test(size=size) as it.pilot:
         await it.settle()

@@ -38,13 +38,13 @@ async def test_a_prompt_starts_at_once_and_the_text_streams() -> None:
 
 async def test_no_prompt_opens_with_the_prompt_focused_and_panes_that_explain() -> None:
     async with bench(None) as it:
-        assert it.app.focused is it.app.prompt.input
+        assert it.app.focused is it.app.main.prompt.input
         assert not it.link.starts
         text = it.screen_text()
         assert "Type a prompt" in text
         assert "ctrl+t while typing" in text
         await it.press(*"tq")  # letters, not actions
-        assert it.app.prompt.input.value == "tq"
+        assert it.app.main.prompt.input.value == "tq"
         assert it.app.session.state.cache
         await it.press("enter")
         assert it.link.starts[0].prompt == "tq"
@@ -54,10 +54,10 @@ async def test_no_prompt_opens_with_the_prompt_focused_and_panes_that_explain() 
 @pytest.mark.parametrize("key", ["ctrl+t", "f2"])
 async def test_the_cache_is_toggled_from_inside_the_prompt(key: str) -> None:
     async with bench() as it:
-        it.app.action_prompt()
+        it.app.main.action_prompt()
         await it.press("x", key)
         assert it.link.commands(SetCache) == [SetCache(False)]
-        assert it.app.prompt.input.value == "ROMEO:x"
+        assert it.app.main.prompt.input.value == "ROMEO:x"
 
 
 async def test_toggling_is_seen_at_once() -> None:
@@ -122,9 +122,9 @@ async def test_the_prompt_has_a_history_and_line_breaks() -> None:
         await it.press("p", "end", "ctrl+n", "x", "enter")
         assert it.link.starts[-1].prompt == "ROMEO:\nx"
         await it.press("p", "y", "up", "up")
-        assert it.app.prompt.input.value == "ROMEO:"
+        assert it.app.main.prompt.input.value == "ROMEO:"
         await it.press("down", "down")
-        assert it.app.prompt.input.value == "ROMEO:↵xy"
+        assert it.app.main.prompt.input.value == "ROMEO:↵xy"
 
 
 async def test_what_the_worker_notices_is_shown() -> None:

@@ -31,7 +31,7 @@ async def forked(it: Bench, step: int, text: str, number: int = 1, parent: int =
     place = step + 6
     it.link.write([Branch(number, parent, place, place, place - 1, 1, 0.001), *tokens(text, step)])
     it.link.write([State(True, False, 25.0)])
-    await it.until(lambda: it.app.session.branch == number)
+    await it.until(lambda: it.app.session.branches.current == number)
 
 
 async def test_f_shows_candidates_and_enter_goes_on_from_one() -> None:
@@ -94,7 +94,7 @@ async def test_branches_are_listed_compared_and_returned_to() -> None:
         assert it.link.commands(Revisit) == [Revisit(0)]
         it.link.write([Branch(0, 1, 9, 12, 9, 3, 0.001), *tokens("gh", 6)])
         await it.until(lambda: it.watch.output.transcript.text == "ROMEO:abcdefgh")
-        assert "".join(token.text for token in it.app.session.tokens_of(1)) == "abcxyz!"
+        assert "".join(token.text for token in it.app.session.branches.tokens(1)) == "abcxyz!"
 
 
 async def test_a_fork_after_the_end_and_a_refusal() -> None:
@@ -128,7 +128,7 @@ async def test_a_new_text_forgets_the_branches() -> None:
         await written(it, "abcdef")
         await forked(it, 3, "xyz")
         await it.press("r")
-        assert (len(it.app.session.branches), it.app.session.branch) == (1, 0)
+        assert (len(it.app.session.branches), it.app.session.branches.current) == (1, 0)
 
 
 async def test_v_verifies_and_says_so_in_a_word() -> None:

@@ -76,7 +76,7 @@ async def watch(it: Bench) -> None:
 async def cache(it: Bench) -> None:
     write(it)
     await it.press("3")
-    chart = it.app.view.query_one(Chart)
+    chart = it.app.main.view.query_one(Chart)
     await it.until(lambda: "resident" in it.screen_text() and chart.up_to_date)
 
 
@@ -134,7 +134,7 @@ async def time(it: Bench) -> None:
 
 async def charted(it: Bench) -> None:
     """Wait for the charts of the visible view: they are drawn a few times a second."""
-    charts = [chart for chart in it.app.view.query(Chart) if chart.display]
+    charts = [chart for chart in it.app.main.view.query(Chart) if chart.display]
     await it.until(lambda: all(any(curve.points for curve in chart._shown.curves) for chart in charts))
 
 
@@ -150,7 +150,7 @@ async def watch_second_run(it: Bench) -> None:
     await it.press("t", "r")
     await it.until(lambda: len(it.link.starts) == 2)
     write(it, TEXT[:30], cache=False)
-    await it.until(lambda: it.app.session.history.total == 30)
+    await it.until(lambda: it.app.session.timeline.times.total == 30)
 
 
 @screen
@@ -173,7 +173,7 @@ async def branches(it: Bench) -> None:
     write(it, TEXT[:20])
     it.link.write([Branch(1, 0, 16, 16, 15, 1, 0.001)])
     write(it, "t? It is", 10)
-    await it.until(lambda: it.app.session.branch == 1)
+    await it.until(lambda: it.app.session.branches.current == 1)
     it.app.clear_notifications()
     await it.press("b")
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import median
 from typing import TypeVar
 
 from kvtui.core.commands import Question
@@ -12,11 +11,9 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.events import Answer, Token
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.state import RunState
+from kvtui.tui.session.timings import Kind
 
 Q = TypeVar("Q", bound=Question)
-
-_NEWEST = 200  # tokens among which times are looked for
-_MEDIAN_OF = 30
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Scene:
 def scene(session: Session, view: str, questions: Iterable[Question], answers: Iterable[Answer]) -> Scene:
     """How things stand."""
     tokens = session.timeline.tokens
-    newest = tokens[-_NEWEST:]
+    times = session.timeline.times
     model = session.model
     return Scene(
         view=view,
@@ -69,13 +66,9 @@ def scene(session: Session, view: str, questions: Iterable[Question], answers: I
         itemsize=model.itemsize,
         state=session.state,
         token=tokens[-1] if tokens else None,
-        cached=_typical([token.seconds for token in newest if token.cache and token.computed == 1]),
-        uncached=_typical([token.seconds for token in newest if not token.cache]),
+        cached=times.typical(Kind.CACHED),
+        uncached=times.typical(Kind.UNCACHED),
         questions=tuple(questions),
         answers=tuple(answers),
         branches=len(session.branches),
     )
-
-
-def _typical(seconds: Sequence[float]) -> float | None:
-    return median(seconds[-_MEDIAN_OF:]) if seconds else None

@@ -159,7 +159,7 @@ async def test_a_policy_from_the_palette() -> None:
         commands = {command.title: command for command in it.app.get_system_commands(it.app.screen)}
         commands["Cache policy sink:4+124"].callback()
         assert it.link.commands(SetPolicy) == [SetPolicy("sink:4+124")]
-        it.app._set_policy("sink:40+4")
+        it.app.main.set_policy("sink:40+4")
         await it.settle()
         assert "40 sinks fill the model's context of 32" in it.notices()
         assert len(it.link.commands(SetPolicy)) == 1

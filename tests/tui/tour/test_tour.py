@@ -100,7 +100,7 @@ async def test_every_chapter_can_be_carried_out_and_hides_nothing_that_it_speaks
         await it.press("6")
         for number, chapter in enumerate(CHAPTERS):
             assert card(it).chapter is chapter
-            assert chapter.view == it.app.view.TITLE
+            assert chapter.view == it.app.main.view.TITLE
             spoken_of = list(it.app.screen.query(".-spoken-of"))
             assert [f"#{pane.id}" for pane in spoken_of] == [chapter.pane]
             assert spoken_of[0].size.height >= 1
@@ -182,10 +182,10 @@ async def test_the_text_goes_on_or_waits_as_the_chapter_wants_it() -> None:
 
 async def test_without_a_text_the_card_says_how_to_begin_one() -> None:
     async with bench(None, tour=True) as it:
-        assert it.app.focused is it.app.prompt.input
+        assert it.app.focused is it.app.main.prompt.input
         assert "First press p, type a prompt" in it.screen_text()
         await it.press("a", "space", "b")  # typed, not the tour's
-        assert it.app.prompt.input.value == "a b"
+        assert it.app.main.prompt.input.value == "a b"
         assert card(it).chapter is CHAPTERS[0]
         await it.press("enter")
         await it.until(lambda: it.app.session.running)

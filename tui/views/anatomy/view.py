@@ -134,11 +134,11 @@ class AnatomyView(View):
 
     def questions(self, session: Session) -> Iterable[Question]:
         """How the token came about; how the text would go on only while it waits, as that takes many steps."""
-        waits, position = session.state.phase != "writing", session.cursor
+        waits, position = session.state.phase != "writing", session.cursor.position
         if waits and position is None and session.timeline.tokens:  # named, as an answer may be old: large models rest
             position = session.timeline.tokens[-1].position
         yield Inspect(position, tuple(sorted(self.off)), CONTINUATION if waits and self.off else 0)
-        explained = self._inspection.position if self._inspection is not None else session.cursor
+        explained = self._inspection.position if self._inspection is not None else session.cursor.position
         # The row of the token before: it made the prediction.
         yield ShowAttention(self.chosen[0], (self.chosen[1],), -2, -1, position=explained)
 

@@ -127,7 +127,7 @@ class CacheView(View):
         sizes = self._sizes(session)
         self.query_one("#cache-sizes", LinesPane).show(partial(_sizes_lines, sizes))
         self.query_one(KnownModelsPane).here(session.model.name, sizes)
-        here = session.looking
+        here = session.cursor.token
         if update.news or here != self._here or not self._growth.curves:
             self._here = here
             self._growth = growth(self._points, sizes, here)
@@ -152,7 +152,7 @@ class CacheView(View):
 
     def _show_map(self, contents: CacheContents | None, session: Session) -> None:
         """The cache as it is, or as it was at the token that the reader looks at."""
-        state, token = session.shown, session.looking
+        state, token = session.shown, session.cursor.token
         if token is None:
             self.map.show(contents, state.cache, state.context)
             return

@@ -179,7 +179,7 @@ class RaceView(View):
             tokens, lanes = session.race.estimate.tokens, session.race.plan
             session.start_race(session.prompt, tokens, lanes=lanes, confirmed=True)
         else:
-            self.call_later(self.run_action, "app.submit_prompt")
+            self.call_later(self.run_action, "screen.submit_prompt")
 
     def action_length(self) -> None:
         """The next length."""

@@ -102,7 +102,7 @@ class TimeView(View):
             self._times.take(breakdown)
         self._limits = update.answer(Limits) or self._limits
         cached, uncached = self._times.measured(True), self._times.measured(False)
-        looking = session.looking
+        looking = session.cursor.token
         self.query_one(PartsPane).show(cached, uncached, of_token(looking) if looking else None)
         ways = self._rates(cached), self._rates(uncached)
         self.query_one(CostsPane).show(ways, self._limits)

@@ -96,7 +96,7 @@ class AttentionPane(Widget, can_focus=True):
             self.clear()
         if attention := update.answer(Attention):
             self.show(attention)
-        if session.cursor is not None and session.cursor < session.window_start:
+        if session.left_the_window:
             self.say(LEFT_THE_WINDOW)
 
     def configure(self, config: ModelConfig, stream: bool = False) -> None:

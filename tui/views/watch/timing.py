@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from textwrap import wrap
 from typing import ClassVar
@@ -61,14 +60,13 @@ class TimingPane(Widget, can_focus=True):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.border_title = "Time per token"
-        self.history = TimingHistory()
-        self._batch = 1.0  # tokens in a call of add, smoothed
+        self.history = TimingHistory()  # the timeline keeps it
+        self._batch = 0.0  # tokens in a call of grow, smoothed; 0 before the first
         self._automatic = 1
         self._lines: list[Strip] = []
         self._subtitle = ""
-        self._first_position = 0  # place in the whole text of the first token of the history
         self._looking: Token | None = None
-        self.previous: TimingHistory | None = None  # the text before, drawn as a line over the bars
+        self.before: TimingHistory | None = None  # the text before, drawn as a line over the bars
         self.stream = False  # another program writes: the cache cannot be switched from here
 
     def render(self) -> RenderResult:
@@ -80,27 +78,24 @@ class TimingPane(Widget, can_focus=True):
         if update.reset or update.model:
             self.stream = session.model.stream
         if update.reset and session.prompt is not None:
-            self.start()
-            self.previous = session.previous
-        if update.tokens:
-            self.add(update.tokens)
-        self.look(session.looking)
+            self.start(session.timeline.times, session.timeline.times_before)
+        self.grow(len(update.tokens))
+        self.look(session.cursor.token)
 
-    def start(self) -> None:
-        """Clear for a new generation."""
-        self.history.clear()
-        self._batch, self._automatic, self._looking = 1.0, 1, None
+    def start(self, history: TimingHistory, before: TimingHistory | None = None) -> None:
+        """Draw the times of a text from now on, and those of the text before as a line."""
+        self.history, self.before = history, before
+        self._batch, self._automatic, self._looking = 0.0, 1, None
         self.refresh()
 
-    def add(self, tokens: Sequence[Token]) -> None:
-        """Append a batch, in time proportional to it. Drawing waits for the next refresh."""
+    def grow(self, tokens: int) -> None:
+        """The history has grown by so many. Drawing waits for the next refresh."""
         if not tokens:
             return
-        if not self.history.total:  # many may come at once then, but not because the pace is high
-            self._first_position = tokens[0].position
+        if not self._batch:  # many may come at once then, but not because the pace is high
+            self._batch = 1.0
         else:
-            self._batch += 0.2 * (min(len(tokens), 2 * _LARGEST_ZOOM) - self._batch)
-        self.history.add(tokens)
+            self._batch += 0.2 * (min(tokens, 2 * _LARGEST_ZOOM) - self._batch)
         # Two columns a redraw can still be followed by eye. Shrinking waits, so that the graph does not flap.
         while self._automatic < min(self._batch / 2, _LARGEST_ZOOM):
             self._automatic *= 2
@@ -165,8 +160,8 @@ class TimingPane(Widget, can_focus=True):
         room = max(width - _GUTTER, 1)
         columns, place = self._columns(room)
         before = np.full(len(columns.kinds), np.nan)
-        if self.previous is not None:
-            before = self.previous.beside(columns, self.tokens_per_column)
+        if self.before is not None:
+            before = self.before.beside(columns, self.tokens_per_column)
         scale = scale_for(np.concatenate((columns.milliseconds, before[~np.isnan(before)])), self.logarithmic)
         self._describe(columns)
         left = room - len(columns.kinds)
@@ -187,7 +182,7 @@ class TimingPane(Widget, can_focus=True):
         columns = self.history.columns(room, per)
         if self._looking is None:
             return columns, None
-        column = (self._looking.position - self._first_position) // per
+        column = (self._looking.position - self.history.first_position) // per
         if column < columns.first:
             columns = self.history.columns(room, per, (column + room // 2 + 1) * per)
         place = column - columns.first
@@ -204,7 +199,7 @@ class TimingPane(Widget, can_focus=True):
         per = self.tokens_per_column
         share = "1 token" if per == 1 else f"median of {per:2}"
         greatest = f"max {figure(float(columns.milliseconds.max()))}"
-        before, brief = ("", "") if self.previous is None else ("  ─ the text before", "  ─ before")
+        before, brief = ("", "") if self.before is None else ("  ─ the text before", "  ─ before")
         choices = (
             f"{names}{before} · {scale} scale · column: {share} · {greatest}",
             f"{names}{brief} · {scale} · column: {share} · {greatest}",

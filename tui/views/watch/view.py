@@ -138,7 +138,7 @@ class WatchView(View):
 
     def questions(self, session: Session) -> Iterable[Question]:
         """The rows of attention that fit, up to the token that is looked at."""
-        yield replace(self.attention.question, position=session.cursor)
+        yield replace(self.attention.question, position=session.cursor.position)
 
     def action_previous_layer(self) -> None:
         """Attention."""

@@ -28,7 +28,7 @@ async def race(it: Bench, text: str = TEXT, over: bool = False, **options) -> Ra
     events = [*prefills(), *rounds(text, **options), *([end(len(text))] if over else [])]
     it.link.write(events, it.link.races[-1].run)
     await it.until(lambda: it.app.session.race.steps == len(text) and bool(it.app.session.race.end) == over)
-    view = it.app.view
+    view = it.app.main.view
     assert isinstance(view, RaceView)
     await it.until(lambda: view.query_one(ScorePane)._race.steps == len(text))
     return view
@@ -231,7 +231,7 @@ async def test_a_race_that_fails_or_dies_says_so() -> None:
         await it.until(lambda: it.link.restarts)
         assert not it.app.session.racing
         assert isinstance(it.link.sent[-1], StartRace)
-        assert "Enter" in str(it.app.view.query_one("#race-hint", Static).render())
+        assert "Enter" in str(it.app.main.view.query_one("#race-hint", Static).render())
 
 
 async def test_a_hidden_race_is_caught_up_with() -> None:
