@@ -93,18 +93,18 @@ class MeasuredApp(KvtuiApp):
         self.rate = 0.0
 
     def on_mount(self) -> None:  # besides the dashboard's own: Textual calls both
-        self.action_view(NAMES.index(self.setup.view))
+        self.main.action_view(NAMES.index(self.setup.view))
         for key in self.setup.press:
             self.post_message(events.Key(key, key if len(key) == 1 else None))
         self.waiting = self.set_interval(0.02, self.wait_for_tokens)
 
     def wait_for_tokens(self) -> None:
-        if self.session.figures.written:
+        if self.session.state.written:
             self.waiting.stop()
             self.set_timer(WARM_UP_SECONDS, self.begin)
 
     def begin(self) -> None:
-        self.written, self.answers = self.session.figures.written, []
+        self.written, self.answers = self.session.state.written, []
         self.started = perf_counter()
         self.set_interval(KEY_SECONDS, self.press)
         self.set_timer(self.setup.seconds, self.finish)
@@ -117,7 +117,7 @@ class MeasuredApp(KvtuiApp):
         self.answers.append(perf_counter() - self.sent)
 
     def finish(self) -> None:
-        self.rate = (self.session.figures.written - self.written) / (perf_counter() - self.started)
+        self.rate = (self.session.state.written - self.written) / (perf_counter() - self.started)
         self.exit()
 
 

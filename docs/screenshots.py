@@ -71,7 +71,7 @@ async def shoot(shot: Shot) -> str:
         )
         async with app.run_test(size=(shot.columns, shot.rows)) as pilot:
             for tokens, key in shot.plan:
-                await _until(lambda tokens=tokens: app.session.figures.written >= tokens)
+                await _until(lambda tokens=tokens: app.session.state.written >= tokens)
                 await pilot.press(key)
             await asyncio.sleep(1.0)  # for the attention of the last token, and what is drawn late
             await pilot.pause()

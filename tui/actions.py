@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kvtui.tui.worker.stream_link import CACHE_IS_NOT_OURS, TEXT_IS_NOT_OURS
+
 
 @dataclass(frozen=True)
 class Action:
@@ -17,6 +19,7 @@ class Action:
         help: one sentence.
         brief: its name in the key line; empty if it is not shown there.
         asks: whether it needs the model, which another program's stream of events cannot provide.
+        elsewhere: what to say instead of doing it while another program writes; empty if it is done all the same.
         rank: the lower, the further left it is in the key line, and the longer it stays when space runs out. The
             visible view's own have 1; the less important ones have more.
     """
@@ -29,6 +32,7 @@ class Action:
     brief: str = ""
     asks: bool = False
     rank: int = 1
+    elsewhere: str = ""
 
     @property
     def first_key(self) -> str:
@@ -47,6 +51,7 @@ RUNNING: tuple[Action, ...] = (
         "Cache",
         asks=True,
         rank=0,
+        elsewhere=CACHE_IS_NOT_OURS,
     ),
     Action(
         "pause",
@@ -98,6 +103,7 @@ LAB: tuple[Action, ...] = (
         "Fork",
         asks=True,
         rank=4,
+        elsewhere=TEXT_IS_NOT_OURS,
     ),
     Action(
         "branches",
@@ -108,6 +114,7 @@ LAB: tuple[Action, ...] = (
         "Branches",
         asks=True,
         rank=4,
+        elsewhere=TEXT_IS_NOT_OURS,
     ),
     Action(
         "verify",
@@ -118,6 +125,7 @@ LAB: tuple[Action, ...] = (
         "Verify",
         asks=True,
         rank=4,
+        elsewhere=CACHE_IS_NOT_OURS,
     ),
 )
 DASHBOARD: tuple[Action, ...] = (
@@ -140,7 +148,7 @@ DASHBOARD: tuple[Action, ...] = (
         asks=True,
         rank=6,
     ),
-    Action("stop", "s", "s", "Stop", "End this text or race.", "Stop", asks=True, rank=6),
+    Action("stop", "s", "s", "Stop", "End this text or race.", "Stop", asks=True, rank=6, elsewhere=TEXT_IS_NOT_OURS),
     Action("prompt", "p", "p", "Prompt", "Write from another prompt.", "Prompt", asks=True, rank=5),
     Action(
         "models",
@@ -151,6 +159,7 @@ DASHBOARD: tuple[Action, ...] = (
         "Model",
         asks=True,
         rank=6,
+        elsewhere=TEXT_IS_NOT_OURS,
     ),
     Action(
         "tour",
@@ -161,6 +170,7 @@ DASHBOARD: tuple[Action, ...] = (
         "Tour",
         asks=True,
         rank=5,
+        elsewhere="The tour needs a model: start kvtui without a stream.",
     ),
     Action(
         "policy",
@@ -171,6 +181,7 @@ DASHBOARD: tuple[Action, ...] = (
         "Policy",
         asks=True,
         rank=5,
+        elsewhere="Another program writes this text: its cache cannot be changed from here.",
     ),
     Action("theme", "d", "d", "Dark or light", "Switch the theme; the palette has more of them.", "Theme", rank=6),
     Action("help", "question_mark,f1", "?", "Help", "Keys, and what each pane shows.", "Help", rank=7),

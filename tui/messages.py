@@ -18,25 +18,25 @@ class QuestionChanged(Message):
 
 @dataclass
 class PromptSubmitted(Message):
-    """The reader pressed Enter in the prompt: write on from this text."""
+    """The user pressed Enter in the prompt: write on from this text."""
 
     text: str
 
 
 @dataclass
 class PromptLeft(Message):
-    """The reader pressed Esc in the prompt: keys are actions again."""
+    """The user pressed Esc in the prompt: keys are actions again."""
 
 
 @dataclass
 class HeadChosen(Message):
-    """The reader clicked on a head: (layer, head), both counted from 0."""
+    """The user clicked on a head: (layer, head), both counted from 0."""
 
     head: tuple[int, int]
 
 
 @dataclass
 class TokenPicked(Message):
-    """The reader clicked on a token of the text, ``position`` being its place in the whole of it: look at it."""
+    """The user clicked on a token of the text, ``position`` being its place in the whole of it: look at it."""
 
     position: int

@@ -1,4 +1,4 @@
-"""How the dashboard is opened: what the command line says to it."""
+"""How the dashboard is opened: what the command line says to it, and the numbers on which both agree."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 from kvtui.core.settings import GenerationSettings
 
 DEFAULT_PACE = 25.0  # tokens a second: slow enough to watch
+
+LEAST_WIDTH, LEAST_HEIGHT = 64, 20  # cells of a terminal
+INTERRUPTED = 130  # the exit status after Ctrl-C: 128 and the number of the signal
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from itertools import count
 from typing import Any
 
-from fake_link import READY, FakeLink
+from fake_link import MODEL, FakeLink
 from textual.pilot import Pilot
 
 from kvtui.core.settings import GenerationSettings
@@ -23,7 +23,7 @@ async def settle(pilot: Pilot[None]) -> None:
     assert isinstance(pilot.app, KvtuiApp)
     for _ in range(3):  # what is asked at the first tick is answered by the second, and drawn
         await pilot.pause()
-        pilot.app._tick()
+        pilot.app.main.tick()
     await pilot.pause()
 
 
@@ -87,10 +87,10 @@ async def bench(
     link = FakeLink()
     chosen = {field.name: settings.pop(field.name) for field in fields(GenerationSettings) if field.name in settings}
     generation = replace(DashboardSettings().generation, **chosen)
-    app = KvtuiApp(link, READY, DashboardSettings(prompt=prompt, generation=generation, **settings))
+    app = KvtuiApp(link, MODEL, DashboardSettings(prompt=prompt, generation=generation, **settings))
     app.animation_level = "none"  # a scroll that is still under way is no place to look at
     turns = count()
-    app.questions = Questions(app.session.put_question, clock=lambda: next(turns) * LEAST_SECONDS * 1.01)
+    app.main.questions = Questions(app.session.put_question, clock=lambda: next(turns) * LEAST_SECONDS * 1.01)
     it = Bench(app, link)
     async with app.run_test(size=size) as it.pilot:
         await it.settle()

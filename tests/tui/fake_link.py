@@ -25,7 +25,7 @@ from kvtui.core.events import (
     Token,
     WithoutHeads,
 )
-from kvtui.tui.worker.protocol import Batch, Ready, Report, Request, Start, StartRace
+from kvtui.tui.worker.protocol import Batch, ModelInfo, Report, Request, Start, StartRace
 
 CONFIG = ModelConfig(
     vocab_size=27,
@@ -38,7 +38,7 @@ CONFIG = ModelConfig(
     mlp_dim=32,
 )
 PARTS = Parts(0.00001, 0.0001, 0.00015, 0.0002, 0.00002, 0.00002)
-READY = Ready("small", CONFIG, 12_345, CONFIG.cache_bytes_per_token())
+MODEL = ModelInfo("small", CONFIG, 12_345, 4)
 
 
 def token(
@@ -64,7 +64,7 @@ def token(
         context=context,
         computed=1 if cache else context,
         cached_positions=kept,
-        cache_bytes=kept * READY.cache_bytes_per_position,
+        cache_bytes=kept * MODEL.cache_bytes_per_position,
         window_start=step + 7 - context,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bench import bench
-from fake_link import CONFIG, READY, token
+from fake_link import CONFIG, MODEL, token
 from textual.command import CommandList
 from textual.widgets import Static
 
@@ -16,7 +16,7 @@ from kvtui.tui.panes.status import StatusPane
 from kvtui.tui.screens.help import HelpScreen
 from kvtui.tui.screens.palette import Palette
 from kvtui.tui.views.watch.cache_bar import CachePane
-from kvtui.tui.worker.protocol import Ended, Notice, Ready, Refused
+from kvtui.tui.worker.protocol import Ended, ModelInfo, Notice, Ready, Refused
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
 
@@ -33,19 +33,19 @@ async def test_a_prompt_starts_at_once_and_the_text_streams() -> None:
         it.link.write([token(step, text) for step, text in enumerate("what light")])
         await it.until(lambda: it.watch.output.transcript.text == "ROMEO:what light")
         assert "what light" in it.screen_text()
-        assert it.app.session.figures.written == 10
+        assert it.app.session.state.written == 10
 
 
 async def test_no_prompt_opens_with_the_prompt_focused_and_panes_that_explain() -> None:
     async with bench(None) as it:
-        assert it.app.focused is it.app.prompt.input
+        assert it.app.focused is it.app.main.prompt.input
         assert not it.link.starts
         text = it.screen_text()
         assert "Type a prompt" in text
         assert "ctrl+t while typing" in text
         await it.press(*"tq")  # letters, not actions
-        assert it.app.prompt.input.value == "tq"
-        assert it.app.session.figures.cache
+        assert it.app.main.prompt.input.value == "tq"
+        assert it.app.session.state.cache
         await it.press("enter")
         assert it.link.starts[0].prompt == "tq"
         assert it.app.focused is it.watch.output
@@ -54,10 +54,10 @@ async def test_no_prompt_opens_with_the_prompt_focused_and_panes_that_explain() 
 @pytest.mark.parametrize("key", ["ctrl+t", "f2"])
 async def test_the_cache_is_toggled_from_inside_the_prompt(key: str) -> None:
     async with bench() as it:
-        it.app.action_prompt()
+        it.app.main.action_prompt()
         await it.press("x", key)
         assert it.link.commands(SetCache) == [SetCache(False)]
-        assert it.app.prompt.input.value == "ROMEO:x"
+        assert it.app.main.prompt.input.value == "ROMEO:x"
 
 
 async def test_toggling_is_seen_at_once() -> None:
@@ -122,9 +122,9 @@ async def test_the_prompt_has_a_history_and_line_breaks() -> None:
         await it.press("p", "end", "ctrl+n", "x", "enter")
         assert it.link.starts[-1].prompt == "ROMEO:\nx"
         await it.press("p", "y", "up", "up")
-        assert it.app.prompt.input.value == "ROMEO:"
+        assert it.app.main.prompt.input.value == "ROMEO:"
         await it.press("down", "down")
-        assert it.app.prompt.input.value == "ROMEO:↵xy"
+        assert it.app.main.prompt.input.value == "ROMEO:↵xy"
 
 
 async def test_what_the_worker_notices_is_shown() -> None:
@@ -143,7 +143,7 @@ async def test_a_dead_process_is_replaced_with_a_notice() -> None:
         assert "SIGKILL" in it.notices()
         await it.press("r")  # not before it is ready: asks for a process once more
         assert len(it.link.starts) == 1
-        it.link.say(READY)
+        it.link.say(Ready(MODEL))
         await it.until(lambda: "ready again" in it.notices())
         await it.press("r")
         assert len(it.link.starts) == 2
@@ -160,8 +160,8 @@ async def test_a_process_that_dies_again_is_not_started_for_ever() -> None:
 async def test_the_end_and_the_evictions_are_told() -> None:
     async with bench() as it:
         it.link.write([token(0), Evict(16, 16, 16), token(1), End("cancelled", 2, 0.002, 1000.0)])
-        await it.until(lambda: it.app.session.figures.phase == "ended")
-        assert it.app.session.figures.evictions == 1
+        await it.until(lambda: it.app.session.state.phase == "ended")
+        assert it.app.session.state.evictions == 1
         assert "■ ended" in it.screen_text()
 
 
@@ -169,7 +169,7 @@ async def test_the_end_and_the_evictions_are_told() -> None:
 async def test_every_pane_has_room(size: tuple[int, int]) -> None:
     async with bench(size=size) as it:
         it.link.write([token(step) for step in range(30)])
-        await it.until(lambda: it.app.session.figures.written == 30)
+        await it.until(lambda: it.app.session.state.written == 30)
         for pane in (it.watch.output, it.watch.attention, it.watch.timing):
             assert pane.size.width >= 30
             assert pane.size.height >= 4
@@ -201,19 +201,19 @@ async def test_scrolling_up_stops_following_and_the_end_key_follows_again() -> N
         await it.until(lambda: it.watch.output.scroll_y < it.watch.output.max_scroll_y)
         place = it.watch.output.scroll_y
         it.link.write([token(step, "b\n") for step in range(100, 120)])
-        await it.until(lambda: it.app.session.figures.written == 120)
+        await it.until(lambda: it.app.session.state.written == 120)
         assert it.watch.output.scroll_y == place
         await it.press("end")
         await it.until(lambda: it.watch.output.scroll_y == it.watch.output.max_scroll_y)
         it.link.write([token(120, "c\n")])
-        await it.until(lambda: it.app.session.figures.written == 121)
+        await it.until(lambda: it.app.session.state.written == 121)
         await it.until(lambda: it.watch.output.scroll_y == it.watch.output.max_scroll_y)
 
 
 async def test_colours_themes_ramp_and_bars_have_keys() -> None:
     async with bench() as it:
         it.link.write([token(0, "a", logprob=-9.0), token(1, "b", seconds=0.5)])
-        await it.until(lambda: it.app.session.figures.written == 2)
+        await it.until(lambda: it.app.session.state.written == 2)
         await it.press("c")
         assert "the fastest" in it.screen_text()
         await it.press("c")
@@ -302,5 +302,5 @@ async def test_quitting(key: str, status: int) -> None:
 
 async def test_another_model_after_a_restart_is_shown() -> None:
     async with bench() as it:
-        it.link.say(Ready("other", CONFIG, 99, 768))
+        it.link.say(Ready(ModelInfo("other", CONFIG, 99, 4)))
         await it.until(lambda: "other · 99 parameters" in it.screen_text())

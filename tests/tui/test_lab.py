@@ -14,7 +14,7 @@ from kvtui.core.events import Branch, End, State, Token, Unanswered
 from kvtui.tui.screens.branches import BranchesScreen
 from kvtui.tui.screens.fork import ForkScreen
 from kvtui.tui.session.branches import compare
-from kvtui.tui.session.figures import Verification
+from kvtui.tui.session.state import Verification
 
 
 def tokens(text: str, first: int = 0, ids: bool = True, **changes: Any) -> list[Token]:
@@ -23,7 +23,7 @@ def tokens(text: str, first: int = 0, ids: bool = True, **changes: Any) -> list[
 
 async def written(it: Bench, text: str, first: int = 0) -> None:
     it.link.write(tokens(text, first))
-    await it.until(lambda: it.app.session.figures.written == first + len(text))
+    await it.until(lambda: it.app.session.state.written == first + len(text))
 
 
 async def forked(it: Bench, step: int, text: str, number: int = 1, parent: int = 0) -> None:
@@ -31,7 +31,7 @@ async def forked(it: Bench, step: int, text: str, number: int = 1, parent: int =
     place = step + 6
     it.link.write([Branch(number, parent, place, place, place - 1, 1, 0.001), *tokens(text, step)])
     it.link.write([State(True, False, 25.0)])
-    await it.until(lambda: it.app.session.branch == number)
+    await it.until(lambda: it.app.session.branches.current == number)
 
 
 async def test_f_shows_candidates_and_enter_goes_on_from_one() -> None:
@@ -94,21 +94,21 @@ async def test_branches_are_listed_compared_and_returned_to() -> None:
         assert it.link.commands(Revisit) == [Revisit(0)]
         it.link.write([Branch(0, 1, 9, 12, 9, 3, 0.001), *tokens("gh", 6)])
         await it.until(lambda: it.watch.output.transcript.text == "ROMEO:abcdefgh")
-        assert "".join(token.text for token in it.app.session.tokens_of(1)) == "abcxyz!"
+        assert "".join(token.text for token in it.app.session.branches.tokens(1)) == "abcxyz!"
 
 
 async def test_a_fork_after_the_end_and_a_refusal() -> None:
     async with bench() as it:
         await written(it, "abc")
         it.link.write([End("cancelled", 3, 0.003, 1000.0)])
-        await it.until(lambda: it.app.session.figures.phase == "ended")
+        await it.until(lambda: it.app.session.state.phase == "ended")
         it.app.session.fork(99, text="x")
         it.link.write([Unanswered(Fork(99, text="x"), "no fork at position 99")])
         await it.until(lambda: "no fork at position 99" in it.notices())
-        assert it.app.session.figures.phase == "ended"
+        assert it.app.session.state.phase == "ended"
         it.app.session.fork(7, text="é")
         await forked(it, 1, "x")
-        assert it.app.session.figures.phase == "writing"
+        assert it.app.session.state.phase == "writing"
 
 
 async def test_what_has_left_the_window_cannot_be_forked() -> None:
@@ -117,7 +117,7 @@ async def test_what_has_left_the_window_cannot_be_forked() -> None:
         assert "nothing to fork yet" in it.notices()
         await written(it, "a" * 40)
         it.link.write([token(40, "b", context=16)])
-        await it.until(lambda: it.app.session.figures.written == 41)
+        await it.until(lambda: it.app.session.state.written == 41)
         await it.press("home", "f")
         assert "Token 1 has left the model's window: the first that can be replaced is 27" in it.notices()
         assert not isinstance(it.app.screen, ForkScreen)
@@ -128,7 +128,7 @@ async def test_a_new_text_forgets_the_branches() -> None:
         await written(it, "abcdef")
         await forked(it, 3, "xyz")
         await it.press("r")
-        assert (len(it.app.session.branches), it.app.session.branch) == (1, 0)
+        assert (len(it.app.session.branches), it.app.session.branches.current) == (1, 0)
 
 
 async def test_v_verifies_and_says_so_in_a_word() -> None:

@@ -14,7 +14,7 @@ from kvtui.tui.views.watch.cache_bar import CachePane
 
 async def written(it: Bench, text: str, first: int = 0) -> None:
     it.link.write([token(step, character, seconds=0.001 * (step + 1)) for step, character in enumerate(text, first)])
-    await it.until(lambda: it.app.session.figures.written == first + len(text))
+    await it.until(lambda: it.app.session.state.written == first + len(text))
 
 
 def asked(it: Bench) -> ShowAttention:
@@ -27,18 +27,18 @@ async def test_arrow_keys_look_back_and_return_to_the_live_end() -> None:
     async with bench() as it:
         await written(it, "abcdef")
         await it.press("left", "left")
-        assert it.app.session.looking == it.app.session.timeline.tokens[3]
+        assert it.app.session.cursor.token == it.app.session.timeline.tokens[3]
         text = it.screen_text()
         assert "◀ token 4 of 6 · End follows again" in text
         assert "then 4.00 ms" in text
         assert "10 of 32 positions" in text
         await it.press("right", "right")
-        assert it.app.session.cursor is None
+        assert it.app.session.cursor.position is None
         assert "◀" not in it.screen_text()
         await it.press("home")
         assert "token 1 of 6" in it.screen_text()
         await it.press("end")
-        assert it.app.session.cursor is None
+        assert it.app.session.cursor.position is None
 
 
 async def test_the_meaning_of_the_colours_stays_while_looking_back() -> None:
@@ -56,7 +56,7 @@ async def test_the_text_goes_on_while_the_reader_looks_at_the_past() -> None:
         await written(it, "abcdef")
         await it.press("left")
         await written(it, "ghi", 6)
-        assert it.app.session.looking.step == 4
+        assert it.app.session.cursor.token.step == 4
         assert "token 5 of 9" in it.screen_text()
         assert it.watch.output.transcript.text == "ROMEO:abcdefghi"
 
@@ -79,25 +79,25 @@ async def test_a_click_on_the_text_looks_at_that_token() -> None:
         output = it.watch.output
         x, y = output.content_region.offset
         await it.click(offset=Offset(x + 2, y + 1))
-        assert it.app.session.looking.text == "e"
+        assert it.app.session.cursor.token.text == "e"
         await it.click(offset=Offset(x + 7, y))
-        assert it.app.session.looking.text == "b"
+        assert it.app.session.cursor.token.text == "b"
         await it.click(offset=Offset(x + 2, y))  # the prompt
-        assert it.app.session.looking.text == "a"
+        assert it.app.session.cursor.token.text == "a"
         await it.click(offset=Offset(x + 20, y + 1))  # beside the text
-        assert it.app.session.looking.text == "a"
+        assert it.app.session.cursor.token.text == "a"
         await it.press("left", "right", "right", "right")
-        assert it.app.session.looking.text == "c"
+        assert it.app.session.cursor.token.text == "c"
 
 
 async def test_the_arrow_keys_are_the_prompt_s_own_while_typing() -> None:
     async with bench() as it:
         await written(it, "abc")
         await it.press("p", "home", "x", "left")
-        assert it.app.prompt.input.value == "xROMEO:"
-        assert it.app.session.cursor is None
+        assert it.app.main.prompt.input.value == "xROMEO:"
+        assert it.app.session.cursor.position is None
         await it.press("escape", "question_mark", "left", "home")
-        assert it.app.session.cursor is None
+        assert it.app.session.cursor.position is None
 
 
 async def test_arrow_keys_look_back_from_every_view_and_pane() -> None:
@@ -106,23 +106,23 @@ async def test_arrow_keys_look_back_from_every_view_and_pane() -> None:
         for pane in (it.watch.attention, it.watch.timing, it.watch.output):
             pane.focus()
             await it.press("end", "left")
-            assert it.app.session.looking.step == 4
+            assert it.app.session.cursor.token.step == 4
         for key in "2345":
             await it.press(key, "end", "left")
-            assert it.app.session.looking.step == 4
+            assert it.app.session.cursor.token.step == 4
 
 
 async def test_a_new_text_is_looked_at_live() -> None:
     async with bench() as it:
         await written(it, "abcdef")
         await it.press("left", "r")
-        assert it.app.session.cursor is None
+        assert it.app.session.cursor.position is None
 
 
 async def test_nothing_to_look_back_at_is_no_error() -> None:
     async with bench(None) as it:
         await it.press("escape", "left", "home", "right", "end")
-        assert it.app.session.cursor is None
+        assert it.app.session.cursor.position is None
 
 
 async def test_a_token_that_has_left_the_window_says_so() -> None:
@@ -130,7 +130,7 @@ async def test_a_token_that_has_left_the_window_says_so() -> None:
         context = CONFIG.context_length
         await written(it, "a" * 40)
         it.link.write([token(40, "b", context=16)])
-        await it.until(lambda: it.app.session.figures.written == 41)
+        await it.until(lambda: it.app.session.state.written == 41)
         assert it.app.session.window_start == 46 - 15 > context // 2
         await it.press("home")
         text = it.screen_text()
@@ -163,10 +163,10 @@ async def test_in_a_small_terminal_the_words_take_the_place_of_the_prompt() -> N
 async def test_the_cache_pane_shows_the_cache_of_that_moment() -> None:
     async with bench() as it:
         it.link.write([token(0), token(1, cache=False), token(2)])
-        await it.until(lambda: it.app.session.figures.written == 3)
+        await it.until(lambda: it.app.session.state.written == 3)
         await it.press("left")
         assert not it.app.query_one(CachePane)._figures.cache
-        assert it.app.session.figures.cache
+        assert it.app.session.state.cache
 
 
 def test_the_words_of_the_cursor_get_shorter() -> None:

@@ -66,7 +66,7 @@ SCREENS["first"] = (first, None)
 @screen
 async def watch(it: Bench) -> None:
     write(it)
-    await it.until(lambda: it.app.session.figures.written == len(TEXT))
+    await it.until(lambda: it.app.session.state.written == len(TEXT))
     await it.press("t")
     write(it, " fall", len(TEXT), cache=False)
     it.link.write([End("length", 5, 0.1, 50.0)])
@@ -76,7 +76,7 @@ async def watch(it: Bench) -> None:
 async def cache(it: Bench) -> None:
     write(it)
     await it.press("3")
-    chart = it.app.view.query_one(Chart)
+    chart = it.app.main.view.query_one(Chart)
     await it.until(lambda: "resident" in it.screen_text() and chart.up_to_date)
 
 
@@ -90,7 +90,7 @@ async def cache_read_bars_and_models(it: Bench) -> None:
 @screen
 async def watch_looking_back(it: Bench) -> None:
     write(it, TEXT[:20])
-    await it.until(lambda: it.app.session.figures.written == 20)
+    await it.until(lambda: it.app.session.state.written == 20)
     await it.press(*["left"] * 8)
 
 
@@ -134,7 +134,7 @@ async def time(it: Bench) -> None:
 
 async def charted(it: Bench) -> None:
     """Wait for the charts of the visible view: they are drawn a few times a second."""
-    charts = [chart for chart in it.app.view.query(Chart) if chart.display]
+    charts = [chart for chart in it.app.main.view.query(Chart) if chart.display]
     await it.until(lambda: all(any(curve.points for curve in chart._shown.curves) for chart in charts))
 
 
@@ -146,11 +146,11 @@ async def policy(it: Bench) -> None:
 @screen
 async def watch_second_run(it: Bench) -> None:
     write(it)
-    await it.until(lambda: it.app.session.figures.written == len(TEXT))
+    await it.until(lambda: it.app.session.state.written == len(TEXT))
     await it.press("t", "r")
     await it.until(lambda: len(it.link.starts) == 2)
     write(it, TEXT[:30], cache=False)
-    await it.until(lambda: it.app.session.history.total == 30)
+    await it.until(lambda: it.app.session.timeline.times.total == 30)
 
 
 @screen
@@ -162,7 +162,7 @@ async def runs(it: Bench) -> None:
 @screen
 async def fork(it: Bench) -> None:
     write(it, TEXT[:20])
-    await it.until(lambda: it.app.session.figures.written == 20)
+    await it.until(lambda: it.app.session.state.written == 20)
     await it.press("left", "left")
     await settled(it)
     await it.press("f")
@@ -173,7 +173,7 @@ async def branches(it: Bench) -> None:
     write(it, TEXT[:20])
     it.link.write([Branch(1, 0, 16, 16, 15, 1, 0.001)])
     write(it, "t? It is", 10)
-    await it.until(lambda: it.app.session.branch == 1)
+    await it.until(lambda: it.app.session.branches.current == 1)
     it.app.clear_notifications()
     await it.press("b")
 
@@ -182,14 +182,14 @@ async def branches(it: Bench) -> None:
 async def verified(it: Bench) -> None:
     await it.press("v")
     it.link.write([replace(token(step), max_logit_error=2e-6, argmax_agrees=True) for step in range(9)])
-    await it.until(lambda: it.app.session.figures.verification.checked == 9)
+    await it.until(lambda: it.app.session.state.verification.checked == 9)
 
 
 @screen
 async def cache_wrong(it: Bench) -> None:
     await it.press("v")
     it.link.write([replace(token(step), max_logit_error=0.25, argmax_agrees=step < 5) for step in range(9)])
-    await it.until(lambda: it.app.session.figures.verification.checked == 9)
+    await it.until(lambda: it.app.session.state.verification.checked == 9)
 
 
 @screen
@@ -207,7 +207,7 @@ async def anatomy(it: Bench) -> None:
 @screen
 async def tour(it: Bench) -> None:
     write(it, "\nWhat light")
-    await it.until(lambda: it.app.session.figures.written == 11)
+    await it.until(lambda: it.app.session.state.written == 11)
     it.link.write([End("length", 11, 0.1, 50.0)])
     await it.press("6")
 
@@ -215,7 +215,7 @@ async def tour(it: Bench) -> None:
 @screen
 async def tour_of_heads(it: Bench) -> None:
     write(it, "\nWhat light")
-    await it.until(lambda: it.app.session.figures.written == 11)
+    await it.until(lambda: it.app.session.state.written == 11)
     await it.press("6", "space", "space", "space", "x")
     it.link.write([End("length", 11, 0.1, 50.0)])
 

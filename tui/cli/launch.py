@@ -1,16 +1,29 @@
-"""The dashboard on a model of this machine: the generator process is started before the app takes the terminal."""
+"""Opening the dashboard, on a model or on a stream of events: what is done before the terminal is taken."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
-from kvtui.tui.app import INTERRUPTED, KvtuiApp
+from kvtui.core.errors import KvtuiError
+from kvtui.core.settings import GenerationSettings
+from kvtui.tui.app import KvtuiApp
 from kvtui.tui.cli.loading import loading_bar
-from kvtui.tui.settings import DashboardSettings
+from kvtui.tui.cli.terminal import require_terminal
+from kvtui.tui.drawing.labels import printable
+from kvtui.tui.settings import INTERRUPTED, DashboardSettings
 from kvtui.tui.worker.link import WorkerLink
+from kvtui.tui.worker.stream_link import StreamLink
+
+_TERMINAL = "/dev/tty"
+_LONGEST_PROMPT = 2_000  # characters of it in the prompt pane; the output shows all
+_PATIENCE_SECONDS = 1.0
 
 
 def run_dashboard(settings: DashboardSettings) -> int:
@@ -25,8 +38,30 @@ def run_dashboard(settings: DashboardSettings) -> int:
     try:
         link.start()
         with loading_bar() as on_progress:
-            ready = link.wait_ready(on_progress=on_progress)
-        return run_app(KvtuiApp(link, ready, settings))
+            model = link.wait_ready(on_progress=on_progress)
+        return run_app(KvtuiApp(link, model, settings))
+    finally:
+        link.close()
+
+
+def watch_stream(source: str, pace: float | None) -> int:
+    """Open the dashboard on a file of events, or on standard input if ``source`` is ``-``; the exit status.
+
+    Raises:
+        KvtuiError: there is no terminal or no such file, or the stream ends without an event; nothing is drawn yet.
+        KeyboardInterrupt: the user pressed Ctrl-C; the terminal is as it was.
+    """
+    require_terminal(keyboard=False, instead="do not redirect it")
+    stream, name = _open_stream(source)
+    _take_keyboard()
+    link = StreamLink(stream, name)
+    try:
+        link.start()
+        if not link.has_come(_PATIENCE_SECONDS):
+            sys.stderr.write(f"kvtui: waiting for the first event from {printable(name)} (Ctrl-C ends this)\n")
+        model = link.wait_ready()
+        prompt = printable(link.prompt.replace("\n", "↵")[:_LONGEST_PROMPT])
+        return run_app(KvtuiApp(link, model, DashboardSettings(prompt, generation=GenerationSettings(pace=pace))))
     finally:
         link.close()
 
@@ -60,3 +95,38 @@ def _signals_close(app: KvtuiApp) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _open_stream(source: str) -> tuple[BinaryIO, str]:
+    """The stream and what to call it. Standard input gets another descriptor, as 0 has to be the keyboard."""
+    if source == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            raise KvtuiError(
+                "no events come on standard input: pipe them in, as in 'kvtui generate PROMPT --json | kvtui watch -'"
+            )
+        return os.fdopen(os.dup(0), "rb"), "standard input"
+    path = Path(source)
+    if path.is_dir():
+        raise KvtuiError(f"{source} is a folder: give a file of events")
+    try:
+        return path.open("rb"), path.name
+    except FileNotFoundError:
+        raise KvtuiError(f"there is no file of events {source}") from None
+    except (OSError, ValueError) as error:
+        raise KvtuiError(f"cannot read {source}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _take_keyboard() -> None:
+    """Make standard input the terminal if it is a pipe: Textual reads keys from descriptor 0, whatever it is.
+
+    Raises:
+        KvtuiError: this process has no terminal.
+    """
+    if sys.stdin is not None and sys.stdin.isatty():
+        return
+    try:
+        terminal = os.open(_TERMINAL, os.O_RDWR)
+    except OSError:
+        raise KvtuiError("the dashboard needs a terminal for its keys, and this process has none") from None
+    os.dup2(terminal, 0)
+    os.close(terminal)

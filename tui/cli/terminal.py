@@ -6,8 +6,7 @@ import os
 import sys
 
 from kvtui.core.errors import KvtuiError
-
-LEAST_WIDTH, LEAST_HEIGHT = 64, 20  # cells
+from kvtui.tui.settings import LEAST_HEIGHT, LEAST_WIDTH
 
 
 def require_terminal(keyboard: bool = True, instead: str = "use 'kvtui generate PROMPT'") -> None:

@@ -26,7 +26,7 @@ def watch(source: str, pace: float | str | None) -> None:
       kvtui generate "ROMEO:" -n 300 --json > romeo.jsonl
       kvtui watch romeo.jsonl --pace 10
     """
-    from kvtui.tui.cli.stream import watch_stream
+    from kvtui.tui.cli.launch import watch_stream
 
     default = "unlimited" if source == "-" else DEFAULT_PACE
     raise click.exceptions.Exit(watch_stream(source, pace_value(default if pace is None else pace)))

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from kvtui.core.sampling import SamplingSettings
+
+Head = tuple[int, int]  # layer and head, counted from 0
+
 _PREFIXES = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
@@ -38,3 +44,23 @@ def duration(seconds: float) -> str:
         return f"{seconds:.{3 if seconds < 1 else 2 if seconds < 9.995 else 1}f} s"
     minutes, left = divmod(round(seconds), 60)
     return f"{minutes} min {left:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def head_name(head: Head) -> str:
+    """As the screen counts: from 1."""
+    return f"L{head[0] + 1} H{head[1] + 1}"
+
+
+def off_words(off: Collection[Head]) -> str:
+    """The heads that are off, by name."""
+    return ", ".join(head_name(head) for head in sorted(off))
+
+
+def settings_words(settings: SamplingSettings) -> str:
+    """How tokens are chosen."""
+    if settings.temperature == 0:
+        return "greedy"
+    words = [f"temperature {settings.temperature:g}"]
+    words += [f"top-k {settings.top_k}"] if settings.top_k is not None else []
+    words += [f"top-p {settings.top_p:g}"] if settings.top_p is not None else []
+    return " · ".join(words)

@@ -11,16 +11,16 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from kvtui.tui.actions import ACTIONS, LAB, PAST, Action
-from kvtui.tui.session.figures import Phase
+from kvtui.tui.session.state import Phase
 
 Entry = tuple[tuple[tuple[str, str], ...], str]  # keys with their actions, and a word for them
 
 TYPING: tuple[Entry, ...] = (
     ((("Enter", "submit_prompt"),), "Write"),
     ((("Esc", "leave_prompt"),), "Leave the prompt"),
-    ((("ctrl+t", "toggle_cache"),), "Cache"),
-    ((("F6", "tour"),), "Tour"),
-    ((("ctrl+q", "quit"),), "Quit"),
+    ((("ctrl+t", "act('toggle_cache')"),), "Cache"),
+    ((("F6", "act('tour')"),), "Tour"),
+    ((("ctrl+q", "act('quit')"),), "Quit"),
 )
 TOURING: tuple[Entry, ...] = (
     ((("Space", "tour_on"),), "Next"),
@@ -39,7 +39,7 @@ def entries(
     For a ``stream``, another program's events, only those that ask the model nothing. When ``looking_back``, those that
     move among earlier tokens come first, the others by rank.
     """
-    calls = [(action, action.name) for action in ACTIONS]
+    calls = [(action, f"act('{action.name}')") for action in ACTIONS]
     calls += [(action, f"in_view('{action.first_key}')") for action in of_view]
     calls.sort(key=lambda call: -1 if looking_back and call[0] in (*PAST, *LAB) else call[0].rank)
     result: list[Entry] = []
@@ -100,8 +100,8 @@ class KeysPane(Widget):
     def render(self) -> RenderResult:
         """The entries that fit."""
         choices = list(TYPING) if self.typing else entries(self.phase, self.of_view, self.stream, self.looking_back)
-        if self.touring and not self.typing:  # Space belongs to the tour
-            choices = [*TOURING, *(entry for entry in choices if entry[0][0][1] not in ("pause", "tour"))]
+        if self.touring and not self.typing:  # Space is the tour's
+            choices = [*TOURING, *(entry for entry in choices if entry[0][0][1] not in ("act('pause')", "act('tour')"))]
         key_style = self.get_component_rich_style("keys--key", partial=True)
         word_style = self.get_component_rich_style("keys--word", partial=True)
         text = Text(no_wrap=True, end="")
@@ -109,8 +109,8 @@ class KeysPane(Widget):
             text.append("\n " if number else " ")
             for keys, word in row:
                 for key, action in keys:
-                    text.append(key, key_style + Style(meta={"@click": f"app.{action}"}))
+                    text.append(key, key_style + Style(meta={"@click": f"screen.{action}"}))
                     text.append(" ")
-                text.append(word, word_style + Style(meta={"@click": f"app.{keys[-1][1]}"}))
+                text.append(word, word_style + Style(meta={"@click": f"screen.{keys[-1][1]}"}))
                 text.append("  ")
         return text

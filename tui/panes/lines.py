@@ -1,19 +1,37 @@
-"""A pane of lines that a function lays out: for panes that only display."""
+"""From lines of pieces to what Textual draws, and a pane of lines that a function lays out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
+from rich.segment import Segment
 from textual.app import RenderResult
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
 from kvtui.tui.drawing.lines import Line
-from kvtui.tui.panes.strips import strips
 
 Draw = Callable[[int, int], list[Line]]
+
+
+def strips(widget: Widget, lines: Iterable[Line], width: int | None = None) -> list[Strip]:
+    """Each line as wide as the widget's content, or of ``width`` cells; its pieces in the colours of the widget's
+    component classes."""
+    width = widget.size.width if width is None else width
+    plain, style = widget.rich_style, widget.get_component_rich_style
+    return [
+        Strip(Segment(text, style(name) if name else plain) for text, name in line if text).adjust_cell_length(
+            width, plain
+        )
+        for line in lines
+    ]
+
+
+def strip(widget: Widget, line: Line, width: int | None = None) -> Strip:
+    """One line; see :func:`strips`."""
+    return strips(widget, [line], width)[0]
 
 
 class LinesPane(Widget):

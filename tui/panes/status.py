@@ -8,12 +8,12 @@ from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
+from kvtui.tui.drawing.labels import printable
 from kvtui.tui.drawing.lines import Line, Piece
-from kvtui.tui.drawing.words import count_words
-from kvtui.tui.panes.strips import strip
-from kvtui.tui.session.figures import Figures, pace_words
-from kvtui.tui.views.anatomy.draw import off_words
-from kvtui.tui.worker.protocol import Ready
+from kvtui.tui.drawing.words import count_words, off_words
+from kvtui.tui.panes.lines import strip
+from kvtui.tui.session.state import RunState, pace_words
+from kvtui.tui.worker.protocol import ModelInfo
 
 # Two lines per letter: large enough for the last row of a room.
 _LETTERS = {
@@ -39,11 +39,11 @@ _PHASE_WIDTH = max(map(len, _PHASES.values()))
 _BADGE_WIDTH = 15  # of the widest, so that the rest of the line does not move when the cache is switched
 
 
-def phase_words(figures: Figures) -> str:
+def phase_words(state: RunState) -> str:
     """The phase, always of the same width."""
-    words = "▶ racing" if figures.race and figures.phase == "writing" else _PHASES[figures.phase]
-    if figures.phase == "loading" and figures.loaded:
-        words = f"◌ load {100 * figures.loaded:3.0f} %"
+    words = "▶ racing" if state.race and state.phase == "writing" else _PHASES[state.phase]
+    if state.phase == "loading" and state.loaded:
+        words = f"◌ load {100 * state.loaded:3.0f} %"
     return f"{words:{_PHASE_WIDTH}}"
 
 
@@ -52,26 +52,26 @@ def large(word: str) -> tuple[str, str]:
     return " ".join(_LETTERS[letter][0] for letter in word), " ".join(_LETTERS[letter][1] for letter in word)
 
 
-def badge(figures: Figures) -> Piece:
+def badge(state: RunState) -> Piece:
     """The state of the cache on one line: a solid block for on, hatching for off. The lanes of a race differ in it."""
-    if racing(figures):
+    if racing(state):
         return " RACE ", "status--race"
-    return (" CACHE ON ", "status--badge-on") if figures.cache else ("╱╱ CACHE OFF ╱╱", "status--off")
+    return (" CACHE ON ", "status--badge-on") if state.cache else ("╱╱ CACHE OFF ╱╱", "status--off")
 
 
-def banner(figures: Figures) -> tuple[Piece, Piece]:
+def banner(state: RunState) -> tuple[Piece, Piece]:
     """The state of the cache on two lines; off is hatched at both sides."""
-    on, side = figures.cache, "" if figures.cache or racing(figures) else "╱╱"
+    on, side = state.cache, "" if state.cache or racing(state) else "╱╱"
     word, style = ("CACHE ON", "status--on") if on else ("CACHE OFF", "status--off")
-    if racing(figures):
+    if racing(state):
         word, style = "RACE", "status--race"
     first, second = large(word)
     return (f"{side} {first} {side}", style), (f"{side} {second} {side}", style)
 
 
-def racing(figures: Figures) -> bool:
+def racing(state: RunState) -> bool:
     """Whether the lanes of a race are being written now."""
-    return figures.race and figures.phase in ("writing", "paused")
+    return state.race and state.phase in ("writing", "paused")
 
 
 class StatusPane(Widget):
@@ -86,16 +86,16 @@ class StatusPane(Widget):
         "status--dim",
     }
 
-    def __init__(self, ready: Ready, figures: Figures, *, id: str | None = None) -> None:
+    def __init__(self, model: ModelInfo, state: RunState, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._ready = ready
-        self._figures = figures
+        self._model_info = model
+        self._state = state
 
-    def show(self, ready: Ready, figures: Figures) -> None:
+    def show(self, model: ModelInfo, state: RunState) -> None:
         """Show these from the next refresh on."""
-        if (ready, figures) != (self._ready, self._figures):
-            self._ready, self._figures = ready, figures
-            self.set_class(figures.cache_wrong and not figures.race, "-wrong")
+        if (model, state) != (self._model_info, self._state):
+            self._model_info, self._state = model, state
+            self.set_class(state.cache_wrong and not state.race, "-wrong")
             self.refresh()
 
     def render(self) -> RenderResult:
@@ -106,77 +106,82 @@ class StatusPane(Widget):
         """Return one line: the model at the left, the cache at the right."""
         width = self.size.width
         if self.size.height == 1:
-            right = badge(self._figures)
+            right = badge(self._state)
             left = self._fit(self._brief(), width - _BADGE_WIDTH - 1)
         else:
-            right = banner(self._figures)[min(y, 1)]
+            right = banner(self._state)[min(y, 1)]
             left = self._fit(self._model() if y == 0 else self._run(), width - len(right[0]) - 3)
         used = sum(len(text) for text, _ in left)
         pieces = [*left, (" " * (width - used - len(right[0])), ""), right]
         return strip(self, pieces)
 
+    @property
+    def _model_name(self) -> str:
+        """The model's; a file or another program may call it anything."""
+        return printable(self._model_info.name)
+
     def _model(self) -> Line:
-        config = self._ready.config
-        if self._ready.stream:
-            return [("kvtui ", "status--dim"), (f" {self._ready.name}", "status--name"), *self._told()]
+        config = self._model_info.config
+        if self._model_info.stream:
+            return [("kvtui ", "status--dim"), (f" {self._model_name}", "status--name"), *self._told()]
         return [
             ("kvtui ", "status--dim"),
-            (f" {self._ready.name}", "status--name"),
-            (f" · {count_words(self._ready.parameters)} parameters", ""),
+            (f" {self._model_name}", "status--name"),
+            (f" · {count_words(self._model_info.parameters)} parameters", ""),
             (f" · {config.num_layers} layers × {config.num_heads} heads", ""),
             (f" · context {config.context_length}", ""),
         ]
 
     def _told(self) -> Line:
         """What a stream says about its model."""
-        if not self._ready.parameters:
+        if not self._model_info.parameters:
             return [(" · events of another program", "")]
-        config = self._ready.config
+        config = self._model_info.config
         return [
-            (f" · {count_words(self._ready.parameters)} parameters", ""),
+            (f" · {count_words(self._model_info.parameters)} parameters", ""),
             (f" · {config.num_layers} layers × {config.num_heads} heads", ""),
             (f" · context {config.context_length}", ""),
             (" · another program's", ""),
         ]
 
     def _run(self) -> Line:
-        figures = self._figures
+        state = self._state
         return [
-            (phase_words(figures), "status--name"),
-            (f" · pace {pace_words(figures.pace):9}", ""),
+            (phase_words(state), "status--name"),
+            (f" · pace {pace_words(state.pace):9}", ""),
             *self._of_the_text(" · "),
-            *([] if self._ready.stream else [(f" · seed {figures.seed}", "")]),
-            (f" · {figures.written:7,} tokens {'in each lane' if figures.race else 'written'}", ""),
+            *([] if self._model_info.stream else [(f" · seed {state.seed}", "")]),
+            (f" · {state.written:7,} tokens {'in each lane' if state.race else 'written'}", ""),
         ]
 
     def _of_the_text(self, before: str) -> Line:
         """How the text is written; the lanes of a race have settings of their own."""
-        return [] if self._figures.race else [*self._without(), *self._policy(before), *self._verified(before)]
+        return [] if self._state.race else [*self._without(), *self._policy(before), *self._verified(before)]
 
     def _policy(self, before: str) -> Line:
         """The cache policy, if it does not keep everything."""
-        policy = self._figures.policy
+        policy = self._state.policy
         return [(f"{before}{policy}", "status--name")] if policy != "full" else []
 
     def _brief(self) -> Line:
-        figures = self._figures
-        if self._ready.stream:
-            pace = (f" {pace_words(figures.pace):9}", "")
-            return [self._run()[0], pace, (f" · {self._ready.name}", "status--dim"), *self._told()]
+        state = self._state
+        if self._model_info.stream:
+            pace = (f" {pace_words(state.pace):9}", "")
+            return [self._run()[0], pace, (f" · {self._model_name}", "status--dim"), *self._told()]
         return [
-            (phase_words(figures), "status--name"),
-            (f" pace {pace_words(figures.pace):9}", ""),
+            (phase_words(state), "status--name"),
+            (f" pace {pace_words(state.pace):9}", ""),
             *self._of_the_text(" "),
-            (f" seed {figures.seed}", ""),
-            (f" · {self._ready.name}", "status--dim"),
-            (f" {count_words(self._ready.parameters)} parameters", "status--dim"),
-            (f" {self._ready.config.num_layers} × {self._ready.config.num_heads} heads", "status--dim"),
+            (f" seed {state.seed}", ""),
+            (f" · {self._model_name}", "status--dim"),
+            (f" {count_words(self._model_info.parameters)} parameters", "status--dim"),
+            (f" {self._model_info.config.num_layers} × {self._model_info.config.num_heads} heads", "status--dim"),
         ]
 
     def _verified(self, gap: str) -> Line:
         """How the cache compares with a run without it, in a phrase with the greatest difference so far."""
-        verification = self._figures.verification
-        if not verification.on and not self._figures.cache_wrong:
+        verification = self._state.verification
+        if not verification.on and not self._state.cache_wrong:
             return []
         if not verification.checked:
             return [(f"{gap}verifying", "")]
@@ -184,7 +189,7 @@ class StatusPane(Widget):
         over = (f" over {tokens}", "")
         other = (f", another likeliest in {verification.disagreements:,}" if verification.disagreements else "", "")
         worst, brief = verification.worst, self.size.height == 1
-        if self._figures.policy != "full":
+        if self._state.policy != "full":
             differs = f"Δlogits ≤ {worst:.2g}" if brief else f"logits differ by up to {worst:.2g}"
             return [(f"{gap}{differs}", "status--name"), over, other]
         if verification.failed:
@@ -195,7 +200,7 @@ class StatusPane(Widget):
 
     def _without(self) -> Line:
         """A warning while the text is not the model's own."""
-        off = self._figures.heads_off
+        off = self._state.heads_off
         if not off:
             return []
         return [(f" · without {off_words(off) if len(off) <= 2 else f'{len(off)} heads'}", "status--off")]

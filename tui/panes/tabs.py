@@ -41,7 +41,7 @@ class TabsPane(Widget):
         )
         text = Text(no_wrap=True, end="")
         for number, (key, name) in enumerate(self._tabs):
-            link = Style(meta={"@click": f"app.view({number})"})
+            link = Style(meta={"@click": f"screen.view({number})"})
             if number == self.selected:
                 text.append(f"[{key} {name}]", selected_style + link)
             else:

@@ -45,8 +45,8 @@ class BranchesScreen(Overlay):
     def on_mount(self) -> None:
         """Start at the branch before the current one."""
         session, options = self._session, self.query_one(OptionList)
-        begun = session.branches[session.branch].begun
-        options.highlighted = begun.parent if begun is not None else session.branch
+        begun = session.branches.begun(session.branches.current)
+        options.highlighted = begun.parent if begun is not None else session.branches.current
         options.focus()
         self._compare()
 
@@ -58,22 +58,25 @@ class BranchesScreen(Overlay):
     @on(OptionList.OptionHighlighted)
     def _compare(self) -> None:
         session, number = self._session, self.query_one(OptionList).highlighted or 0
-        chosen, now = session.tokens_of(number), session.tokens_of(session.branch)
+        chosen, now = session.branches.tokens(number), session.branches.tokens(session.branches.current)
         texts = [self.query_one(f"#branches-{name}", VerticalScroll) for name in ("chosen", "now")]
-        texts[0].border_title, texts[1].border_title = f"branch {number}", f"branch {session.branch}, being written"
+        texts[0].border_title, texts[1].border_title = (
+            f"branch {number}",
+            f"branch {session.branches.current}, being written",
+        )
         comparison = compare(chosen, now)
         before = label(comparison.before[-_BEFORE:], _BEFORE)
-        if number == session.branch:
+        if number == session.branches.current:
             words = "This branch is being written. Select another one to compare it with."
         else:
             words = f"The first {comparison.shared:,} tokens are the same: …{before}"
         self.query_one("#branches-shared", Static).update(Text(words))
         for box, text in zip(texts, (comparison.first, comparison.second), strict=True):
-            box.query_one(Static).update(Text(text if number != session.branch else ""))
+            box.query_one(Static).update(Text(text if number != session.branches.current else ""))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Switch to this branch."""
-        if event.option_index != self._session.branch:
+        if event.option_index != self._session.branches.current:
             self._session.revisit(event.option_index)
         self.dismiss()
 
@@ -84,8 +87,8 @@ class BranchesScreen(Overlay):
 
 def _line(number: int, session: Session) -> Text:
     """A branch: where it starts, its length, and what it could reuse of the cache."""
-    begun, tokens = session.branches[number].begun, session.tokens_of(number)
-    mark = "●" if number == session.branch else " "
+    begun, tokens = session.branches.begun(number), session.branches.tokens(number)
+    mark = "●" if number == session.branches.current else " "
     written = tokens[-1].step + 1 if tokens else 0
     line = f"{mark} {number:2}  {written:6,} tokens"
     if begun is None:

@@ -21,7 +21,6 @@ from kvtui.tui.panes.prompt import NEWLINE
 from kvtui.tui.screens.overlay import Overlay
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
-from kvtui.tui.worker.stream_link import TEXT_IS_NOT_OURS
 
 NOTHING_WRITTEN = "There is nothing to fork yet: write a text first."
 RACING = "A race is running: the text can be forked after it ends. s stops it."
@@ -36,11 +35,11 @@ def fork_screen(session: Session) -> ForkScreen:
         KvtuiError: the token cannot be replaced.
     """
     tokens = session.timeline.tokens
-    if session.ready.stream or session.racing:
-        raise KvtuiError(TEXT_IS_NOT_OURS if session.ready.stream else RACING)
+    if session.racing:
+        raise KvtuiError(RACING)
     if not tokens or not session.answering:
         raise KvtuiError(GONE if tokens else NOTHING_WRITTEN)
-    token = session.looking or tokens[-1]
+    token = session.cursor.token or tokens[-1]
     if token.position <= session.window_start:
         first = session.timeline.at(session.window_start + 1)
         place = f"the first that can be replaced is {first.step + 1:,}" if first else "no token can be replaced"

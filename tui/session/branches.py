@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kvtui.core.events import Branch, Token
+from kvtui.tui.session.timeline import Timeline
+from kvtui.tui.session.timings import TimingHistory
 
 
 @dataclass
@@ -16,16 +18,60 @@ class Continuation:
         begun: how it came about; None for the text that was there first.
         tokens: those that are kept, as they were when it was left.
         first: number of the first of them.
+        times: what all of them cost.
     """
 
-    begun: Branch | None
-    tokens: list[Token]
-    first: int
+    begun: Branch | None = None
+    tokens: list[Token] = field(default_factory=list)
+    first: int = 0
+    times: TimingHistory = field(default_factory=TimingHistory)
 
-    @property
-    def text(self) -> str:
-        """What was written, as far as it is kept."""
-        return "".join(token.text for token in self.tokens)
+
+class Branches:
+    """The continuations of a text, by number.
+
+    Attributes:
+        current: the one that is being written.
+
+    Args:
+        timeline: has the tokens of that one.
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self.start()
+
+    def start(self) -> None:
+        """Another text begins."""
+        self._all = [Continuation()]
+        self.current = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def begun(self, number: int) -> Branch | None:
+        """How a branch came about; None for the text that was there first."""
+        return self._all[number].begun
+
+    def tokens(self, number: int) -> list[Token]:
+        """The tokens of a branch that are kept."""
+        return self._timeline.tokens if number == self.current else self._all[number].tokens
+
+    def times(self) -> list[TimingHistory]:
+        """What the tokens of each branch cost."""
+        others = [branch.times for number, branch in enumerate(self._all) if number != self.current]
+        return [*others, self._timeline.times]
+
+    def turn_to(self, branch: Branch) -> None:
+        """A branch is being written from now on: a new one, or one that was left."""
+        line, left = self._timeline, self._all[self.current]
+        left.tokens, left.first, left.times = line.tokens, line.first, line.times
+        if branch.number == len(self._all):
+            stays = [token for token in left.tokens if token.position < branch.length]
+            self._all.append(Continuation(branch, stays, left.first, TimingHistory(shared=stays)))
+        self.current = branch.number
+        now = self._all[self.current]
+        line.rewind(now.tokens, now.first, now.times)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class RaceRecord:
         lanes: in order; empty before their prompts have run.
         plan: the lanes as they were ordered.
         planned: tokens to be written in each lane, None for no end.
-        estimate: what it would take, if the reader has to be asked before it starts.
+        estimate: what it would take, if the user has to be asked before it starts.
         end: once it is over.
     """
 

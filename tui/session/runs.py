@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kvtui.core.sampling import SamplingSettings
+from kvtui.tui.session.branches import Branches
 from kvtui.tui.session.race import RaceRecord
 from kvtui.tui.session.timings import Kind, TimingHistory
+
+RUNS_KEPT = 200
 
 Medians = Mapping[tuple[int, Kind], float]
 
@@ -43,28 +46,80 @@ class RunRecord:
     medians: Medians
 
 
-def record(
-    history: TimingHistory, model: str, prompt: str, seed: int, sampling: SamplingSettings, policy: str
-) -> RunRecord:
+@dataclass(frozen=True)
+class Origin:
+    """Where a text comes from: the name of the model, the prompt, and the seed of the sampler."""
+
+    model: str
+    prompt: str
+    seed: int
+
+
+class Runs:
+    """The texts of a session in the order in which they were run.
+
+    Attributes:
+        finished: the texts before, and the lanes of races, the newest last.
+        text: where the text in the timeline comes from.
+
+    Args:
+        branches: of the text in the timeline.
+        sampling: how tokens are chosen.
+        text: where the first one comes from.
+    """
+
+    def __init__(self, branches: Branches, sampling: SamplingSettings, text: Origin) -> None:
+        self.finished: list[RunRecord] = []
+        self.text = text
+        self._branches = branches
+        self._sampling = sampling
+        self._place = 0  # of the timeline's text among them; races may have been run since
+
+    def all(self, policy: str) -> tuple[list[RunRecord], int | None]:
+        """Every text that has tokens; and the place of the timeline's among them, None if it has none."""
+        times = self._branches.times()
+        if not any(branch.total for branch in times):
+            return self.finished, None
+        text = record(times, self.text, self._sampling, policy)
+        return [*self.finished[: self._place], text, *self.finished[self._place :]], self._place
+
+    def begin(self, text: Origin, policy: str) -> None:
+        """Another text begins; the one before was written under ``policy``."""
+        runs, _ = self.all(policy)
+        self.finished = runs[-RUNS_KEPT:]
+        self._place = len(self.finished)
+        self.text = text
+
+    def add_race(self, race: RaceRecord, origin: Origin) -> None:
+        """A race is over, or given up: what its lanes have come to stays."""
+        self.finished = [*self.finished, *lane_records(race, origin, self._sampling)]
+
+
+def record(branches: Sequence[TimingHistory], origin: Origin, sampling: SamplingSettings, policy: str) -> RunRecord:
     """What a run has come to; of one with more tokens than are kept, median and p95 are those of the newest."""
-    kinds = set(history.kinds.tolist())
+    own = [times.own() for times in branches]
+    kinds = {kind for times in own for kind in times.kinds.tolist()}
     cached, uncached = bool(kinds & {Kind.CACHED, Kind.REFILL}), Kind.UNCACHED in kinds
-    median, p95 = np.percentile(history.milliseconds, [50, 95])
+    median, p95 = np.percentile(np.concatenate([times.milliseconds for times in own]), [50, 95])
+    by_length: dict[tuple[int, Kind], list[float]] = {}
+    for times in own:
+        for length, milliseconds in times.by_length.items():
+            by_length.setdefault(length, []).extend(milliseconds)
     return RunRecord(
-        model,
-        prompt,
+        origin.model,
+        origin.prompt,
         f"{sampling_words(sampling)} · {policy}",
-        seed,
+        origin.seed,
         "both" if cached and uncached else "off" if uncached else "on",
-        history.total,
+        sum(times.total for times in own),
         float(median),
         float(p95),
-        history.seconds,
-        history.medians(),
+        sum(times.seconds for times in own),
+        {length: float(np.median(milliseconds)) for length, milliseconds in by_length.items()},
     )
 
 
-def lane_records(race: RaceRecord, model: str, prompt: str, seed: int, sampling: SamplingSettings) -> list[RunRecord]:
+def lane_records(race: RaceRecord, origin: Origin, sampling: SamplingSettings) -> list[RunRecord]:
     """What the lanes of a race have come to, in order; none before each has a token."""
     records = []
     for lane, plan in zip(race.lanes, race.plan, strict=False):
@@ -72,7 +127,7 @@ def lane_records(race: RaceRecord, model: str, prompt: str, seed: int, sampling:
         history.add([entry.token for entry in lane.tokens])
         if not history.total:
             return []
-        text = record(history, model, prompt, seed, sampling, plan.policy)
+        text = record([history], origin, sampling, plan.policy)
         records.append(replace(text, settings=f"{text.settings} · race"))
     if len({lane.cache for lane in race.lanes}) > 1:  # then it has measured itself what the cache saves
         both = {length: median for text in records for length, median in text.medians.items()}

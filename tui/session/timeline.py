@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kvtui.core.events import Prefill, Token
+from kvtui.tui.session.timings import LIMIT, TimingHistory
 
-LIMIT = 16_384  # tokens kept; older ones are let go
 _SLACK = 2_048  # let go at a time
 
 
@@ -22,19 +22,21 @@ class Mark:
 
 @dataclass
 class News:
-    """What is new after a mark. ``fresh``: forget what was before it; these are all the tokens that are kept."""
+    """What is new after a mark. ``reset``: forget what was before it; these are all the tokens that are kept."""
 
-    fresh: bool = False
+    reset: bool = False
     prefill: Prefill | None = None
     tokens: Sequence[Token] = field(default_factory=list)
 
 
 class Timeline:
-    """The newest tokens of a text, and its prefill.
+    """The newest tokens of a text, its prefill, and what its tokens cost.
 
     Attributes:
         text: changes when what was kept is no longer the beginning of the text: with every new text and every fork.
         tokens: those that are kept, ``tokens[0]`` being number ``first`` of the text.
+        times: of all tokens of the text; the only place where they are kept.
+        times_before: of the text before, None if there was none with a token.
     """
 
     def __init__(self) -> None:
@@ -42,22 +44,27 @@ class Timeline:
         self.prefill: Prefill | None = None
         self.tokens: list[Token] = []
         self.first = 0
+        self.times = TimingHistory()
+        self.times_before: TimingHistory | None = None
 
     def start(self) -> None:
         """Another text begins."""
         self.text += 1
+        if self.times.total:
+            self.times, self.times_before = TimingHistory(), self.times
         self.prefill = None
         self.tokens = []
         self.first = 0
 
-    def rewind(self, tokens: list[Token], first: int) -> None:
+    def rewind(self, tokens: list[Token], first: int, times: TimingHistory) -> None:
         """Another continuation of the same prompt: these are its tokens so far."""
         self.text += 1
-        self.tokens, self.first = tokens, first
+        self.tokens, self.first, self.times = tokens, first, times
 
     def add(self, token: Token) -> None:
         """A token was written."""
         self.tokens.append(token)
+        self.times.add([token])
         if len(self.tokens) >= LIMIT + _SLACK:
             del self.tokens[:_SLACK]
             self.first += _SLACK

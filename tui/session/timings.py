@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kvtui.core.events import Token
-from kvtui.tui.session.timeline import LIMIT
 
+LIMIT = 16_384  # tokens kept; older ones are let go
 BIN = 64  # positions of context that count as the same length when cached and uncached are compared
+_LATELY, _TYPICAL = 200, 30  # tokens among which those of a kind are looked for, and of which a median is made
 RECENT = 128  # tokens that the figures are made of
 _SAMPLES = 128  # the newest tokens that a bin remembers, of each mode
 
@@ -38,7 +39,7 @@ def kind_of(token: Token) -> Kind:
 
 
 @dataclass(frozen=True)
-class Figures:
+class TimingSummary:
     """Milliseconds of the newest tokens in the current mode, and the speed that they make."""
 
     last: float
@@ -83,30 +84,62 @@ class Columns:
     first: int = 0
 
 
+@dataclass(frozen=True)
+class OwnTimes:
+    """Times of tokens, to be put together with those of other branches.
+
+    Attributes:
+        total: tokens.
+        seconds: of all of them.
+        milliseconds: (tokens,) of those that are remembered.
+        kinds: (tokens,) :class:`Kind` of each.
+        by_length: milliseconds by length of context, in steps of :data:`BIN`, and kind.
+    """
+
+    total: int
+    seconds: float
+    milliseconds: Floats
+    kinds: Integers
+    by_length: Mapping[tuple[int, Kind], Sequence[float]]
+
+
 NO_COLUMNS = Columns(np.zeros(0), np.zeros(0, np.int64), np.ones(0, np.int64), np.zeros(0, bool))
 
 
 class TimingHistory:
-    """The newest ``capacity`` tokens, and medians by context length."""
+    """The newest ``capacity`` tokens of a text, and medians by context length.
 
-    def __init__(self, capacity: int = LIMIT) -> None:
+    Attributes:
+        total: tokens so far, those included that are forgotten.
+        seconds: of all of them.
+        context: of the newest.
+        first_position: place in the whole text of the first.
+        shared: how many of them another branch of the text has as well, and counts.
+
+    Args:
+        capacity: tokens.
+        shared: tokens of another branch to begin with.
+    """
+
+    def __init__(self, capacity: int = LIMIT, shared: Sequence[Token] = ()) -> None:
         self.capacity = capacity
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget everything."""
         # Twice the room, so that making space costs one copy in `capacity` tokens and the newest stay contiguous.
         self._milliseconds = np.zeros(2 * self.capacity)
         self._kinds = np.zeros(2 * self.capacity, dtype=np.int64)
         self._computed = np.zeros(2 * self.capacity, dtype=np.int64)
         self._end = 0
         self.total = 0
-        self.seconds = 0.0  # of all tokens
+        self.seconds = 0.0
         self.context = 0
+        self.first_position = 0
         self._bins: dict[tuple[int, Kind], deque[float]] = {}
+        self.add(shared)
+        self.shared, self._shared_seconds = self.total, self.seconds
 
     def add(self, tokens: Sequence[Token]) -> None:
         """Append tokens; the oldest beyond the capacity are forgotten."""
+        if tokens and not self.total:
+            self.first_position = tokens[0].position
         self.total += len(tokens)
         self.seconds += sum(token.seconds for token in tokens)
         tokens = tokens[-self.capacity :]
@@ -153,8 +186,8 @@ class TimingHistory:
         """Whether the newest token was made with the cache."""
         return self._end == 0 or bool(self._kinds[self._end - 1] != Kind.UNCACHED)
 
-    def figures(self) -> Figures | None:
-        """Figures of the newest tokens since the cache was last turned on or off; None before there are any.
+    def summary(self) -> TimingSummary | None:
+        """Times of the newest tokens since the cache was last turned on or off; None before there are any.
 
         A refill is no token of a warm cache: it counts as ``last`` only, and alone it leaves the rest NaN.
         """
@@ -166,19 +199,28 @@ class TimingHistory:
         warm = milliseconds[start:][kinds[start:] != Kind.REFILL]
         last = float(milliseconds[-1])
         if not len(warm):
-            return Figures(last, math.nan, math.nan, math.nan)
+            return TimingSummary(last, math.nan, math.nan, math.nan)
         median, p95 = np.percentile(warm, [50, 95])
         total = float(warm.sum())
-        return Figures(last, float(median), float(p95), 1e3 * len(warm) / total if total else math.nan)
+        return TimingSummary(last, float(median), float(p95), 1e3 * len(warm) / total if total else math.nan)
 
     def measured(self, cached: bool) -> bool:
         """Whether there are tokens with (or without) the cache to compare."""
         kind = Kind.CACHED if cached else Kind.UNCACHED
         return any(key[1] is kind for key in self._bins)
 
-    def medians(self) -> dict[tuple[int, Kind], float]:
-        """Milliseconds by length of context, in steps of :data:`BIN`, and kind."""
-        return {key: float(np.median(times)) for key, times in self._bins.items()}
+    def own(self) -> OwnTimes:
+        """What no other branch of the text counts."""
+        total = self.total - self.shared
+        new = slice(max(len(self) - total, 0), None)
+        return OwnTimes(
+            total, self.seconds - self._shared_seconds, self.milliseconds[new], self.kinds[new], dict(self._bins)
+        )
+
+    def typical(self, kind: Kind) -> float | None:
+        """Median seconds of the newest tokens of a kind, None if none was among the newest :data:`_LATELY`."""
+        milliseconds = self.milliseconds[-_LATELY:][self.kinds[-_LATELY:] == kind]
+        return float(np.median(milliseconds[-_TYPICAL:])) / 1e3 if len(milliseconds) else None
 
     def comparison(self) -> Comparison | None:
         """Cached against uncached at the context nearest to the current one where both were measured."""

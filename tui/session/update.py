@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from kvtui.core.events import Answer, Prefill, Token
-from kvtui.tui.worker.protocol import Ready
+from kvtui.tui.worker.protocol import ModelInfo
 
 Severity = Literal["information", "warning", "error"]
 
@@ -23,15 +23,15 @@ class Update:
         prefill: the prompt was run.
         tokens: new ones, in order; many at once where the pace is high or the view was hidden.
         answers: to questions.
-        ready: another model is loaded, or the same one by another process.
-        notices: for the reader; the app shows them.
+        model: another model is loaded, or the same one by another process.
+        notices: for the user; the app shows them.
     """
 
     reset: bool = False
     prefill: Prefill | None = None
     tokens: Sequence[Token] = ()
     answers: list[Answer] = field(default_factory=list)
-    ready: Ready | None = None
+    model: ModelInfo | None = None
     notices: list[tuple[str, Severity]] = field(default_factory=list)
 
     @property
@@ -44,5 +44,5 @@ class Update:
         return next((answer for answer in reversed(self.answers) if isinstance(answer, kind)), None)
 
     def note(self, message: str, severity: Severity = "information") -> None:
-        """Something for the reader."""
+        """Something for the user."""
         self.notices.append((message, severity))

@@ -93,5 +93,5 @@ class TourCard(Widget):
             return f"✔ Done: {self.chapter.task}"
         if not now.run:
             return "▷ First press p, type a prompt such as ROMEO: and press Enter."
-        ended = "The text has ended: press r to write it again. " if now.figures.phase == "ended" else ""
+        ended = "The text has ended: press r to write it again. " if now.state.phase == "ended" else ""
         return f"▷ Try it: {ended}{self.chapter.task}"

@@ -47,7 +47,7 @@ def milliseconds(seconds: float | None) -> str:
 
 def written(began: Scene, now: Scene) -> bool:
     """A token was written in single steps."""
-    return now.figures.phase == "paused" and now.run == began.run and now.figures.written > began.figures.written
+    return now.state.phase == "paused" and now.run == began.run and now.state.written > began.state.written
 
 
 def other_layer_or_head(began: Scene, now: Scene) -> bool:
@@ -83,7 +83,7 @@ def tokens_text(scene: Scene) -> str:
     return (
         "A language model reads neither letters nor words but tokens: pieces of text, each with a number. This model "
         f"knows {scene.config.vocab_size:,}. It reads the text so far, adds one token, and starts over: "
-        f"{scene.figures.written:,} tokens so far."
+        f"{scene.state.written:,} tokens so far."
     )
 
 
@@ -101,7 +101,7 @@ def attention_text(scene: Scene) -> str:
     """Text of chapter 3."""
     return (
         "In each layer a token attends to the tokens before it. The lowest row is the newest token: the denser the "
-        f"mark, the more it copies from there. The weights of a row add up to 1, over {scene.figures.context} tokens "
+        f"mark, the more it copies from there. The weights of a row add up to 1, over {scene.state.context} tokens "
         "now."
     )
 
@@ -129,7 +129,7 @@ def uncached_text(scene: Scene) -> str:
     """Text of chapter 6."""
     return (
         "A token attends to keys and values, one pair for every earlier token in every layer. Without a cache all of "
-        f"them are recomputed for each new token: {scene.figures.context} positions to write a single one. With the "
+        f"them are recomputed for each new token: {scene.state.context} positions to write a single one. With the "
         f"cache it takes {milliseconds(scene.cached)}."
     )
 
@@ -151,7 +151,7 @@ def size_text(scene: Scene) -> str:
     return (
         f"The cost is memory: 2 (key and value) × {config.num_layers} layers × {config.num_kv_heads} heads × "
         f"{config.head_dim} numbers × {size} bytes = {config.cache_bytes_per_token(size):,} bytes for every token of "
-        f"the text, {scene.figures.cache_bytes:,} bytes now. With long texts it can outgrow the weights."
+        f"the text, {scene.state.cache_bytes:,} bytes now. With long texts it can outgrow the weights."
     )
 
 
@@ -167,7 +167,7 @@ def time_text(scene: Scene) -> str:
 
 def verify_text(scene: Scene) -> str:
     """Text of chapter 10."""
-    verification = scene.figures.verification
+    verification = scene.state.verification
     found = ""
     if verification.checked:
         why = "more than rounding" if verification.failed else "rounding, no more"
@@ -181,7 +181,7 @@ def verify_text(scene: Scene) -> str:
 def past_text(scene: Scene) -> str:
     """Text of chapter 11."""
     return (
-        f"You can look at each of the {scene.figures.written:,} tokens again, in every view. The text can also "
+        f"You can look at each of the {scene.state.written:,} tokens again, in every view. The text can also "
         "continue from there with another token: the cache drops what came after it, and keeps the rest."
     )
 
@@ -190,7 +190,7 @@ def policies_text(scene: Scene) -> str:
     """Text of the last chapter."""
     return (
         "A cache can keep less: only the newest positions (window), the first ones too (sink), those attended to "
-        f"most (heavy), or fewer bits of each. The policy is now {scene.figures.policy}. With another one, dropped "
+        f"most (heavy), or fewer bits of each. The policy is now {scene.state.policy}. With another one, dropped "
         "positions are marked ×, and the text takes another course."
     )
 
@@ -233,7 +233,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         "Candidates",
         candidates_text,
         "Press R: same prompt, different random picks, another text. Then . to look at a token.",
-        lambda began, now: now.figures.seed != began.figures.seed and now.token is not None,
+        lambda began, now: now.state.seed != began.state.seed and now.token is not None,
         writing=False,
     ),
     Chapter(
@@ -279,7 +279,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         "Status line",
         verify_text,
         "Press v, and watch the line at the top.",
-        lambda began, now: now.figures.verification.checked > 0,
+        lambda began, now: now.state.verification.checked > 0,
     ),
     Chapter(
         "Going back and branching off",
@@ -297,6 +297,6 @@ CHAPTERS: tuple[Chapter, ...] = (
         "Cache map",
         policies_text,
         "Press P, choose a policy with ↓, and press Enter.",
-        lambda began, now: now.figures.policy != began.figures.policy,
+        lambda began, now: now.state.policy != began.state.policy,
     ),
 )

@@ -23,7 +23,7 @@ class Guide:
         show_view: shows the view with this title.
     """
 
-    def __init__(self, main: Callable[[], Screen[object]], session: Session, show_view: Callable[[str], None]) -> None:
+    def __init__(self, main: Screen[None], session: Session, show_view: Callable[[str], None]) -> None:
         self._main = main
         self._session = session
         self._show_view = show_view
@@ -31,7 +31,7 @@ class Guide:
     @property
     def card(self) -> TourCard:
         """The card, which stays below the view during the tour."""
-        return self._main().query_one(TourCard)
+        return self._main.query_one(TourCard)
 
     def open(self) -> None:
         """Start at the chapter where the user left, or at the first one."""
@@ -50,7 +50,7 @@ class Guide:
         """End the tour; the dashboard stays as it is."""
         self.card.leave()
         self._unspeak()
-        self._main().remove_class("-touring")
+        self._main.remove_class("-touring")
 
     def show(self, update: Update, view: View) -> None:
         """Let the card quote the session, and notice what has been tried."""
@@ -61,11 +61,11 @@ class Guide:
     def _enter(self) -> None:
         chapter = self.card.chapter
         self._unspeak()
-        self._main().add_class("-touring", f"-speaks-of-{chapter.pane[1:]}")
+        self._main.add_class("-touring", f"-speaks-of-{chapter.pane[1:]}")
         self._show_view(chapter.view)
-        self._main().query(chapter.pane).add_class("-spoken-of")
-        self._session.look_at(None)
-        phase = self._session.figures.phase
+        self._main.query(chapter.pane).add_class("-spoken-of")
+        self._session.cursor.look_at(None)
+        phase = self._session.state.phase
         if chapter.writing and phase == "paused":
             self._session.resume()
         elif not chapter.writing and phase == "writing":
@@ -73,5 +73,5 @@ class Guide:
 
     def _unspeak(self) -> None:
         """Remove the outline."""
-        self._main().query(".-spoken-of").remove_class("-spoken-of")
-        self._main().remove_class(*(f"-speaks-of-{chapter.pane[1:]}" for chapter in CHAPTERS))
+        self._main.query(".-spoken-of").remove_class("-spoken-of")
+        self._main.remove_class(*(f"-speaks-of-{chapter.pane[1:]}" for chapter in CHAPTERS))

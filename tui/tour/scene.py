@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import median
 from typing import TypeVar
 
 from kvtui.core.commands import Question
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Answer, Token
-from kvtui.tui.session.figures import Figures
 from kvtui.tui.session.session import Session
+from kvtui.tui.session.state import RunState
+from kvtui.tui.session.timings import Kind
 
 Q = TypeVar("Q", bound=Question)
-
-_NEWEST = 200  # tokens searched for times
-_MEDIAN_OF = 30
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Scene:
         config: the model's shape.
         parameters: numbers in the model.
         itemsize: bytes per number in the cache.
-        figures: the state of the session.
+        state: the state of the session.
         token: the newest token; None if none has been written.
         cached: median seconds of the newest tokens with a warm cache; None if there are none.
         uncached: the same without the cache.
@@ -43,7 +40,7 @@ class Scene:
     config: ModelConfig
     parameters: int
     itemsize: int
-    figures: Figures
+    state: RunState
     token: Token | None
     cached: float | None
     uncached: float | None
@@ -59,23 +56,19 @@ class Scene:
 def scene(session: Session, view: str, questions: Iterable[Question], answers: Iterable[Answer]) -> Scene:
     """The current scene."""
     tokens = session.timeline.tokens
-    newest = tokens[-_NEWEST:]
-    ready = session.ready
+    times = session.timeline.times
+    model = session.model
     return Scene(
         view=view,
         run=session.run,
-        config=ready.config,
-        parameters=ready.parameters,
-        itemsize=ready.cache_bytes_per_position // ready.config.cache_bytes_per_token(1),
-        figures=session.figures,
+        config=model.config,
+        parameters=model.parameters,
+        itemsize=model.itemsize,
+        state=session.state,
         token=tokens[-1] if tokens else None,
-        cached=_typical([token.seconds for token in newest if token.cache and token.computed == 1]),
-        uncached=_typical([token.seconds for token in newest if not token.cache]),
+        cached=times.typical(Kind.CACHED),
+        uncached=times.typical(Kind.UNCACHED),
         questions=tuple(questions),
         answers=tuple(answers),
         branches=len(session.branches),
     )
-
-
-def _typical(seconds: Sequence[float]) -> float | None:
-    return median(seconds[-_MEDIAN_OF:]) if seconds else None

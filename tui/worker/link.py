@@ -14,7 +14,18 @@ from time import monotonic
 from typing import IO, Protocol
 
 from kvtui.core.errors import KvtuiError
-from kvtui.tui.worker.protocol import Ended, Loading, Ready, Refused, Report, Request, Shutdown, read_frame, write_frame
+from kvtui.tui.worker.protocol import (
+    Ended,
+    Loading,
+    ModelInfo,
+    Ready,
+    Refused,
+    Report,
+    Request,
+    Shutdown,
+    read_frame,
+    write_frame,
+)
 
 _GRACE_SECONDS = 0.5
 
@@ -90,8 +101,8 @@ class WorkerLink:
 
     def wait_ready(
         self, timeout: float = 120.0, on_progress: Callable[[int, int], None] = lambda done, total: None
-    ) -> Ready:
-        """Wait for the model to be loaded.
+    ) -> ModelInfo:
+        """Wait for the model to be loaded, and tell of it.
 
         Args:
             timeout: seconds without any sign of life.
@@ -110,7 +121,7 @@ class WorkerLink:
                 deadline = monotonic() + timeout
                 on_progress(report.done, report.total)
             if isinstance(report, Ready):
-                return report
+                return report.model
             if isinstance(report, Refused):
                 raise KvtuiError(report.message)
             if isinstance(report, Ended):
@@ -170,7 +181,7 @@ class WorkerLink:
 
 def worker_command(model: str | None) -> list[str]:
     """The program of the generator process."""
-    # -P: the folder that the reader happens to be in must not offer modules to import.
+    # -P: the folder that the user happens to be in must not offer modules to import.
     return [sys.executable, "-P", "-m", "kvtui.tui.worker.main", *([] if model is None else [model])]
 
 

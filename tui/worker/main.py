@@ -31,6 +31,7 @@ from kvtui.tui.worker.protocol import (
     RACE_TOKENS,
     Batch,
     Loading,
+    ModelInfo,
     Notice,
     Ready,
     Refused,
@@ -45,7 +46,7 @@ from kvtui.tui.worker.protocol import (
 
 BATCH_SECONDS = 0.03
 LOADING_SECONDS = 0.2  # between two reports of how far the model is loaded
-LONGEST_RACE_SECONDS = 60.0  # model time of all lanes that the reader is not asked about
+LONGEST_RACE_SECONDS = 60.0  # model time of all lanes that the user is not asked about
 
 
 class Outbox:
@@ -156,7 +157,7 @@ class Worker:
 
     def run(self) -> None:
         """Serve. After the end of a text, questions about it are still answered, and it can be continued elsewhere."""
-        self._outbox.send(describe(self._model))
+        self._outbox.send(Ready(describe(self._model)))
         request: Request | None = None
         while True:
             request = request or self._inbox.next_request()
@@ -200,7 +201,7 @@ class Worker:
         return self._inbox.interruption
 
     def _race(self, start: StartRace) -> Request | None:
-        """Run one race, unless the reader has to be asked first; the request that interrupted it, if any."""
+        """Run one race, unless the user has to be asked first; the request that interrupted it, if any."""
         self._begin(start.run)
         try:
             for event in self._race_events(start):
@@ -243,7 +244,7 @@ class Worker:
 
 
 def spare_a_core() -> None:
-    """Leave one core to the dashboard, unless the reader has chosen a number of threads.
+    """Leave one core to the dashboard, unless the user has chosen a number of threads.
 
     BLAS threads wait for each other by spinning: one of them kept from its core by the drawing, or by another program,
     made an uncached step of 128 positions take 30 times as long as on one thread.
@@ -253,10 +254,9 @@ def spare_a_core() -> None:
         threadpool_limits(max(1, cores - 1), user_api="blas")
 
 
-def describe(model: Model) -> Ready:
+def describe(model: Model) -> ModelInfo:
     """What the dashboard needs to know of a model."""
-    itemsize = int(model.dtype.itemsize)
-    return Ready(model.name, model.config, parameter_count(model.config), model.config.cache_bytes_per_token(itemsize))
+    return ModelInfo(model.name, model.config, parameter_count(model.config), int(model.dtype.itemsize))
 
 
 def serve(requests: BinaryIO, reports: BinaryIO, name: str | None) -> int:

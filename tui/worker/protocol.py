@@ -45,7 +45,7 @@ class StartRace:
         lanes: ways of writing it.
         tokens: to write in each lane; None for as many as the context has room for, but not more than
             :data:`RACE_TOKENS`.
-        confirmed: the reader has been told how long it takes. Otherwise a race of more than a minute is not begun, and
+        confirmed: the user has been told how long it takes. Otherwise a race of more than a minute is not begun, and
             a :class:`~kvtui.core.events.RaceEstimate` comes instead.
     """
 
@@ -74,30 +74,47 @@ class Loading:
 
 
 @dataclass(frozen=True)
-class Ready:
-    """The model is loaded. ``cache_bytes_per_position`` counts keys and values of all layers.
+class ModelInfo:
+    """What the dashboard knows of a model.
 
-    With ``stream`` it is another program's (see :mod:`kvtui.tui.worker.stream_link`): its events can be shown, but
-    nothing can be asked of it. Its ``parameters`` are 0 if nothing is known of it; then ``config`` is a placeholder.
+    Attributes:
+        name: as its file or its writer calls it.
+        config: its shape; a placeholder if ``parameters`` is 0.
+        parameters: how many numbers it has, 0 if that is not known.
+        itemsize: bytes of a number in the cache, 0 if that is not known.
+        stream: it is another program's (see :mod:`kvtui.tui.worker.stream_link`): its events can be shown, but nothing
+            can be asked of it.
     """
 
     name: str
     config: ModelConfig
     parameters: int
-    cache_bytes_per_position: int
+    itemsize: int
     stream: bool = False
+
+    @property
+    def cache_bytes_per_position(self) -> int:
+        """Bytes of the keys and values of one position in all layers."""
+        return self.config.cache_bytes_per_token(self.itemsize)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model is loaded, or another program writes with it from now on."""
+
+    model: ModelInfo
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The model could not be loaded; ``message`` is one line for the reader."""
+    """The model could not be loaded; ``message`` is one line for the user."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that the reader should know about run number ``run``; ``fatal`` if it ended the run."""
+    """Something that the user should know about run number ``run``; ``fatal`` if it ended the run."""
 
     run: int
     message: str

@@ -13,8 +13,7 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.event_json import LARGEST_LINE, ModelWords, parse_line
 from kvtui.core.events import End, Event, Prefill, State, Token
-from kvtui.tui.drawing.labels import printable
-from kvtui.tui.worker.protocol import Batch, Notice, Ready, Report, Request, Start
+from kvtui.tui.worker.protocol import Batch, ModelInfo, Notice, Ready, Report, Request, Start
 
 AHEAD = 10_000  # events that are read before they are shown; with more the writer waits
 KEPT = 100_000  # events of the text on the screen that are kept, to show it again
@@ -56,7 +55,7 @@ class StreamLink:
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._stream = stream
-        self._ready = self._unknown = unknown_model(name)
+        self._model = self._unknown = unknown_model(name)
         self._pace: float | None = None
         self._reader: threading.Thread | None = None
         self._run = 0
@@ -70,7 +69,7 @@ class StreamLink:
         self._shown = 0  # of those
         self._forgotten = 0
         self._changed = threading.Condition()  # guards what the reading thread touches:
-        self._waiting: deque[tuple[Event, Ready]] = deque()  # with the model at that place
+        self._waiting: deque[tuple[Event, ModelInfo]] = deque()  # with the model at that place
         self._left_out = _LeftOut()
         self._lines = 0
         self._ended = self._closed = False
@@ -93,7 +92,7 @@ class StreamLink:
         with self._changed:
             return bool(self._changed.wait_for(lambda: self._waiting or self._ended, seconds))
 
-    def wait_ready(self) -> Ready:
+    def wait_ready(self) -> ModelInfo:
         """Wait for the first event, which may name the model.
 
         Raises:
@@ -102,9 +101,9 @@ class StreamLink:
         self.has_come()
         with self._changed:
             if not self._waiting:
-                raise KvtuiError(f"there are no events in {self._ready.name}: {self._why_none()}")
-            self._ready = self._waiting[0][1]
-            return self._ready
+                raise KvtuiError(f"there are no events in {self._model.name}: {self._why_none()}")
+            self._model = self._waiting[0][1]
+            return self._model
 
     @property
     def prompt(self) -> str:
@@ -132,7 +131,7 @@ class StreamLink:
             case ask.Stop():
                 self._answers.append(Notice(self._run, TEXT_IS_NOT_OURS))
             case _:
-                return  # nobody answers: see Ready.stream
+                return  # nobody answers: see ModelInfo.stream
         self._answers.append(Batch(self._run, (self._state(),)))
 
     def drain(self) -> list[Report]:
@@ -164,7 +163,7 @@ class StreamLink:
     # The reading thread
 
     def _read(self) -> None:
-        number, model = 0, self._ready
+        number, model = 0, self._model
         while data := self._next_line():
             number += 1
             with self._changed:
@@ -234,9 +233,9 @@ class StreamLink:
             _, model = self._waiting.popleft()
             if isinstance(event, Prefill):
                 self._kept, self._shown, self._forgotten = [], 0, 0
-                if model != self._ready:
-                    self._ready = model
-                    reports.append(model)
+                if model != self._model:
+                    self._model = model
+                    reports.append(Ready(model))
             self._kept.append(event)
             if len(self._kept) > 2 * KEPT:
                 del self._kept[1 : 1 + KEPT]  # the prompt stays
@@ -290,7 +289,7 @@ class StreamLink:
         return f"none in {self._lines:,} lines" if self._lines else "it is empty"
 
 
-def unknown_model(name: str) -> Ready:
+def unknown_model(name: str) -> ModelInfo:
     """A model of which nothing is known yet; the smallest shape stands for it, and is not shown."""
     config = ModelConfig(
         vocab_size=1,
@@ -302,21 +301,21 @@ def unknown_model(name: str) -> Ready:
         embed_dim=1,
         mlp_dim=1,
     )
-    return Ready(printable(name), config, 0, 0, stream=True)
+    return ModelInfo(name, config, 0, 0, stream=True)
 
 
-def described(model: ModelWords) -> Ready:
+def described(words: ModelWords) -> ModelInfo:
     """A model as its writer describes it.
 
     Raises:
         KvtuiError: a size that no decoder can have.
     """
-    ready = unknown_model(model.name)
+    model = unknown_model(words.name)
     config = replace(
-        ready.config,
-        context_length=model.context_length,
-        num_layers=model.num_layers,
-        num_heads=model.num_heads,
-        num_kv_heads=model.num_heads,
+        model.config,
+        context_length=words.context_length,
+        num_layers=words.num_layers,
+        num_heads=words.num_heads,
+        num_kv_heads=words.num_heads,
     )
-    return replace(ready, config=config, parameters=model.parameters)
+    return replace(model, config=config, parameters=words.parameters)

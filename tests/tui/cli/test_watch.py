@@ -96,11 +96,11 @@ async def test_a_stream_is_shown_and_what_it_cannot_answer_is_said(size: tuple[i
         assert "A stream of events" in text
         assert "seed" not in text
         assert "12 positions ·  12.0 kB · 1.0 kB per token" in text
-        assert watching.app.session.figures.cache
+        assert watching.app.session.state.cache
         await pilot.press("t")
         await watching.until(pilot, "switch it there")
         await settle(pilot)
-        assert watching.app.session.figures.cache
+        assert watching.app.session.state.cache
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)])
@@ -170,7 +170,7 @@ async def test_space_holds_the_screen_and_a_full_stop_shows_one_token() -> None:
         await pilot.press("space")
         await watching.until(pilot, "paused")
         await settle(pilot)
-        before = watching.app.session.figures.written
+        before = watching.app.session.state.written
         assert before < 50
         await pilot.press("full_stop")
         await watching.until(pilot, f"{before + 1:7,} tokens written")

@@ -14,9 +14,9 @@ from fake_link import CONFIG, token
 from kvtui.core.commands import ShowAttention
 from kvtui.core.loading.library import LibraryModel
 from kvtui.tui.screens.models import ModelsScreen, line
-from kvtui.tui.worker.protocol import Ended, Loading, Ready, Refused
+from kvtui.tui.worker.protocol import Ended, Loading, ModelInfo, Ready, Refused
 
-OTHER = Ready("tiny", CONFIG, 99, 768)
+OTHER = Ready(ModelInfo("tiny", CONFIG, 99, 4))
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_one_before(shelf: Path, 
         assert it.link.loads[1] is None
         reason = failure.message if isinstance(failure, Refused) else failure.reason
         await it.until(lambda: f"tiny could not be loaded: {reason}. Back to small." in it.notices())
-        it.link.say(Ready("small", CONFIG, 12_345, 768))
+        it.link.say(Ready(ModelInfo("small", CONFIG, 12_345, 4)))
         await it.until(lambda: len(it.link.starts) == 2)
         await it.until(lambda: "small is loaded" in it.notices())
 

@@ -70,11 +70,11 @@ async def test_what_cannot_be_is_told_and_stays(spec: str, reason: str) -> None:
 async def test_the_cache_bar_tells_what_a_position_takes_under_the_policy() -> None:
     async with bench() as it:
         it.link.write([token(0)])
-        await it.until(lambda: it.app.session.figures.written == 1)
+        await it.until(lambda: it.app.session.state.written == 1)
         assert "of 12.3 kB · 384 B per token" in it.screen_text()
         await it.press("P", *"heavy", "colon", "4", "plus", "4", "enter")
         it.link.write([replace(token(1), cached_positions=8, cache_bytes=8 * 400)])
-        await it.until(lambda: it.app.session.figures.written == 2)
+        await it.until(lambda: it.app.session.state.written == 2)
         assert "of 12.3 kB · 400 B per token" in it.screen_text()
 
 
@@ -82,7 +82,7 @@ async def test_off_tells_how_many_positions_are_run_not_how_many_were_kept() -> 
     async with bench() as it:
         await it.press("P", *"window", "colon", "4", "enter")
         it.link.write([replace(token(step), context=4, cached_positions=4) for step in range(10)])
-        await it.until(lambda: it.app.session.figures.written == 10)
+        await it.until(lambda: it.app.session.state.written == 10)
         await it.press("t")
         assert "off: nothing is kept · all 16 positions are run for each token" in it.screen_text()
 
@@ -113,7 +113,7 @@ async def test_the_process_has_the_last_word() -> None:
         it.link.write(
             [Unanswered(SetPolicy("window:128"), "this model cannot"), State(True, False, 25.0, policy="full")]
         )
-        await it.until(lambda: it.app.session.figures.policy == "full")
+        await it.until(lambda: it.app.session.state.policy == "full")
         assert "this model cannot" in it.notices()
 
 
@@ -124,7 +124,7 @@ async def test_during_a_race_it_is_for_the_next_text() -> None:
         await it.press("P", *"window", "colon", "4", "enter")
         assert "A race keeps its lanes. window:4 applies to the next text" in it.notices()
         assert not it.link.commands(SetPolicy)
-        assert it.app.session.figures.policy == "window:4"
+        assert it.app.session.state.policy == "window:4"
 
 
 async def test_the_dashboard_starts_under_a_policy() -> None:
@@ -148,9 +148,9 @@ async def test_under_a_policy_the_window_is_the_models_and_not_what_the_cache_ke
             (1, 16),
             (16, 32),
         ):  # with the prompt 26 fill 32
-            first = it.app.session.figures.written
+            first = it.app.session.state.written
             it.link.write([kept(first + step, start) for step in range(count)])
-            await it.until(lambda first=first, count=count: it.app.session.figures.written == first + count)
+            await it.until(lambda first=first, count=count: it.app.session.state.written == first + count)
             assert it.app.session.window_start == start
 
 
@@ -159,7 +159,7 @@ async def test_a_policy_from_the_palette() -> None:
         commands = {command.title: command for command in it.app.get_system_commands(it.app.screen)}
         commands["Cache policy sink:4+124"].callback()
         assert it.link.commands(SetPolicy) == [SetPolicy("sink:4+124")]
-        it.app._set_policy("sink:40+4")
+        it.app.main.set_policy("sink:40+4")
         await it.settle()
         assert "40 sinks fill the model's context of 32" in it.notices()
         assert len(it.link.commands(SetPolicy)) == 1

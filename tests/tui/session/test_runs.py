@@ -82,18 +82,18 @@ def test_the_line_goes_through_the_cells_in_which_the_bars_would_end() -> None:
 
 async def two_runs(it: Bench) -> None:
     it.link.write([token(step, seconds=0.001) for step in range(20)])
-    await it.until(lambda: it.app.session.figures.written == 20)
+    await it.until(lambda: it.app.session.state.written == 20)
     await it.press("t", "r")
     await it.until(lambda: len(it.link.starts) == 2)
     it.link.write([token(step, cache=False, seconds=0.02) for step in range(10)])
-    await it.until(lambda: it.app.session.history.total == 10)
+    await it.until(lambda: it.app.session.timeline.times.total == 10)
 
 
 async def test_the_run_before_is_drawn_and_listed() -> None:
     async with bench() as it:
         await two_runs(it)
-        assert it.app.session.previous is not None
-        assert it.app.session.previous.kinds.tolist() == [Kind.CACHED] * 20
+        assert it.app.session.timeline.times_before is not None
+        assert it.app.session.timeline.times_before.kinds.tolist() == [Kind.CACHED] * 20
         await it.until(lambda: "─ previous text" in it.screen_text())
         await it.press("5")
         pane = it.app.query_one(RunsPane)
@@ -107,7 +107,7 @@ async def test_the_lanes_of_a_race_are_listed() -> None:
     """In the order in which they were run, though the text before the race may still be gone on with."""
     async with bench() as it:
         it.link.write([token(step, seconds=0.001) for step in range(20)])
-        await it.until(lambda: it.app.session.figures.written == 20)
+        await it.until(lambda: it.app.session.state.written == 20)
         session = it.app.session
         session.start_race("JULIET:", seed=3)
         it.link.write([*prefills("JULIET:"), *rounds("abcdefgh"), end(8)], session.run)
@@ -128,7 +128,7 @@ async def test_the_lanes_of_a_race_are_listed() -> None:
         assert "   3 JULIET:" in it.screen_text()
         session.start("NURSE:")
         it.link.write([token(0)])
-        await it.until(lambda: session.history.total == 1)
+        await it.until(lambda: session.timeline.times.total == 1)
         assert [run.prompt for run in session.all_runs()[0]] == ["ROMEO:", "JULIET:", "JULIET:", "NURSE:"]
 
 
@@ -158,4 +158,4 @@ async def test_a_run_without_a_token_leaves_no_line() -> None:
     async with bench() as it:
         await it.press("r", "r")
         assert it.app.session.all_runs() == ([], None)
-        assert it.app.session.previous is None
+        assert it.app.session.timeline.times_before is None

@@ -23,9 +23,9 @@ def begun(count: int) -> Timeline:
 def test_a_newcomer_gets_everything_once() -> None:
     line = begun(3)
     news = line.since(Mark())
-    assert (news.fresh, news.prefill, [token.step for token in news.tokens]) == (True, PREFILL, [0, 1, 2])
+    assert (news.reset, news.prefill, [token.step for token in news.tokens]) == (True, PREFILL, [0, 1, 2])
     again = line.since(line.mark)
-    assert (again.fresh, again.prefill, list(again.tokens)) == (False, None, [])
+    assert (again.reset, again.prefill, list(again.tokens)) == (False, None, [])
 
 
 def test_the_prefill_may_come_later_than_the_start() -> None:
@@ -42,7 +42,7 @@ def test_another_text_is_told_from_the_beginning() -> None:
     line.start()
     line.add(token(0, "b"))
     news = line.since(mark)
-    assert (news.fresh, news.prefill, [token.text for token in news.tokens]) == (True, None, ["b"])
+    assert (news.reset, news.prefill, [token.text for token in news.tokens]) == (True, None, ["b"])
 
 
 def test_old_tokens_are_let_go_and_who_missed_them_begins_afresh() -> None:
@@ -52,6 +52,6 @@ def test_old_tokens_are_let_go_and_who_missed_them_begins_afresh() -> None:
         line.add(token(step))
     assert timeline.LIMIT <= len(line.tokens) < 1.25 * timeline.LIMIT
     news = line.since(mark)
-    assert (news.fresh, news.prefill) == (True, None)
+    assert (news.reset, news.prefill) == (True, None)
     assert news.tokens[0].step == line.first > 5
     assert news.tokens[-1].step == 2 * timeline.LIMIT - 1

@@ -44,21 +44,21 @@ def history(*tokens: Token, capacity: int = 4096) -> TimingHistory:
 def test_figures_are_those_of_the_current_mode() -> None:
     off = [token(step, 20.0, cache=False, computed=step + 1) for step in range(5)]
     on = [token(5 + step, milliseconds) for step, milliseconds in enumerate([1.0, 2.0, 3.0])]
-    figures = history(*off, *on).figures()
+    figures = history(*off, *on).summary()
     assert figures is not None
     assert figures.last == pytest.approx(3.0)
     assert figures.median == pytest.approx(2.0)
     assert figures.tokens_per_second == pytest.approx(500.0)
-    assert history().figures() is None
+    assert history().summary() is None
 
 
 def test_a_refill_is_not_counted_as_a_cached_token() -> None:
     refill = token(5, 30.0, computed=6)
-    alone = history(token(4, 25.0, cache=False, computed=5), refill).figures()
+    alone = history(token(4, 25.0, cache=False, computed=5), refill).summary()
     assert alone is not None
     assert alone.last == pytest.approx(30.0)
     assert math.isnan(alone.median)
-    warm = history(refill, token(6, 0.5)).figures()
+    warm = history(refill, token(6, 0.5)).summary()
     assert warm is not None
     assert warm.p95 == pytest.approx(0.5)
     assert not history(refill).measured(cached=True)
@@ -110,7 +110,7 @@ def test_batches_and_single_tokens_give_the_same() -> None:
         single.add([one])
     np.testing.assert_array_equal(batch.milliseconds, single.milliseconds)
     np.testing.assert_array_equal(batch.kinds, single.kinds)
-    assert batch.figures() == single.figures()
+    assert batch.summary() == single.summary()
 
 
 def test_a_refill_shows_in_a_column_of_many_tokens() -> None:

@@ -20,9 +20,9 @@ SIZES = [(64, 20), (80, 24), (120, 36)]
 
 async def write(it: Bench, count: int = 1, cache: bool = True, computed: int | None = None) -> None:
     """Some more tokens of the newest text."""
-    first = it.app.session.figures.written
+    first = it.app.session.state.written
     it.link.write([token(step, cache=cache) for step in range(first, first + count)])
-    await it.until(lambda: it.app.session.figures.written == first + count)
+    await it.until(lambda: it.app.session.state.written == first + count)
 
 
 async def step(it: Bench) -> None:
@@ -48,7 +48,7 @@ async def cache_on(it: Bench) -> None:
 
 async def verify(it: Bench) -> None:
     await it.press("v")
-    first = it.app.session.figures.written
+    first = it.app.session.state.written
     it.link.write([replace(token(first), max_logit_error=2e-6, argmax_agrees=True)])
 
 
@@ -100,7 +100,7 @@ async def test_every_chapter_can_be_carried_out_and_hides_nothing_that_it_speaks
         await it.press("6")
         for number, chapter in enumerate(CHAPTERS):
             assert card(it).chapter is chapter
-            assert chapter.view == it.app.view.TITLE
+            assert chapter.view == it.app.main.view.TITLE
             spoken_of = list(it.app.screen.query(".-spoken-of"))
             assert [f"#{pane.id}" for pane in spoken_of] == [chapter.pane]
             assert spoken_of[0].size.height >= 1
@@ -182,10 +182,10 @@ async def test_the_text_goes_on_or_waits_as_the_chapter_wants_it() -> None:
 
 async def test_without_a_text_the_card_says_how_to_begin_one() -> None:
     async with bench(None, tour=True) as it:
-        assert it.app.focused is it.app.prompt.input
+        assert it.app.focused is it.app.main.prompt.input
         assert "First press p, type a prompt" in it.screen_text()
         await it.press("a", "space", "b")  # typed, not the tour's
-        assert it.app.prompt.input.value == "a b"
+        assert it.app.main.prompt.input.value == "a b"
         assert card(it).chapter is CHAPTERS[0]
         await it.press("enter")
         await it.until(lambda: it.app.session.running)
@@ -230,7 +230,7 @@ async def test_the_tour_quotes_what_was_measured() -> None:
     async with bench() as it:
         it.link.write([token(step, seconds=0.00041) for step in range(5)])
         it.link.write([token(step, cache=False, seconds=0.0142) for step in range(5, 8)])
-        await it.until(lambda: it.app.session.figures.written == 8)
+        await it.until(lambda: it.app.session.state.written == 8)
         await it.press("6", *["space"] * 6)
         text = " ".join(it.screen_text().split())
         assert card(it).chapter.title == "The KV cache"

@@ -21,23 +21,23 @@ async def test_number_keys_show_the_views_and_the_tabs_say_which() -> None:
     async with bench(size=(80, 24)) as it:
         for key, view in zip(KEYS, VIEWS, strict=True):
             await it.press(key)
-            assert isinstance(it.app.view, view)
+            assert isinstance(it.app.main.view, view)
             assert f"[{key} {view.TITLE}]" in it.screen_text()
-            assert [other.display for other in it.app.views].count(True) == 1
+            assert [other.display for other in it.app.main.views].count(True) == 1
 
 
 async def test_a_tab_can_be_clicked() -> None:
     async with bench() as it:
         text = it.app.query_one(TabsPane).render().plain  # type: ignore[union-attr]
         await it.click(TabsPane, offset=(text.index("Time") + 1, 0))
-        await it.until(lambda: it.app.view.TITLE == "Time")
+        await it.until(lambda: it.app.main.view.TITLE == "Time")
 
 
 async def test_digits_go_into_the_prompt_while_it_has_the_focus() -> None:
     async with bench(None) as it:
         await it.press("2")
-        assert it.app.prompt.input.value == "2"
-        assert it.app.view.TITLE == "Watch"
+        assert it.app.main.prompt.input.value == "2"
+        assert it.app.main.view.TITLE == "Watch"
 
 
 async def test_a_hidden_view_is_not_called_and_catches_up_when_shown() -> None:
@@ -47,7 +47,7 @@ async def test_a_hidden_view_is_not_called_and_catches_up_when_shown() -> None:
         await it.press("5")
         asked = len(it.link.commands(ShowAttention))
         it.link.write([token(1, "b"), token(2, "c")])
-        await it.until(lambda: it.app.session.figures.written == 3)
+        await it.until(lambda: it.app.session.state.written == 3)
         assert it.watch.output.transcript.text == "ROMEO:a"
         assert len(it.link.commands(ShowAttention)) == asked
         await it.press("1")
@@ -63,7 +63,7 @@ async def test_a_text_that_began_while_hidden_is_shown_whole() -> None:
         await it.press("3", "r")
         await it.until(lambda: len(it.link.starts) == 2)
         it.link.write([token(0, "x")])
-        await it.until(lambda: it.app.session.figures.written == 1)
+        await it.until(lambda: it.app.session.state.written == 1)
         await it.press("1")
         assert it.watch.output.transcript.text == "ROMEO:x"
 
@@ -114,7 +114,7 @@ async def test_no_pane_takes_a_key_of_the_dashboard(view: type[View]) -> None:
     """A pane that has the focus comes before the app: what it binds is for it alone, or does what its view does."""
     async with bench() as it:
         await it.press(KEYS[VIEWS.index(view)])
-        for pane in it.app.view.query("*"):
+        for pane in it.app.main.view.query("*"):
             bound = [binding.key for binding in Binding.make_bindings(type(pane).__dict__.get("BINDINGS", ()))]
             if type(pane).__module__.startswith("kvtui"):
                 assert not {*bound} & {*EVERYWHERE, *ON_THE_CARD}, pane
@@ -148,5 +148,5 @@ async def test_the_palette_shows_the_view_of_an_action_first() -> None:
         assert all(any(title.startswith(f"View {view.TITLE}") for title in commands) for view in VIEWS)
         commands["Next layer  (] in Watch)"].callback()
         await it.settle()
-        assert it.app.view is it.watch
+        assert it.app.main.view is it.watch
         assert it.watch.attention.layer_index == 1

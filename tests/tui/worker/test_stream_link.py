@@ -150,7 +150,7 @@ def test_every_text_of_a_stream_begins_a_look_of_its_own() -> None:
     first, second = link.drain(), link.drain()
     assert [event.prompt for event in events(first) if isinstance(event, Prefill)] == ["one"]
     assert [event.prompt for event in events(second) if isinstance(event, Prefill)] == ["two"]
-    assert [report.name for report in second if isinstance(report, Ready)] == ["a test"]
+    assert [report.model.name for report in second if isinstance(report, Ready)] == ["a test"]
     assert [state.cache for state in states(first + second)] == [True, False]
 
 

@@ -160,9 +160,10 @@ def text(events: list[Event]) -> str:
 def test_it_describes_its_model(worker: Conversation) -> None:
     ready = worker.next()
     assert isinstance(ready, Ready)
-    assert (ready.name, ready.config) == ("small", CONFIG)
-    assert ready.parameters == sum(int(np.prod(shape)) for shape in parameter_shapes(CONFIG).values())
-    assert ready.cache_bytes_per_position == 2 * 2 * 16 * 4
+    model = ready.model
+    assert (model.name, model.config) == ("small", CONFIG)
+    assert model.parameters == sum(int(np.prod(shape)) for shape in parameter_shapes(CONFIG).values())
+    assert model.cache_bytes_per_position == 2 * 2 * 16 * 4
 
 
 def test_it_writes_the_text_of_the_one_loop_toggled_or_not(worker: Conversation, model: Model) -> None:

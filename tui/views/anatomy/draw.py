@@ -14,9 +14,8 @@ from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.drawing.grid import window
 from kvtui.tui.drawing.labels import label
 from kvtui.tui.drawing.lines import Line, bar
-from kvtui.tui.session.figures import Figures
-
-Head = tuple[int, int]
+from kvtui.tui.drawing.words import Head, head_name, settings_words
+from kvtui.tui.session.state import RunState
 
 LEVELS = "▁▂▃▄▅▆▇█"
 CELLS = (6, 5)  # "[2.13]" or " 2.13▅"; "[2.1]" where the heads do not fit otherwise
@@ -32,21 +31,6 @@ def share(probability: float) -> str:
     """A probability as seven cells of text."""
     percent = 100 * probability
     return f"{percent:5.1f} %" if percent >= 9.995 else f"{percent:5.2f} %"
-
-
-def head_name(head: Head) -> str:
-    """The name of a head on screen, counted from 1: ``L1 H1``."""
-    return f"L{head[0] + 1} H{head[1] + 1}"
-
-
-def settings_words(settings: SamplingSettings) -> str:
-    """The sampling settings as text: ``temperature 0.8 · top-k 8``."""
-    if settings.temperature == 0:
-        return "greedy"
-    words = [f"temperature {settings.temperature:g}"]
-    words += [f"top-k {settings.top_k}"] if settings.top_k is not None else []
-    words += [f"top-p {settings.top_p:g}"] if settings.top_p is not None else []
-    return " · ".join(words)
 
 
 def _width_of_labels(texts: Collection[str]) -> int:
@@ -96,13 +80,13 @@ def _with_chosen(candidates: Sequence[Candidate], count: int) -> list[Candidate]
     return shown
 
 
-def candidates_subtitle(inspection: Inspection, settings: SamplingSettings, figures: Figures) -> str:
+def candidates_subtitle(inspection: Inspection, settings: SamplingSettings, state: RunState) -> str:
     """How the token was chosen and from how much text, or in what the inspected model differs from the text's."""
     how = settings_words(settings) if inspection.written else "given by the prompt, not chosen"
     what = f"after {inspection.context} tokens"
-    if figures.policy != "full":
-        what = f"with the full cache, not {figures.policy}"
-    if figures.heads_off:
+    if state.policy != "full":
+        what = f"with the full cache, not {state.policy}"
+    if state.heads_off:
         what = "with all heads on"
     return f"{how} · {what}"
 
@@ -307,8 +291,3 @@ def _continuation_lines(inspection: Inspection, paused: bool, width: int, height
         names = [name, *[" " * len(name)] * len(rows)]
         lines += [[(name, "lines--label"), (row, style)] for name, row in zip(names, rows, strict=False)]
     return lines
-
-
-def off_words(off: Collection[Head]) -> str:
-    """The names of the heads that are off."""
-    return ", ".join(head_name(head) for head in sorted(off))

@@ -8,9 +8,10 @@ from textual import events
 
 from kvtui.core.events import Attention, Inspection
 from kvtui.tui.drawing.lines import Line
+from kvtui.tui.drawing.words import Head
 from kvtui.tui.messages import HeadChosen
 from kvtui.tui.panes.lines import LinesPane
-from kvtui.tui.views.anatomy.draw import Head, grid_of, head_lines, looked_lines
+from kvtui.tui.views.anatomy.draw import grid_of, head_lines, looked_lines
 
 
 class HeadsPane(LinesPane):

@@ -14,12 +14,12 @@ from textual.content import Content
 from kvtui.core.commands import Inspect, Question, ShowAttention
 from kvtui.core.events import Attention, Inspection, Unanswered
 from kvtui.tui.actions import Action
+from kvtui.tui.drawing.words import Head, off_words
 from kvtui.tui.messages import HeadChosen, QuestionChanged
 from kvtui.tui.panes.lines import Draw, LinesPane
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
 from kvtui.tui.views.anatomy import draw
-from kvtui.tui.views.anatomy.draw import Head
 from kvtui.tui.views.anatomy.heads import HeadsPane, belongs
 from kvtui.tui.views.view import View
 
@@ -112,11 +112,11 @@ class AnatomyView(View):
         """Draw what is new."""
         super().show(update, session)
         self._session = session
-        shape = (session.ready.config.num_layers, session.ready.config.num_heads)
+        shape = (session.model.config.num_layers, session.model.config.num_heads)
         if self._shape != shape:
             self._shape, self.off, self.chosen = shape, frozenset(), (0, 0)
             self.query_one("#lens").styles.max_height = shape[0] + 4  # embedding, layers, header and border
-        told = (session.figures.phase, session.answering, session.figures.heads_off, session.figures.policy)
+        told = (session.state.phase, session.answering, session.state.heads_off, session.state.policy)
         stale = update.reset or told != self._told
         self._told = told
         if update.reset:
@@ -134,11 +134,11 @@ class AnatomyView(View):
 
     def questions(self, session: Session) -> Iterable[Question]:
         """How the token came about; its continuation only while the text is paused, as that takes many steps."""
-        waits, position = session.figures.phase != "writing", session.cursor
+        waits, position = session.state.phase != "writing", session.cursor.position
         if waits and position is None and session.timeline.tokens:  # named, as an answer may be old: large models rest
             position = session.timeline.tokens[-1].position
         yield Inspect(position, tuple(sorted(self.off)), CONTINUATION if waits and self.off else 0)
-        explained = self._inspection.position if self._inspection is not None else session.cursor
+        explained = self._inspection.position if self._inspection is not None else session.cursor.position
         # The row of the previous token: it made the prediction.
         yield ShowAttention(self.chosen[0], (self.chosen[1],), -2, -1, position=explained)
 
@@ -179,7 +179,7 @@ class AnatomyView(View):
             return
         if not session.running:
             self.notify("No text is being written: r writes it again.", severity="warning")
-        elif session.figures.heads_off:
+        elif session.state.heads_off:
             session.set_heads(())
         elif self.off:
             session.set_heads(tuple(sorted(self.off)))
@@ -196,7 +196,7 @@ class AnatomyView(View):
     def _switch(self, off: frozenset[Head]) -> None:
         """Switch these heads off from now on; in the text as well if it is written without some."""
         self.off = off
-        if self._session is not None and self._session.figures.heads_off:
+        if self._session is not None and self._session.state.heads_off:
             self._session.set_heads(tuple(sorted(off)))
         self._draw()
         self.post_message(QuestionChanged())
@@ -225,12 +225,12 @@ class AnatomyView(View):
         self._draw_inspection(inspection, session, panes)
 
     def _draw_inspection(self, inspection: Inspection, session: Session, panes: dict[str, LinesPane]) -> None:
-        chosen, off, waits = self.chosen, self.off, session.figures.phase != "writing"
+        chosen, off, waits = self.chosen, self.off, session.state.phase != "writing"
         panes["candidates"].show(partial(draw.candidate_lines, inspection))
         before, token = draw.candidates_title(inspection, panes["candidates"].size.width)
         panes["candidates"].border_title = Content.assemble(before, (token, "$text-accent"))
         panes["candidates"].border_subtitle = Content(
-            draw.candidates_subtitle(inspection, session.sampling, session.figures)
+            draw.candidates_subtitle(inspection, session.sampling, session.state)
         )
         panes["lens"].show(partial(draw.lens_lines, inspection, chosen[0]))
         panes["lens"].border_subtitle = Content(draw.settled(inspection))
@@ -244,8 +244,8 @@ class AnatomyView(View):
             else _hint("without", WORKING_WITHOUT if off else "")
         )
         if off:
-            panes["without"].border_title = f"Without {draw.off_words(off)}"
-            written = "w: text with all" if session.figures.heads_off else "w: text without"
+            panes["without"].border_title = f"Without {off_words(off)}"
+            written = "w: text with all" if session.state.heads_off else "w: text without"
             panes["without"].border_subtitle = f"{written} · X: all on"
 
 

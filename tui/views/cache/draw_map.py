@@ -13,7 +13,7 @@ from kvtui.core.events import CacheContents, Quantity
 from kvtui.core.layers import IntArray
 from kvtui.tui.drawing.bars import runs
 from kvtui.tui.drawing.lines import Line, Piece
-from kvtui.tui.views.cache.map_layout import Axis, Floats, Integers, MapView, binned, fits, placed
+from kvtui.tui.views.cache.map_layout import Axis, CacheMapLayout, Floats, Integers, binned, fits, placed
 
 RAMPS = ("░▒▓█", "▁▂▃▄▅▆▇█")
 ATTENTION_RAMPS = (" ░▒▓█", " .:-=+*#%@")  # as in the attention grid: what is hardly read is blank
@@ -57,22 +57,22 @@ class MapDrawing:
     scale: tuple[float, float] | None = None
 
 
-def draw(view: MapView) -> MapDrawing:
+def draw(layout: CacheMapLayout) -> MapDrawing:
     """The rows, the line of what the newest step read and wrote, and the ruler."""
-    if view.contents is None and not view.context:
+    if layout.contents is None and not layout.context:
         return MapDrawing([[(text, "cache-map--hint")] for text in EMPTY])
-    values = binned(view)
-    drawing = MapDrawing(scale=scale_of(view, values))
-    columns = _Columns(view)
-    characters, looks = _signs(view, columns, values, drawing.scale)
-    for row, number in enumerate(range(view.first_row, view.last_row)):
+    values = binned(layout)
+    drawing = MapDrawing(scale=scale_of(layout, values))
+    columns = _Columns(layout)
+    characters, looks = _signs(layout, columns, values, drawing.scale)
+    for row, number in enumerate(range(layout.first_row, layout.last_row)):
         pieces = [
             ("".join(characters[row, start:end]), STYLES[Look(int(looks[row, start]))])
             for start, end in runs(looks[row])
         ]
-        drawing.lines.append([(_label(view, number), "cache-map--label"), *pieces])
-    drawing.lines.append([(" " * view.gutter, ""), *_step_line(view, columns)])
-    drawing.lines.append([(_ruler(view, columns.axis), "cache-map--label")])
+        drawing.lines.append([(_label(layout, number), "cache-map--label"), *pieces])
+    drawing.lines.append([(" " * layout.gutter, ""), *_step_line(layout, columns)])
+    drawing.lines.append([(_ruler(layout, columns.axis), "cache-map--label")])
     return drawing
 
 
@@ -80,15 +80,15 @@ class _Columns:
     """What all rows have in common: the axis, and for each cell whether any of its positions was run, was read and
     was written by the newest step."""
 
-    def __init__(self, view: MapView) -> None:
-        self.axis = axis = view.axis
-        self.run = np.array([axis.positions(cell).start for cell in range(axis.cells)]) < view.length
+    def __init__(self, layout: CacheMapLayout) -> None:
+        self.axis = axis = layout.axis
+        self.run = np.array([axis.positions(cell).start for cell in range(axis.cells)]) < layout.length
         self.read = np.zeros(axis.cells, bool)
         self.written = np.zeros(axis.cells, bool)
-        if view.contents is not None and view.length:
-            self._mark(self.read, view.contents.kept.reshape(-1))
-            count = view.contents.written if view.written is None else view.written
-            self._mark(self.written, np.arange(max(view.length - count, 0), view.length))
+        if layout.contents is not None and layout.length:
+            self._mark(self.read, layout.contents.kept.reshape(-1))
+            count = layout.contents.written if layout.written is None else layout.written
+            self._mark(self.written, np.arange(max(layout.length - count, 0), layout.length))
 
     def _mark(self, marks: npt.NDArray[np.bool_], positions: IntArray) -> None:
         cells = self.axis.cells_of(positions)
@@ -108,29 +108,29 @@ def reason_signs(words: Sequence[str]) -> list[tuple[str, str]]:
     return signs
 
 
-def reasons(view: MapView) -> tuple[npt.NDArray[np.str_], Integers, Integers]:
+def reasons(layout: CacheMapLayout) -> tuple[npt.NDArray[np.str_], Integers, Integers]:
     """(rows shown, cells): a sign for why most of a cell is kept, a space where nothing is; the looks; the reasons."""
-    assert view.contents is not None
-    places, codes, (rows, cells) = placed(view, view.contents)
-    kinds = len(view.contents.reasons)
+    assert layout.contents is not None
+    places, codes, (rows, cells) = placed(layout, layout.contents)
+    kinds = len(layout.contents.reasons)
     counts = np.bincount(places * kinds + codes.astype(np.int64), minlength=rows * cells * kinds)
     counts = counts.reshape(rows, cells, kinds)
     kept, most = counts.sum(axis=2), counts.argmax(axis=2)
-    ends = np.array([view.axis.positions(cell).stop for cell in range(cells)])
-    starts = np.array([view.axis.positions(cell).start for cell in range(cells)])
-    run = np.clip(np.minimum(ends, view.length) - starts, 0, None)  # positions of each cell that have been run
-    signs = np.array(reason_signs(view.contents.reasons))
+    ends = np.array([layout.axis.positions(cell).stop for cell in range(cells)])
+    starts = np.array([layout.axis.positions(cell).start for cell in range(cells)])
+    run = np.clip(np.minimum(ends, layout.length) - starts, 0, None)  # positions of each cell that have been run
+    signs = np.array(reason_signs(layout.contents.reasons))
     characters = np.where(kept > 0, signs[most, (kept < run).astype(int)], " ")
     return characters, _REASON_LOOKS[most % len(_REASON_LOOKS)], most
 
 
-def scale_of(view: MapView, values: Floats | None) -> tuple[float, float] | None:
+def scale_of(layout: CacheMapLayout, values: Floats | None) -> tuple[float, float] | None:
     """What the first and the last character of the ramp mean: 0 and 1 for weights, the extremes shown for norms."""
     if values is None or not np.isfinite(values).any():
         return None
-    if view.quantity == "reason":
+    if layout.quantity == "reason":
         return None
-    if view.quantity == "attention":
+    if layout.quantity == "attention":
         return 0.0, 1.0
     return float(np.nanmin(values)), float(np.nanmax(values))
 
@@ -145,19 +145,19 @@ def levels(values: Floats, scale: tuple[float, float], steps: int, roots: bool) 
 
 
 def _signs(
-    view: MapView, columns: _Columns, values: Floats | None, scale: tuple[float, float] | None
+    layout: CacheMapLayout, columns: _Columns, values: Floats | None, scale: tuple[float, float] | None
 ) -> tuple[npt.NDArray[np.str_], Integers]:
     """(rows shown, cells): characters of the map and their looks."""
-    shape = (view.last_row - view.first_row, columns.axis.cells)
+    shape = (layout.last_row - layout.first_row, columns.axis.cells)
     absent = DROPPED if values is not None else " "  # until the answer comes, what was run is unknown
     values = np.full(shape, np.nan) if values is None else values
     kept = np.isfinite(values)
-    if view.quantity == "reason" and view.contents is not None and fits(view):
-        characters, looks, _ = reasons(view)
+    if layout.quantity == "reason" and layout.contents is not None and fits(layout):
+        characters, looks, _ = reasons(layout)
     else:
-        places = levels(values, scale or (0.0, 1.0), len(view.ramp), view.quantity == "attention")
-        characters = np.array([*view.ramp, FREE])[places]
-        looks = Look.FAINT + np.minimum(places * 3 // len(view.ramp), 2)
+        places = levels(values, scale or (0.0, 1.0), len(layout.ramp), layout.quantity == "attention")
+        characters = np.array([*layout.ramp, FREE])[places]
+        looks = Look.FAINT + np.minimum(places * 3 // len(layout.ramp), 2)
     looks = np.where(kept, np.where(columns.written, Look.WRITTEN, looks), Look.FREE)
     dropped = ~kept & columns.run
     looks[dropped] = Look.DROPPED
@@ -167,27 +167,27 @@ def _signs(
     return characters, looks
 
 
-def _step_line(view: MapView, columns: _Columns) -> list[Piece]:
+def _step_line(layout: CacheMapLayout, columns: _Columns) -> list[Piece]:
     """What the newest step wrote and read, below the columns: what any head keeps counts as read."""
-    if not view.cache:
-        words = f"off: nothing is kept, all {view.context} positions are recomputed for each token"
-        return [(words[: view.room], "cache-map--off")]
-    if view.gone:
-        return [(view.gone[: view.room], "cache-map--off")]
+    if not layout.cache:
+        words = f"off: nothing is kept, all {layout.context} positions are recomputed for each token"
+        return [(words[: layout.room], "cache-map--off")]
+    if layout.gone:
+        return [(layout.gone[: layout.room], "cache-map--off")]
     looks = np.where(columns.written, 2, np.where(columns.read, 1, 0))
     signs = ((" ", ""), (READ, STYLES[Look.FAINT]), (WRITTEN, STYLES[Look.WRITTEN]))
     return [(signs[looks[start]][0] * (end - start), signs[looks[start]][1]) for start, end in runs(looks)]
 
 
-def _ruler(view: MapView, axis: Axis) -> str:
+def _ruler(layout: CacheMapLayout, axis: Axis) -> str:
     """Positions below the cells, counted from 0 at the first that was run."""
-    line = [" "] * (view.gutter + axis.cells)
+    line = [" "] * (layout.gutter + axis.cells)
     step = _round_step(_TICK * axis.per_cell)
     first = -(-axis.base // step) * step
     ticks = [*range(0, axis.early, step), *range(first, axis.positions(axis.cells - 1).stop, step)]
     free = 0
     for position in ticks:
-        place = view.gutter + int(axis.cells_of(np.array(position)))
+        place = layout.gutter + int(axis.cells_of(np.array(position)))
         text = str(position)
         if free <= place and place + len(text) <= len(line):
             line[place : place + len(text)] = text
@@ -205,45 +205,45 @@ def _round_step(least: int) -> int:
         power *= 10
 
 
-def _label(view: MapView, row: int) -> str:
+def _label(layout: CacheMapLayout, row: int) -> str:
     """Name of a row, ``L1 H2 ``; the layer only at its first head and at the top."""
-    layer, head = divmod(row, view.heads)
-    digits = len(str(view.layers))
-    name = f"L{layer + 1:<{digits}}" if head == 0 or row == view.first_row else " " * (digits + 1)
-    return f"{name} {'G' if view.grouped else 'H'}{head + 1:<{len(str(view.heads))}} "
+    layer, head = divmod(row, layout.heads)
+    digits = len(str(layout.layers))
+    name = f"L{layer + 1:<{digits}}" if head == 0 or row == layout.first_row else " " * (digits + 1)
+    return f"{name} {'G' if layout.grouped else 'H'}{head + 1:<{len(str(layout.heads))}} "
 
 
-def title(view: MapView, drawing: MapDrawing) -> str:
+def title(layout: CacheMapLayout, drawing: MapDrawing) -> str:
     """What the marks mean, as far as it fits."""
-    positions = "1 position" if view.per_cell == 1 else f"{view.per_cell} positions"
+    positions = "1 position" if layout.per_cell == 1 else f"{layout.per_cell} positions"
     scale = ""
     if drawing.scale is not None:
         low, high = drawing.scale
-        norms = f" {view.ramp[0]} {low:.1f} to {view.ramp[-1]} {high:4.1f}"
-        scale = f", 0 to 1 {view.ramp}" if view.quantity == "attention" else norms
+        norms = f" {layout.ramp[0]} {low:.1f} to {layout.ramp[-1]} {high:4.1f}"
+        scale = f", 0 to 1 {layout.ramp}" if layout.quantity == "attention" else norms
     choices = (
-        f"Cache map · {NAMES[view.quantity]}{scale} · a cell is {positions}",
-        f"{NAMES[view.quantity]}{scale} · a cell is {positions}",
+        f"Cache map · {NAMES[layout.quantity]}{scale} · a cell is {positions}",
+        f"{NAMES[layout.quantity]}{scale} · a cell is {positions}",
         f"a cell is {positions}",
     )
-    return next((choice for choice in choices if len(choice) + 4 <= view.width), choices[-1])
+    return next((choice for choice in choices if len(choice) + 4 <= layout.width), choices[-1])
 
 
-def legend(view: MapView) -> str:
+def legend(layout: CacheMapLayout) -> str:
     """What the signs mean, as far as it fits."""
-    rows = f"rows {view.first_row + 1}–{view.last_row} of {view.total_rows}"
-    if view.quantity == "reason":
-        meaning = _kept_for(view.contents) if view.contents is not None and fits(view) else ""
-        small = "small: in part" if view.dropped and view.per_cell > 1 else ""
+    rows = f"rows {layout.first_row + 1}–{layout.last_row} of {layout.total_rows}"
+    if layout.quantity == "reason":
+        meaning = _kept_for(layout.contents) if layout.contents is not None and fits(layout) else ""
+        small = "small: in part" if layout.dropped and layout.per_cell > 1 else ""
     else:
         meaning, small = f"{READ} read, {WRITTEN} written by the newest step", ""
-    free, dropped = f"{FREE} free", f"{DROPPED} dropped" if view.dropped else ""
-    rows = rows if view.total_rows > view.rows else ""
+    free, dropped = f"{FREE} free", f"{DROPPED} dropped" if layout.dropped else ""
+    rows = rows if layout.total_rows > layout.rows else ""
     choices = [
         " · ".join(sign for sign in signs if sign)
         for signs in ((free, dropped, meaning, small, rows), (free, dropped, meaning, rows), (dropped, meaning, rows))
     ]
-    return next((choice for choice in choices if len(choice) + 4 <= view.width), choices[-1])
+    return next((choice for choice in choices if len(choice) + 4 <= layout.width), choices[-1])
 
 
 def _kept_for(contents: CacheContents) -> str:
@@ -256,24 +256,24 @@ def _kept_for(contents: CacheContents) -> str:
     return f"kept: {kept}" if kept else ""
 
 
-def pointed(view: MapView, x: int, y: int) -> str:
+def pointed(layout: CacheMapLayout, x: int, y: int) -> str:
     """What a cell holds, in figures; empty where there is nothing."""
-    values, axis = binned(view), view.axis
-    cell = x - view.gutter
-    if values is None or view.contents is None or not (0 <= y < len(values) and 0 <= cell < axis.cells):
+    values, axis = binned(layout), layout.axis
+    cell = x - layout.gutter
+    if values is None or layout.contents is None or not (0 <= y < len(values) and 0 <= cell < axis.cells):
         return ""
-    layer, head = divmod(view.first_row + y, view.heads)
+    layer, head = divmod(layout.first_row + y, layout.heads)
     positions = axis.positions(cell)
-    first, last = positions.start, min(positions.stop, view.length) - 1
+    first, last = positions.start, min(positions.stop, layout.length) - 1
     if last < first:
         return ""
-    where = f"layer {layer + 1} {'key/value head' if view.grouped else 'head'} {head + 1}, " + (
+    where = f"layer {layer + 1} {'key/value head' if layout.grouped else 'head'} {head + 1}, " + (
         f"position {first}" if first == last else f"positions {first}–{last}"
     )
     if not np.isfinite(values[y, cell]):
         return f"{where}: dropped"
-    if view.quantity == "reason":
-        return f"{where}: {view.contents.reasons[reasons(view)[2][y, cell]]}"
-    what = {"value": "value norm", "key": "key norm", "attention": "attention weight"}[view.quantity]
-    mean = "mean " if first != last and view.quantity != "attention" else ""
+    if layout.quantity == "reason":
+        return f"{where}: {layout.contents.reasons[reasons(layout)[2][y, cell]]}"
+    what = {"value": "value norm", "key": "key norm", "attention": "attention weight"}[layout.quantity]
+    mean = "mean " if first != last and layout.quantity != "attention" else ""
     return f"{where}: {mean}{what} {values[y, cell]:.3g}"

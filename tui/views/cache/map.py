@@ -18,7 +18,7 @@ from kvtui.core.commands import ShowCache
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import CacheContents
 from kvtui.tui.messages import QuestionChanged
-from kvtui.tui.panes.strips import strips
+from kvtui.tui.panes.lines import strips
 from kvtui.tui.views.cache.draw_map import (
     ATTENTION_RAMPS,
     QUANTITIES,
@@ -30,7 +30,7 @@ from kvtui.tui.views.cache.draw_map import (
     pointed,
     title,
 )
-from kvtui.tui.views.cache.map_layout import MapView
+from kvtui.tui.views.cache.map_layout import CacheMapLayout
 
 
 class CacheMapPane(Widget, can_focus=True):
@@ -56,7 +56,7 @@ class CacheMapPane(Widget, can_focus=True):
     top: reactive[int] = reactive(0)
 
     def __init__(self, *, id: str | None = None) -> None:
-        self._view = MapView(1, 1, 1, 1, False, 1)
+        self._view = CacheMapLayout(1, 1, 1, 1, False, 1)
         self._drawing = MapDrawing()
         self._lines: list[Strip] = []
         self._pointed: Offset | None = None
@@ -70,7 +70,7 @@ class CacheMapPane(Widget, can_focus=True):
 
     def configure(self, config: ModelConfig) -> None:
         """Take the shape of a model."""
-        self._view = MapView(
+        self._view = CacheMapLayout(
             self.size.width,
             self.size.height,
             config.num_layers,

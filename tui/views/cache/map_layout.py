@@ -17,7 +17,7 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class MapView:
+class CacheMapLayout:
     """What is to be drawn, and in how many cells.
 
     Attributes:
@@ -164,36 +164,36 @@ class Axis:
         return range(first, last)
 
 
-def fits(view: MapView) -> bool:
+def fits(layout: CacheMapLayout) -> bool:
     """Whether the contents match what is shown: the answer to an earlier question may not."""
-    contents, (first, last) = view.contents, view.shown_layers
+    contents, (first, last) = layout.contents, layout.shown_layers
     return (
         contents is not None
-        and contents.quantity == view.quantity
+        and contents.quantity == layout.quantity
         and contents.first_layer <= first
         and contents.first_layer + contents.numbers.shape[0] >= last
     )
 
 
-def binned(view: MapView) -> Floats | None:
+def binned(layout: CacheMapLayout) -> Floats | None:
     """(rows shown, cells): the mean of the positions kept in a cell, NaN where there are none; None before an answer.
 
     Attention weights are summed instead: a row's cells sum to 1.
     """
-    if view.contents is None or not fits(view):
+    if layout.contents is None or not fits(layout):
         return None
-    places, numbers, shape = placed(view, view.contents)
+    places, numbers, shape = placed(layout, layout.contents)
     counts = np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
     sums = np.bincount(places, numbers, shape[0] * shape[1]).reshape(shape)
-    return np.where(counts > 0, sums / np.maximum(counts, 1) if view.quantity != "attention" else sums, np.nan)
+    return np.where(counts > 0, sums / np.maximum(counts, 1) if layout.quantity != "attention" else sums, np.nan)
 
 
-def placed(view: MapView, contents: CacheContents) -> tuple[Integers, Array, tuple[int, int]]:
+def placed(layout: CacheMapLayout, contents: CacheContents) -> tuple[Integers, Array, tuple[int, int]]:
     """For every position kept and shown: its cell, counted through all rows, and its number; then rows and cells."""
-    axis = view.axis
-    skipped = view.first_row - contents.first_layer * view.heads
-    rows = slice(skipped, skipped + view.last_row - view.first_row)
-    flat = (contents.kept.shape[0] * view.heads, contents.kept.shape[2])
+    axis = layout.axis
+    skipped = layout.first_row - contents.first_layer * layout.heads
+    rows = slice(skipped, skipped + layout.last_row - layout.first_row)
+    flat = (contents.kept.shape[0] * layout.heads, contents.kept.shape[2])
     cells = axis.cells_of(contents.kept.reshape(flat)[rows])  # (rows, K)
     shown = cells >= 0
     places = (np.arange(len(cells))[:, None] * axis.cells + cells)[shown]

@@ -118,8 +118,8 @@ class CacheView(View):
     def show(self, update: Update, session: Session) -> None:
         """Pass what is new to every pane."""
         super().show(update, session)
-        if update.reset or update.ready:
-            self.map.configure(session.ready.config)
+        if update.reset or update.model:
+            self.map.configure(session.model.config)
         if update.reset:
             self.map.clear()
             self._points, self._stride = [], 1
@@ -131,8 +131,8 @@ class CacheView(View):
         self._show_map(update.answer(CacheContents), session)
         sizes = self._sizes(session)
         self.query_one("#cache-sizes", LinesPane).show(partial(_sizes_lines, sizes))
-        self.query_one(KnownModelsPane).here(session.ready.name, sizes)
-        here = session.looking
+        self.query_one(KnownModelsPane).here(session.model.name, sizes)
+        here = session.cursor.token
         if update.news or here != self._here or not self._growth.curves:
             self._here = here
             self._growth = growth(self._points, sizes, here)
@@ -157,14 +157,14 @@ class CacheView(View):
 
     def _show_map(self, contents: CacheContents | None, session: Session) -> None:
         """Show the cache as it is, or as it was at the selected token."""
-        figures, token = session.shown, session.looking
+        state, token = session.shown, session.cursor.token
         if token is None:
-            self.map.show(contents, figures.cache, figures.context)
+            self.map.show(contents, state.cache, state.context)
             return
         start = self._contents.position if self._contents else 0
         length = max(0, token.position + 1 - start) if token.cache else 0
         gone = GONE if token.position < start or self._differs(token, length) else self._refused
-        self.map.show(contents, figures.cache, figures.context, length, token.computed, gone)
+        self.map.show(contents, state.cache, state.context, length, token.computed, gone)
 
     def _differs(self, token: Token, length: int) -> bool:
         """Whether the cache has been filled under another policy since: it then held another number of positions."""
@@ -174,17 +174,17 @@ class CacheView(View):
         return contents.kept.shape[2] != token.cached_positions
 
     def _sizes(self, session: Session) -> Sizes:
-        ready, figures = session.ready, session.shown
-        config, contents = ready.config, self._contents
+        model, state = session.model, session.shown
+        config, contents = model.config, self._contents
         return Sizes(
             config,
-            ready.cache_bytes_per_position // (2 * config.num_layers * config.kv_dim),
-            figures.cache,
-            figures.cached_positions if figures.cache else 0,
-            figures.cache_bytes if figures.cache else 0,
+            model.itemsize,
+            state.cache,
+            state.cached_positions if state.cache else 0,
+            state.cache_bytes if state.cache else 0,
             contents.process_bytes if contents else None,
             contents is not None,
-            figures.policy,
+            state.policy,
         )
 
     def questions(self, session: Session) -> Iterable[Question]:

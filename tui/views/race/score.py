@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import duration, three_digits
-from kvtui.tui.panes.strips import strip
+from kvtui.tui.panes.lines import strip
 from kvtui.tui.session.race import LaneRecord, RaceRecord
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -145,7 +145,7 @@ class RaceView(View):
 
     def _words(self, session: Session) -> str:
         """The text that is shown while there is no race."""
-        length = length_words(self._length, session.ready.config)
+        length = length_words(self._length, session.model.config)
         if session.race.estimate is not None:
             return ASK.format(estimate=estimate_words(session.race.estimate), length=length)
         return PREPARING if session.racing else HINT.format(length=length, lanes=_versus(*self._lanes))
@@ -159,7 +159,7 @@ class RaceView(View):
     def _draw(self, race: RaceRecord) -> None:
         """Draw one chart that is due and out of date; only one at a time, so that keys need not wait long."""
         assert self._session is not None
-        config = self._session.ready.config
+        config = self._session.model.config
         state = (race.number, race.steps, race.end is not None, self._logarithmic)
         drawings: dict[str, Callable[[], Drawing]] = {
             "race-totals": lambda: totals_drawing(race),
@@ -179,7 +179,7 @@ class RaceView(View):
             tokens, lanes = session.race.estimate.tokens, session.race.plan
             session.start_race(session.prompt, tokens, lanes=lanes, confirmed=True)
         else:
-            self.call_later(self.run_action, "app.submit_prompt")
+            self.call_later(self.run_action, "screen.submit_prompt")
 
     def action_length(self) -> None:
         """Choose the next length."""
@@ -187,10 +187,10 @@ class RaceView(View):
         session = self._session
         if session is None:
             return
-        context = session.ready.config.context_length
+        context = session.model.config.context_length
         past = self._length is not None and self._length >= context
         moves = f" They exceed the context of {context:,}: the window moves, in both lanes." if past else ""
-        self._tell(f"{length_words(self._length, session.ready.config)}.{moves}")
+        self._tell(f"{length_words(self._length, session.model.config)}.{moves}")
         session.race.estimate = None
 
     def _tell(self, words: str) -> None:
@@ -215,7 +215,7 @@ class RaceView(View):
                 self._lanes = (spec, self._lanes[1]) if number == 0 else (self._lanes[0], spec)
                 self._tell(f"{_versus(*self._lanes)}. Enter starts it.")
 
-        config = self._session.ready.config
+        config = self._session.model.config
         self.app.push_screen(PolicyScreen(self._lanes[number], config, title, LANE_HINT, off=True), chosen)
 
     def action_time_scale(self) -> None:

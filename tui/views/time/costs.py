@@ -11,7 +11,7 @@ from textual.widget import Widget
 from kvtui.core.events import Limits
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import three_digits
-from kvtui.tui.panes.strips import strip
+from kvtui.tui.panes.lines import strip
 from kvtui.tui.views.time.part_times import NAMES, Rate
 
 _PART = 10  # cells of the parts' names

@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from kvtui.tui.drawing.bars import figure
 from kvtui.tui.drawing.lines import Line
-from kvtui.tui.panes.strips import strip
+from kvtui.tui.panes.lines import strip
 from kvtui.tui.views.time.part_times import NAMES, Measured
 
 _LABEL = 10  # cells left of a bar

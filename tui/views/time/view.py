@@ -94,7 +94,7 @@ class TimeView(View):
         self._session = session
         if update.reset:
             self._times.clear()
-        if update.ready is not None:
+        if update.model is not None:
             self._limits = None
             self.query_one("#conclusion", Static).update(UNKNOWN)
         self._times.add(update.tokens)
@@ -102,7 +102,7 @@ class TimeView(View):
             self._times.take(breakdown)
         self._limits = update.answer(Limits) or self._limits
         cached, uncached = self._times.measured(True), self._times.measured(False)
-        looking = session.looking
+        looking = session.cursor.token
         self.query_one(PartsPane).show(cached, uncached, of_token(looking) if looking else None)
         ways = self._rates(cached), self._rates(uncached)
         self.query_one(CostsPane).show(ways, self._limits)
@@ -120,9 +120,8 @@ class TimeView(View):
 
     def _rates(self, measured: Measured | None) -> Rates | None:
         assert self._session is not None
-        ready = self._session.ready
-        itemsize = ready.cache_bytes_per_position // ready.config.cache_bytes_per_token(1)
-        return rates(ready.config, measured, itemsize) if measured else None
+        model = self._session.model
+        return rates(model.config, measured, model.itemsize) if measured else None
 
     def action_runs(self) -> None:
         """Switch between the table of runs and the counted work."""

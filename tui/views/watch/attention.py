@@ -19,16 +19,16 @@ from kvtui.core.events import Attention
 from kvtui.tui.drawing.grid import RAMPS
 from kvtui.tui.drawing.labels import is_wide
 from kvtui.tui.messages import QuestionChanged
-from kvtui.tui.panes.strips import strips
+from kvtui.tui.panes.lines import strips
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
 from kvtui.tui.views.watch.draw_attention import (
     EMPTY,
     INTENSITY,
     MODES,
+    AttentionLayout,
     Drawing,
     Mode,
-    View,
     draw,
     key_range,
     pointed,
@@ -90,13 +90,13 @@ class AttentionPane(Widget, can_focus=True):
 
     def feed(self, update: Update, session: Session) -> None:
         """Draw new weights."""
-        if update.reset or update.ready:
-            self.configure(session.ready.config, session.ready.stream)
+        if update.reset or update.model:
+            self.configure(session.model.config, session.model.stream)
         if update.reset and session.prompt is not None:
             self.clear()
         if attention := update.answer(Attention):
             self.show(attention)
-        if session.cursor is not None and session.cursor < session.window_start:
+        if session.left_the_window:
             self.say(LEFT_THE_WINDOW)
 
     def configure(self, config: ModelConfig, stream: bool = False) -> None:
@@ -295,12 +295,12 @@ class AttentionPane(Widget, can_focus=True):
 
     # Drawing
 
-    def _view(self) -> View:
+    def _view(self) -> AttentionLayout:
         event = self._event
         first = None if self._first is None or event is None else self._first - event.position
         ramp = RAMPS[self.ramp]
         size = self.size
-        return View(
+        return AttentionLayout(
             size.width,
             size.height,
             self._layers,

@@ -10,11 +10,11 @@ from textual.widget import Widget
 
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import size_words
-from kvtui.tui.panes.strips import strip
-from kvtui.tui.session.figures import Figures
+from kvtui.tui.panes.lines import strip
 from kvtui.tui.session.session import Session
+from kvtui.tui.session.state import RunState
 from kvtui.tui.session.update import Update
-from kvtui.tui.worker.protocol import Ready
+from kvtui.tui.worker.protocol import ModelInfo
 
 _LEAST_BAR = 10
 
@@ -27,17 +27,17 @@ class CachePane(Widget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.border_title = "Cache"
-        self._ready: Ready | None = None
-        self._figures = Figures()
+        self._model: ModelInfo | None = None
+        self._state = RunState()
 
     def feed(self, update: Update, session: Session) -> None:
         """The state now, or at the token that is looked at."""
-        self.show(session.ready, session.shown)
+        self.show(session.model, session.shown)
 
-    def show(self, ready: Ready, figures: Figures) -> None:
+    def show(self, model: ModelInfo, state: RunState) -> None:
         """Show these figures from the next refresh on."""
-        if (ready, figures) != (self._ready, self._figures):
-            self._ready, self._figures = ready, figures
+        if (model, state) != (self._model, self._state):
+            self._model, self._state = model, state
             self.refresh()
 
     def render(self) -> RenderResult:
@@ -47,50 +47,50 @@ class CachePane(Widget):
     def render_line(self, y: int) -> Strip:
         """Return the bar and its caption."""
         width = self.size.width
-        if self._ready is None:
+        if self._model is None:
             return Strip.blank(width, self.rich_style)
         bordered = bool(self.styles.border_top[0])
         label = "" if bordered else "Cache "
-        words = self._words(self._ready, width - len(label) - _LEAST_BAR - 2)
+        words = self._words(self._model, width - len(label) - _LEAST_BAR - 2)
         room = max(width - len(label) - len(words) - 2, 0)
-        pieces = [(label, "cache--label"), *self._bar(self._ready, room), (f"  {words}", "")]
+        pieces = [(label, "cache--label"), *self._bar(self._model, room), (f"  {words}", "")]
         return strip(self, pieces)
 
-    def _bar(self, ready: Ready, room: int) -> Line:
-        figures, capacity = self._figures, ready.config.context_length
-        if not figures.cache:
+    def _bar(self, model: ModelInfo, room: int) -> Line:
+        state, capacity = self._state, model.config.context_length
+        if not state.cache:
             return [("╱" * room, "cache--off")]
-        if not ready.parameters:  # a stream that has not stated its context length
+        if not model.parameters:  # a stream that has not stated its context length
             return [(" " * room, "")]
-        used = min(round(room * figures.cached_positions / capacity), room)
-        if figures.cached_positions and not used:
+        used = min(round(room * state.cached_positions / capacity), room)
+        if state.cached_positions and not used:
             used = min(1, room)
         return [("█" * used, "cache--used"), ("░" * (room - used), "cache--free")]
 
-    def _words(self, ready: Ready, room: int) -> str:
+    def _words(self, model: ModelInfo, room: int) -> str:
         """The longest caption that fits."""
-        figures, capacity = self._figures, ready.config.context_length
+        state, capacity = self._state, model.config.context_length
         digits = len(str(capacity))
-        full = each = ready.cache_bytes_per_position
-        if figures.cached_positions and (ready.stream or figures.policy != "full"):
-            each = round(figures.cache_bytes / figures.cached_positions)
-        if figures.cache and not ready.parameters:
+        full = each = model.cache_bytes_per_position
+        if state.cached_positions and (model.stream or state.policy != "full"):
+            each = round(state.cache_bytes / state.cached_positions)
+        if state.cache and not model.parameters:
             choices = [
-                f"{figures.cached_positions:7,} positions",
-                f" · {size_words(figures.cache_bytes):>8}",
+                f"{state.cached_positions:7,} positions",
+                f" · {size_words(state.cache_bytes):>8}",
                 f" · {size_words(each)} per token",
             ]
-        elif figures.cache:
+        elif state.cache:
             choices = [
-                f"{figures.cached_positions:{digits}} of {capacity} positions",
-                f" · {size_words(figures.cache_bytes):>8} of {size_words(capacity * (each if ready.stream else full))}",
+                f"{state.cached_positions:{digits}} of {capacity} positions",
+                f" · {size_words(state.cache_bytes):>8} of {size_words(capacity * (each if model.stream else full))}",
                 f" · {size_words(each)} per token",
                 self._moved(),
             ]
         else:
             choices = [
                 "off: nothing is kept",
-                f" · all {figures.context:{digits}} positions recomputed for each token" if figures.context else "",
+                f" · all {state.context:{digits}} positions recomputed for each token" if state.context else "",
                 self._moved(),
             ]
         words = ""
@@ -102,5 +102,5 @@ class CachePane(Widget):
 
     def _moved(self) -> str:
         """How often the full context has dropped its oldest half."""
-        count = self._figures.evictions
+        count = self._state.evictions
         return f" · oldest half dropped {count} {'time' if count == 1 else 'times'}" if count else ""

@@ -44,7 +44,7 @@ _LABELLED = 5  # lines: from here on a tile among many labels its keys
 
 
 @dataclass(frozen=True)
-class View:
+class AttentionLayout:
     """What is to be drawn, and in how many cells.
 
     Attributes:
@@ -176,59 +176,60 @@ class Drawing:
     hidden: float = 0.0  # the newest query's weight on keys to the left of the first one shown
 
 
-def draw(view: View) -> Drawing:
+def draw(layout: AttentionLayout) -> Drawing:
     """The tabs, and below them one grid or a tile for every head."""
     drawing = Drawing()
-    if view.stream:
-        drawing.lines += [[(text, "attention--hint")] for part in STREAM for text in wrap(part, max(view.width, 8))]
+    if layout.stream:
+        drawing.lines += [[(text, "attention--hint")] for part in STREAM for text in wrap(part, max(layout.width, 8))]
         return drawing
-    _draw_tabs(view, drawing)
-    event = view.event
+    _draw_tabs(layout, drawing)
+    event = layout.event
     if event is None:
-        drawing.lines += [[(text, "attention--hint")] for part in view.words for text in wrap(part, max(view.width, 8))]
+        width = max(layout.width, 8)
+        drawing.lines += [[(text, "attention--hint")] for part in layout.words for text in wrap(part, width)]
         return drawing
-    grids = _grids(view, event)
+    grids = _grids(layout, event)
     if not grids:
-        drawing.lines.append([(f"waiting for layer {view.layer + 1} …", "attention--hint")])
+        drawing.lines.append([(f"waiting for layer {layout.layer + 1} …", "attention--hint")])
         return drawing
-    first, last = window(len(event.keys), view.key_room, view.first)
+    first, last = window(len(event.keys), layout.key_room, layout.first)
     drawing.keys = (first, last, len(event.keys))
-    tiling, top = view.tiling, len(drawing.lines)
+    tiling, top = layout.tiling, len(drawing.lines)
     drawing.lines += [[] for _ in range(tiling.rows * tiling.height)]
     for number, (head, weights) in enumerate(grids):
         down, across = divmod(number, tiling.columns)
         x, y = across * (tiling.width + 1), top + down * tiling.height
-        _draw_tile(view, drawing, event, head, weights, x, y)
+        _draw_tile(layout, drawing, event, head, weights, x, y)
     drawing.hidden = float(grids[-1][1][-1, :first].sum())
     return drawing
 
 
-def _grids(view: View, event: Attention) -> list[tuple[int | None, Array]]:
+def _grids(layout: AttentionLayout, event: Attention) -> list[tuple[int | None, Array]]:
     """The heads to draw with their (rows, keys) weights; none if the event is about another layer or lacks the head."""
-    if event.layer != view.layer or not event.weights.size:
+    if event.layer != layout.layer or not event.weights.size:
         return []
-    if view.mode == "mean":
-        return [(None, event.weights.mean(axis=0))] if len(event.heads) == view.heads else []
-    wanted = tuple(range(view.heads)) if view.wanted_heads is None else view.wanted_heads
+    if layout.mode == "mean":
+        return [(None, event.weights.mean(axis=0))] if len(event.heads) == layout.heads else []
+    wanted = tuple(range(layout.heads)) if layout.wanted_heads is None else layout.wanted_heads
     if event.mean or not set(wanted) <= set(event.heads):
         return []
     return [(head, event.weights[event.heads.index(head)]) for head in wanted]
 
 
-def _draw_tabs(view: View, drawing: Drawing) -> None:
+def _draw_tabs(layout: AttentionLayout, drawing: Drawing) -> None:
     """Layers, then "all", "mean" and the heads: on a line each, or together on one."""
-    room = view.width if view.tall else (view.width - 1) // 2
-    selected = {"all": 0, "mean": 1, "one": 2 + (view.head or 0)}[view.mode]
-    layer_names = [f"L{layer + 1}" for layer in range(view.layers)]
-    head_names = ["all", "mean", *(f"H{head + 1}" for head in range(view.heads))]
-    layers = tabs(layer_names, view.layer, room)
-    start = 0 if view.tall else layers[-1].end + 1
-    heads = tabs(head_names, selected, view.width - start, start)
-    second = 1 if view.tall else 0
-    line = [(tab.text, "attention--selected" if tab.index == view.layer else "attention--tab") for tab in layers]
+    room = layout.width if layout.tall else (layout.width - 1) // 2
+    selected = {"all": 0, "mean": 1, "one": 2 + (layout.head or 0)}[layout.mode]
+    layer_names = [f"L{layer + 1}" for layer in range(layout.layers)]
+    head_names = ["all", "mean", *(f"H{head + 1}" for head in range(layout.heads))]
+    layers = tabs(layer_names, layout.layer, room)
+    start = 0 if layout.tall else layers[-1].end + 1
+    heads = tabs(head_names, selected, layout.width - start, start)
+    second = 1 if layout.tall else 0
+    line = [(tab.text, "attention--selected" if tab.index == layout.layer else "attention--tab") for tab in layers]
     drawing.lines.append(line)
     drawing.targets += [Target(0, tab.start, tab.end, layer=tab.index) for tab in layers]
-    if view.tall:
+    if layout.tall:
         drawing.lines.append([])
     else:
         line.append((" ", ""))
@@ -242,50 +243,50 @@ def _draw_tabs(view: View, drawing: Drawing) -> None:
 
 
 def _draw_tile(
-    view: View, drawing: Drawing, event: Attention, head: int | None, weights: Array, x: int, y: int
+    layout: AttentionLayout, drawing: Drawing, event: Attention, head: int | None, weights: Array, x: int, y: int
 ) -> None:
     """One grid with its labels in the tile whose first cell is (x, y); the lines so far end at or before x."""
-    tiling, gutter = view.tiling, view.gutter
-    first, last = window(weights.shape[1], view.key_room, view.first)
+    tiling, gutter = layout.tiling, layout.gutter
+    first, last = window(weights.shape[1], layout.key_room, layout.first)
     bottom = y + tiling.height
-    if view.mode == "all":
-        chosen = head == view.head
+    if layout.mode == "all":
+        chosen = head == layout.head
         name = f"[H{(head or 0) + 1}]" if chosen else f" H{(head or 0) + 1} "
         _put(drawing.lines[y], x, [(name, "attention--selected" if chosen else "attention--tab")])
         drawing.targets += [Target(line, x, x + tiling.width, head=head) for line in range(y, bottom)]
         y += 1
-    if view.mode != "all" or tiling.height >= _LABELLED:
+    if layout.mode != "all" or tiling.height >= _LABELLED:
         corner = "query│ "[-gutter:].rjust(gutter) if gutter > 2 else " " * gutter
-        for number, labels in enumerate(upright(event.keys[first:last], view.header, view.cell), 1):
-            margin = corner if number == view.header else f"{'│ '[-gutter:]:>{gutter}}"
+        for number, labels in enumerate(upright(event.keys[first:last], layout.header, layout.cell), 1):
+            margin = corner if number == layout.header else f"{'│ '[-gutter:]:>{gutter}}"
             _put(drawing.lines[y], x, [(margin, "attention--tab"), (labels, "attention--label")])
             y += 1
     shown = max(0, min(weights.shape[0], bottom - y))
     top_row = event.first_row + weights.shape[0] - shown
     part = weights[weights.shape[0] - shown :, first:last]
     hidden = weights[weights.shape[0] - shown :, :first].sum(axis=1)
-    texts, intensities = paint(part, view.ramp)
-    room = gutter - view.piece
+    texts, intensities = paint(part, layout.ramp)
+    room = gutter - layout.piece
     gone = _dropped(event, head, shown)[:, first:last]
     intensities[gone] = len(INTENSITY)
     for row, text in enumerate(texts):
         text = "".join(np.where(gone[row], DROPPED, list(text))) if gone[row].any() else text
         token = event.keys[top_row + row] if top_row + row < len(event.keys) else " "
         share = f"{100 * float(hidden[row]):4.0f}%‹" if first and room >= 6 else " " * room
-        label = (_row_label(view, token), "attention--newest" if row == shown - 1 else "attention--label")
-        cells = "".join(mark * view.cell for mark in text) if view.cell > 1 else text
+        label = (_row_label(layout, token), "attention--newest" if row == shown - 1 else "attention--label")
+        cells = "".join(mark * layout.cell for mark in text) if layout.cell > 1 else text
         marks = [
-            (cells[start * view.cell : end * view.cell], _LOOKS[intensities[row, start]])
+            (cells[start * layout.cell : end * layout.cell], _LOOKS[intensities[row, start]])
             for start, end in runs(intensities[row])
         ]
         _put(drawing.lines[y + row], x, [label, (share, "attention--tab"), *marks])
     drawing.dropped = drawing.dropped or bool(gone.any())
-    drawing.places.append(Place(x + gutter, y, np.where(gone, np.nan, part), top_row, first, head, view.cell))
+    drawing.places.append(Place(x + gutter, y, np.where(gone, np.nan, part), top_row, first, head, layout.cell))
 
 
-def _row_label(view: View, token: str) -> str:
+def _row_label(layout: AttentionLayout, token: str) -> str:
     """The whole token where it fits, else its first character."""
-    return piece(token if view.spelled else (token.strip() or token)[:1], view.piece)
+    return piece(token if layout.spelled else (token.strip() or token)[:1], layout.piece)
 
 
 def _dropped(event: Attention, head: int | None, rows: int) -> npt.NDArray[np.bool_]:
@@ -304,18 +305,18 @@ def _put(line: Line, x: int, pieces: Line) -> None:
     line += pieces
 
 
-def title(view: View) -> str:
+def title(layout: AttentionLayout) -> str:
     """The choice and the ramp, as far as they fit; the tabs name the choice as well."""
-    if view.stream:
+    if layout.stream:
         return "Attention"
-    if view.width < _FAIR:
-        return f"Attention · √weight {view.ramp}"
-    layer = f"layer {view.layer + 1}/{view.layers}"
-    if view.width < _ROOMY:
-        return f"Attention · {layer} · √weight {view.ramp}"
-    one = f"head {(view.head or 0) + 1}/{view.heads}"
-    head = {"one": one, "all": f"all {view.heads} heads", "mean": f"mean of {view.heads} heads"}[view.mode]
-    return f"Attention · {layer} · {head} · ramp {view.ramp} of √weight, 0 to 1"
+    if layout.width < _FAIR:
+        return f"Attention · √weight {layout.ramp}"
+    layer = f"layer {layout.layer + 1}/{layout.layers}"
+    if layout.width < _ROOMY:
+        return f"Attention · {layer} · √weight {layout.ramp}"
+    one = f"head {(layout.head or 0) + 1}/{layout.heads}"
+    head = {"one": one, "all": f"all {layout.heads} heads", "mean": f"mean of {layout.heads} heads"}[layout.mode]
+    return f"Attention · {layer} · {head} · ramp {layout.ramp} of √weight, 0 to 1"
 
 
 def key_range(drawing: Drawing) -> str:
@@ -328,11 +329,11 @@ def key_range(drawing: Drawing) -> str:
     return f"keys {f'{first + 1}–{last}':>7} of {total:3}{dropped}{hidden}"
 
 
-def pointed(view: View, drawing: Drawing, x: int, y: int) -> str:
+def pointed(layout: AttentionLayout, drawing: Drawing, x: int, y: int) -> str:
     """The weight in a cell as a number; empty where there is none."""
-    if view.event is None:
+    if layout.event is None:
         return ""
-    keys = view.event.keys
+    keys = layout.event.keys
     for place in drawing.places:
         cell = place.at(x, y)
         if cell is not None and cell[0] < len(keys):

@@ -98,7 +98,7 @@ class OutputPane(ScrollView, can_focus=True):
         if update.tokens:
             self.add(update.tokens)
         self.writing = session.writing  # a race is not this text
-        self.look(session.looking)
+        self.look(session.cursor.token)
 
     def start(self) -> None:
         """Clear the pane for a new text."""

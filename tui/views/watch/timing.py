@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from textwrap import wrap
 from typing import ClassVar
@@ -21,9 +20,9 @@ from textual.widget import Widget
 from kvtui.core.events import Token
 from kvtui.tui.drawing.bars import band, bars, figure, line, runs, scale_for
 from kvtui.tui.drawing.lines import Line
-from kvtui.tui.panes.strips import strip
+from kvtui.tui.panes.lines import strip
 from kvtui.tui.session.session import Session
-from kvtui.tui.session.timings import Columns, Figures, Kind, TimingHistory
+from kvtui.tui.session.timings import Columns, Kind, TimingHistory, TimingSummary
 from kvtui.tui.session.update import Update
 
 _GUTTER = 9  # cells of the axis: "   50 ms│", "  0.2 ms│"
@@ -61,14 +60,13 @@ class TimingPane(Widget, can_focus=True):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.border_title = "Time per token"
-        self.history = TimingHistory()
-        self._batch = 1.0  # tokens per call of add, smoothed
+        self.history = TimingHistory()  # the timeline keeps it
+        self._batch = 0.0  # tokens in a call of grow, smoothed; 0 before the first
         self._automatic = 1
         self._lines: list[Strip] = []
         self._subtitle = ""
-        self._first_position = 0  # index in the whole text of the first token of the history
         self._looking: Token | None = None
-        self.previous: TimingHistory | None = None  # the previous text, drawn as a line over the bars
+        self.before: TimingHistory | None = None  # the text before, drawn as a line over the bars
         self.stream = False  # another program writes: the cache cannot be switched from here
 
     def render(self) -> RenderResult:
@@ -77,31 +75,28 @@ class TimingPane(Widget, can_focus=True):
 
     def feed(self, update: Update, session: Session) -> None:
         """Take in the times of new tokens."""
-        if update.reset or update.ready:
-            self.stream = session.ready.stream
+        if update.reset or update.model:
+            self.stream = session.model.stream
         if update.reset and session.prompt is not None:
-            self.start()
-            self.previous = session.previous
-        if update.tokens:
-            self.add(update.tokens)
-        self.look(session.looking)
+            self.start(session.timeline.times, session.timeline.times_before)
+        self.grow(len(update.tokens))
+        self.look(session.cursor.token)
 
-    def start(self) -> None:
-        """Clear the pane for a new generation."""
-        self.history.clear()
-        self._batch, self._automatic, self._looking = 1.0, 1, None
+    def start(self, history: TimingHistory, before: TimingHistory | None = None) -> None:
+        """Draw the times of a text from now on, and those of the text before as a line."""
+        self.history, self.before = history, before
+        self._batch, self._automatic, self._looking = 0.0, 1, None
         self.refresh()
 
-    def add(self, tokens: Sequence[Token]) -> None:
-        """Append a batch, in time proportional to its size. Drawing waits for the next refresh."""
+    def grow(self, tokens: int) -> None:
+        """The history has grown by so many. Drawing waits for the next refresh."""
         if not tokens:
             return
-        if not self.history.total:  # the first batch may be large without the pace being high
-            self._first_position = tokens[0].position
+        if not self._batch:  # many may come at once then, but not because the pace is high
+            self._batch = 1.0
         else:
-            self._batch += 0.2 * (min(len(tokens), 2 * _LARGEST_ZOOM) - self._batch)
-        self.history.add(tokens)
-        # The eye can still follow two columns per redraw. Shrinking waits, so that the graph does not flicker.
+            self._batch += 0.2 * (min(tokens, 2 * _LARGEST_ZOOM) - self._batch)
+        # Two columns a redraw can still be followed by eye. Shrinking waits, so that the graph does not flap.
         while self._automatic < min(self._batch / 2, _LARGEST_ZOOM):
             self._automatic *= 2
         while self._automatic > 1 and self._batch < self._automatic / 4:
@@ -165,8 +160,8 @@ class TimingPane(Widget, can_focus=True):
         room = max(width - _GUTTER, 1)
         columns, place = self._columns(room)
         before = np.full(len(columns.kinds), np.nan)
-        if self.previous is not None:
-            before = self.previous.beside(columns, self.tokens_per_column)
+        if self.before is not None:
+            before = self.before.beside(columns, self.tokens_per_column)
         scale = scale_for(np.concatenate((columns.milliseconds, before[~np.isnan(before)])), self.logarithmic)
         self._describe(columns)
         left = room - len(columns.kinds)
@@ -187,7 +182,7 @@ class TimingPane(Widget, can_focus=True):
         columns = self.history.columns(room, per)
         if self._looking is None:
             return columns, None
-        column = (self._looking.position - self._first_position) // per
+        column = (self._looking.position - self.history.first_position) // per
         if column < columns.first:
             columns = self.history.columns(room, per, (column + room // 2 + 1) * per)
         place = column - columns.first
@@ -204,7 +199,7 @@ class TimingPane(Widget, can_focus=True):
         per = self.tokens_per_column
         share = "1 token" if per == 1 else f"median of {per:2}"
         greatest = f"max {figure(float(columns.milliseconds.max()))}"
-        before, brief = ("", "") if self.previous is None else ("  ─ previous text", "  ─ before")
+        before, brief = ("", "") if self.before is None else ("  ─ previous text", "  ─ before")
         choices = (
             f"{names}{before} · {scale} scale · column: {share} · {greatest}",
             f"{names}{brief} · {scale} · column: {share} · {greatest}",
@@ -216,18 +211,18 @@ class TimingPane(Widget, can_focus=True):
             self.border_subtitle = self._subtitle = subtitle
 
     def _figure_lines(self, width: int, height: int) -> list[Strip]:
-        figures = self.history.figures()
-        if figures is None:
+        summary = self.history.summary()
+        if summary is None:
             return []
         if self._looking is not None:
-            figures = replace(figures, last=1e3 * self._looking.seconds)
+            summary = replace(summary, last=1e3 * self._looking.seconds)
         last = "now " if self._looking is None else "then"
         if width >= _WIDE:
-            pieces = [*_now(figures, last), ("  ", "")]
+            pieces = [*_now(summary, last), ("  ", "")]
             return [strip(self, [*pieces, *self._speed_up(width - _width_of(pieces))], width)]
         if height >= 5:
-            return [strip(self, _now(figures, last), width), strip(self, self._speed_up(width), width)]
-        pieces = [*_now(figures, last, True), ("  ", "")]
+            return [strip(self, _now(summary, last), width), strip(self, self._speed_up(width), width)]
+        pieces = [*_now(summary, last, True), ("  ", "")]
         return [strip(self, [*pieces, *self._speed_up(width - _width_of(pieces), brief=True)], width)]
 
     def _speed_up(self, room: int, brief: bool = False) -> Line:
@@ -274,18 +269,18 @@ _STYLES: dict[int, str] = {
 }
 
 
-def _now(figures: Figures, last: str, brief: bool = False) -> Line:
+def _now(summary: TimingSummary, last: str, brief: bool = False) -> Line:
     """The newest time under its name, median, 95th percentile and speed, each of fixed width.
 
     Without the percentile where there is little room.
     """
-    speed = figures.tokens_per_second
+    speed = summary.tokens_per_second
     rate = "     –" if math.isnan(speed) else f"{speed:6,.0f}" if speed >= 9.995 else f"{speed:6.2f}"
     gap = " " if brief else "  "
-    pieces = [(last, "timing--axis"), (figure(figures.last), "timing--figure")]
-    pieces += [(f"{gap}median ", "timing--axis"), (figure(figures.median), "timing--figure")]
+    pieces = [(last, "timing--axis"), (figure(summary.last), "timing--figure")]
+    pieces += [(f"{gap}median ", "timing--axis"), (figure(summary.median), "timing--figure")]
     if not brief:
-        pieces += [(f"{gap}p95 ", "timing--axis"), (figure(figures.p95), "timing--figure")]
+        pieces += [(f"{gap}p95 ", "timing--axis"), (figure(summary.p95), "timing--figure")]
     return [*pieces, (f"{gap}{rate} tok/s", "timing--figure")]
 
 

@@ -144,7 +144,7 @@ class WatchView(View):
 
     def questions(self, session: Session) -> Iterable[Question]:
         """Ask for the rows of attention that fit, up to the selected token."""
-        yield replace(self.attention.question, position=session.cursor)
+        yield replace(self.attention.question, position=session.cursor.position)
 
     def action_previous_layer(self) -> None:
         """Show the attention of the previous layer."""

@@ -33,7 +33,7 @@ def inspects(it: Bench) -> list[Inspect]:
 async def test_nothing_is_asked_before_the_view_is_shown_and_only_then() -> None:
     async with bench() as it:
         it.link.write([token(0)])
-        await it.until(lambda: it.app.session.figures.written)
+        await it.until(lambda: it.app.session.state.written)
         assert not inspects(it)
         await it.press("4")
         await it.until(lambda: inspects(it))
@@ -164,7 +164,7 @@ async def test_the_text_goes_on_without_heads_and_the_status_line_says_so() -> N
 async def test_another_text_is_the_whole_models_again() -> None:
     async with anatomy() as (it, _):
         await it.press("x", "w", "r")
-        assert it.app.session.figures.heads_off == ()
+        assert it.app.session.state.heads_off == ()
         it.link.write([End("cancelled", 0, 0.0, 0.0)])
         await it.until(lambda: not it.app.session.running)
         await it.press("w")
@@ -185,7 +185,7 @@ async def test_while_an_answer_is_worked_out_the_panes_say_so(monkeypatch: pytes
     monkeypatch.delitem(ANSWERS, Inspect)
     async with bench() as it:
         it.link.write([token(0)])
-        await it.until(lambda: it.app.session.figures.written)
+        await it.until(lambda: it.app.session.state.written)
         await it.press("4")
         await it.until(lambda: "Computing" in it.screen_text())
         assert "press p" not in it.screen_text()

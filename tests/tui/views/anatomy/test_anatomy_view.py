@@ -12,7 +12,8 @@ from kvtui.core.events import Candidate, Inspection, LensLayer, WithoutHeads
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.drawing.labels import label
 from kvtui.tui.drawing.lines import Line, bar
-from kvtui.tui.session.figures import Figures
+from kvtui.tui.drawing.words import settings_words
+from kvtui.tui.session.state import RunState
 from kvtui.tui.views.anatomy import draw as view
 
 
@@ -166,18 +167,18 @@ def test_what_would_follow_is_told_when_it_was_asked_for() -> None:
     ],
 )
 def test_the_settings_are_told(settings: SamplingSettings, words: str) -> None:
-    assert view.settings_words(settings) == words
+    assert settings_words(settings) == words
 
 
 def test_it_is_told_when_the_text_is_not_written_by_the_model_that_is_shown() -> None:
     def words(**figures) -> str:
-        return view.candidates_subtitle(INSPECTION, SamplingSettings(), Figures(**figures))
+        return view.candidates_subtitle(INSPECTION, SamplingSettings(), RunState(**figures))
 
     assert words() == "temperature 0.8 · after 50 tokens"
     assert words(policy="window:8") == "temperature 0.8 · with the full cache, not window:8"
     assert words(heads_off=((0, 1),)) == "temperature 0.8 · with all heads on"
     given = replace(INSPECTION, written=False)
-    assert "given by the prompt" in view.candidates_subtitle(given, SamplingSettings(), Figures())
+    assert "given by the prompt" in view.candidates_subtitle(given, SamplingSettings(), RunState())
 
 
 @pytest.mark.parametrize("width", [0, 1, 12, 20, 36, 60, 200])

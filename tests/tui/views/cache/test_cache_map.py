@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from kvtui.core.cache.base import reason_words
 from kvtui.core.events import CacheContents
 from kvtui.tui.views.cache.draw_map import EMPTY, RAMPS, draw, legend, levels, pointed, reason_signs, title
-from kvtui.tui.views.cache.map_layout import Axis, MapView, binned, fits
+from kvtui.tui.views.cache.map_layout import Axis, CacheMapLayout, binned, fits
 
-VIEW = MapView(width=38, height=8, layers=3, heads=2, grouped=False, capacity=64)  # gutter 6: 32 cells of 2
+VIEW = CacheMapLayout(width=38, height=8, layers=3, heads=2, grouped=False, capacity=64)  # gutter 6: 32 cells of 2
 
 
 def contents(kept: list[int], length: int, layers: int = 3, heads: int = 2, **changes: object) -> CacheContents:
@@ -25,7 +25,7 @@ def contents(kept: list[int], length: int, layers: int = 3, heads: int = 2, **ch
     return replace(event, **changes)  # type: ignore[arg-type]
 
 
-def text(view: MapView) -> list[str]:
+def text(view: CacheMapLayout) -> list[str]:
     return ["".join(piece for piece, _ in line) for line in draw(view).lines]
 
 
@@ -161,7 +161,7 @@ def test_pointing_tells_the_figure() -> None:
 
 
 def test_grouped_heads_and_many_layers() -> None:
-    view = MapView(60, 8, 12, 2, True, 16, context=3, contents=contents([0, 1, 2], 3, layers=12))
+    view = CacheMapLayout(60, 8, 12, 2, True, 16, context=3, contents=contents([0, 1, 2], 3, layers=12))
     assert text(view)[0].startswith("L1  G1 ")
 
 

@@ -55,7 +55,7 @@ async def test_only_what_is_shown_is_asked_and_only_while_visible() -> None:
         await it.press("1")
         asked = len(it.link.commands(ShowCache))
         it.link.write([token(3), token(4)])
-        await it.until(lambda: it.app.session.figures.written == 5)
+        await it.until(lambda: it.app.session.state.written == 5)
         assert len(it.link.commands(ShowCache)) == asked
 
 

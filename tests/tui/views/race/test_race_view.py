@@ -28,7 +28,7 @@ async def race(it: Bench, text: str = TEXT, over: bool = False, **options) -> Ra
     events = [*prefills(), *rounds(text, **options), *([end(len(text))] if over else [])]
     it.link.write(events, it.link.races[-1].run)
     await it.until(lambda: it.app.session.race.steps == len(text) and bool(it.app.session.race.end) == over)
-    view = it.app.view
+    view = it.app.main.view
     assert isinstance(view, RaceView)
     await it.until(lambda: view.query_one(ScorePane)._race.steps == len(text))
     return view
@@ -65,7 +65,7 @@ async def test_both_texts_the_marks_and_the_speed_up(size: tuple[int, int]) -> N
 async def test_the_status_line_tells_of_the_lanes_and_the_past_of_the_text_before(size: tuple[int, int]) -> None:
     async with bench(size=size) as it:
         it.link.write([token(step) for step in range(40)])
-        await it.until(lambda: it.app.session.figures.written == 40)
+        await it.until(lambda: it.app.session.state.written == 40)
         await race(it)
         top = it.screen_text().splitlines()[:2]
         assert "▶ racing" in "".join(top)
@@ -81,8 +81,8 @@ async def test_the_end_has_a_verdict() -> None:
         await race(it, over=True)
         await it.until(lambda: "All 19 tokens agree" in it.screen_text())
         assert "as fast so far" not in it.screen_text()
-        assert it.app.session.figures.phase == "ended"
-        assert it.app.session.figures.written == len(TEXT)
+        assert it.app.session.state.phase == "ended"
+        assert it.app.session.state.written == len(TEXT)
 
 
 async def test_pause_step_stop_and_the_toggle() -> None:
@@ -91,12 +91,12 @@ async def test_pause_step_stop_and_the_toggle() -> None:
         await it.press("space")
         assert it.link.commands(Pause)
         it.link.write([State(True, True, 25.0)], it.link.races[-1].run)
-        await it.until(lambda: it.app.session.figures.phase == "paused")
+        await it.until(lambda: it.app.session.state.phase == "paused")
         await it.press("full_stop", "space", "s")
         assert [len(it.link.commands(kind)) for kind in (Step, Resume, Stop)] == [1, 1, 1]
         await it.press("t")  # the lanes are what they are; the next text will be without
         assert not it.link.commands(SetCache)
-        assert not it.app.session.figures.cache
+        assert not it.app.session.state.cache
         assert "The next text will be written without the cache" in it.notices()
 
 
@@ -111,7 +111,7 @@ async def test_the_line_at_the_top_speaks_of_the_race(size: tuple[int, int]) -> 
                 State(True, False, 25.0, (), True, "window:8"),
             ]
         )
-        await it.until(lambda: it.app.session.figures.written == 1)
+        await it.until(lambda: it.app.session.state.written == 1)
         assert ("Δlogits ≤" if size == (80, 24) else "logits differ by up to") in it.screen_text()
         await race(it)
         await it.until(lambda: "▶ racing" in it.screen_text())
@@ -126,7 +126,7 @@ async def test_the_line_at_the_top_speaks_of_the_race(size: tuple[int, int]) -> 
 async def test_keys_that_concern_a_text_say_so_during_a_race() -> None:
     async with bench() as it:
         it.link.write([token(step) for step in range(30)])
-        await it.until(lambda: it.app.session.figures.written == 30)
+        await it.until(lambda: it.app.session.state.written == 30)
         await race(it)
         await it.press("v", "f", "4")
         assert "Verifying applies to the next text" in it.notices()
@@ -231,7 +231,7 @@ async def test_a_race_that_fails_or_dies_says_so() -> None:
         await it.until(lambda: it.link.restarts)
         assert not it.app.session.racing
         assert isinstance(it.link.sent[-1], StartRace)
-        assert "Enter" in str(it.app.view.query_one("#race-hint", Static).render())
+        assert "Enter" in str(it.app.main.view.query_one("#race-hint", Static).render())
 
 
 async def test_a_hidden_race_is_caught_up_with() -> None:

@@ -62,7 +62,7 @@ async def test_the_limits_stay_with_another_text_and_the_parts_do_not() -> None:
         await it.until(lambda: "memory-bound" in it.screen_text())
         await it.press("r")
         await it.until(lambda: EMPTY[0] in it.screen_text())
-        assert it.app.view._limits is not None  # type: ignore[attr-defined]
+        assert it.app.main.view._limits is not None  # type: ignore[attr-defined]
 
 
 async def test_a_wide_table_says_which_limit() -> None:

@@ -18,7 +18,7 @@ from kvtui.core.events import Attention
 from kvtui.tui.drawing.grid import RAMPS, arrange, levels, paint, tabs, window
 from kvtui.tui.drawing.labels import piece, upright
 from kvtui.tui.views.watch.attention import AttentionPane
-from kvtui.tui.views.watch.draw_attention import EMPTY, View, draw, key_range, pointed
+from kvtui.tui.views.watch.draw_attention import EMPTY, AttentionLayout, draw, key_range, pointed
 
 CONFIG = ModelConfig(65, 512, 6, 4, 4, 32, 128, 512)
 TEXT = "ROMEO:\nWhat light is this?\n"
@@ -246,7 +246,7 @@ async def test_the_smallest_pane_still_shows_weights() -> None:
 def test_wide_and_odd_characters_do_not_break_the_grid() -> None:
     event = attention(keys=20)
     odd = Attention(0, (0,), event.first_row, event.weights, ("漢", "\x00", "\u0301", " the", *event.keys[4:]), 0)
-    drawing = draw(View(60, 12, 6, 4, 0, 0, "one", event=odd))
+    drawing = draw(AttentionLayout(60, 12, 6, 4, 0, 0, "one", event=odd))
     assert "".join(text for text, _ in drawing.lines[2])[7:11] == "□␀·t"
 
 
@@ -344,7 +344,7 @@ def test_dropped_positions_are_empty_columns() -> None:
     dropped = np.zeros((2, 4, 12), bool)
     dropped[0, 1:, 2:5] = True  # the first head dropped them before the second row's query
     dropped[1, :, 3] = True
-    view = View(60, 20, 6, 2, 0, 0, "one", event=replace(event, dropped=dropped))
+    view = AttentionLayout(60, 20, 6, 2, 0, 0, "one", event=replace(event, dropped=dropped))
     drawing = draw(view)
     rows = ["".join(piece for piece, _ in line)[view.gutter :] for line in drawing.lines[3:7]]
     assert [row[2:5] for row in rows] == ["   ", "╱╱╱", "╱╱╱", "╱╱╱"]

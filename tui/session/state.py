@@ -1,11 +1,11 @@
-"""The figures of a text that is being written: its phase, pace, cache and verification. Nothing of Textual."""
+"""How a text that is being written stands: its phase, pace, cache and verification. Nothing of Textual."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from kvtui.core.events import Token
+from kvtui.core.events import Prefill, State, Token
 from kvtui.tui.settings import DEFAULT_PACE
 
 Phase = Literal["idle", "writing", "paused", "ended", "dead", "loading"]
@@ -71,7 +71,7 @@ class Verification:
 
 
 @dataclass(frozen=True)
-class Figures:
+class RunState:
     """What the status line and the cache bar show. Sizes in bytes, lengths in positions.
 
     Of the lanes of a ``race``, ``written`` is what each of them has; the rest is still of the text before.
@@ -96,3 +96,45 @@ class Figures:
     def cache_wrong(self) -> bool:
         """Whether verification has failed; a policy that drops or rounds is bound to differ."""
         return self.policy == "full" and self.verification.failed
+
+    def at(self, token: Token) -> RunState:
+        """How things stood when a token of the past was written."""
+        return replace(
+            self,
+            cache=token.cache,
+            written=token.step + 1,
+            context=token.context,
+            cached_positions=token.cached_positions,
+            cache_bytes=token.cache_bytes,
+        )
+
+    def prefilled(self, event: Prefill) -> RunState:
+        """The prompt was run."""
+        return replace(
+            self,
+            phase="paused" if self.phase == "paused" else "writing",
+            written=0,
+            evictions=0,
+            context=event.tokens,
+            cached_positions=event.cached_positions or (event.tokens if event.cache else 0),
+            cache_bytes=event.cache_bytes,
+        )
+
+    def with_newest(self, token: Token, window_start: int) -> RunState:
+        """A token was written. ``window_start``: place of the oldest one in the model's window."""
+        # Under a policy a token sees fewer than are run from now on if the cache has been turned off since.
+        turned_off = token.cache and not self.cache
+        context = token.position + 1 - window_start if turned_off else token.context
+        return replace(self.at(token), cache=self.cache, context=context, race=False)
+
+    def obeyed(self, event: State, racing: bool) -> RunState:
+        """Every command has been carried out. In a race the lanes are what they are, and cache, heads and policy what
+        the user wants of the next text."""
+        now = replace(self, phase="paused" if event.paused else "writing", pace=event.pace)
+        if racing:
+            return now
+        return replace(now, cache=event.cache, heads_off=event.heads_off, policy=event.policy)
+
+    def gone(self, phase: Phase) -> RunState:
+        """There is no process, and so nothing in its cache."""
+        return replace(self, phase=phase, context=0, cached_positions=0, cache_bytes=0, loaded=0.0)

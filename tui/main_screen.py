@@ -1,0 +1,411 @@
+"""The screen of the dashboard: views around a session, drawn at most twelve times a second."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.screen import Screen
+from textual.widgets import Input, Static
+
+from kvtui.core.cache import parse_policy
+from kvtui.core.errors import KvtuiError
+from kvtui.core.loading.library import LibraryModel
+from kvtui.tui.actions import ACTIONS, PAST, TOUR
+from kvtui.tui.drawing.words import size_words
+from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged, TokenPicked
+from kvtui.tui.panes.keys import KeysPane
+from kvtui.tui.panes.prompt import PromptPane
+from kvtui.tui.panes.status import StatusPane
+from kvtui.tui.panes.tabs import TabsPane, cursor_words
+from kvtui.tui.screens.branches import BranchesScreen
+from kvtui.tui.screens.fork import fork_screen
+from kvtui.tui.screens.help import HelpScreen
+from kvtui.tui.screens.models import ModelsScreen
+from kvtui.tui.screens.overlay import Overlay
+from kvtui.tui.screens.policy import PolicyScreen
+from kvtui.tui.session.questions import Questions
+from kvtui.tui.session.session import Session
+from kvtui.tui.session.state import faster, slower
+from kvtui.tui.settings import DEFAULT_PACE, LEAST_HEIGHT, LEAST_WIDTH, DashboardSettings
+from kvtui.tui.tour.card import TourCard
+from kvtui.tui.tour.guide import Guide
+from kvtui.tui.views.switcher import ViewSwitcher
+from kvtui.tui.views.table import KEYS, OWN_KEYS, VIEWS
+from kvtui.tui.views.view import View
+
+TICK_SECONDS = 1 / 12
+NOTICE_SECONDS = 8.0
+CRAMPED_HEIGHT = 24  # below it the tour leaves out panes that it does not speak of
+_BY_NAME = {action.name: action for action in ACTIONS}
+_PAST = frozenset(action.name for action in PAST)
+_TOUR = frozenset(name for _, name, _ in TOUR)
+
+
+class MainScreen(Screen[None]):
+    """Prompt, views, tour and keys; it feeds the visible view and carries out what the user wants of the session.
+
+    Args:
+        session: what is shown.
+        settings: how to begin.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(a.keys, f"act('{a.name}')", a.title, show=False, priority=a in PAST) for a in ACTIONS),
+        *(Binding(keys, f"act('{name}')", title, show=False, priority=True) for keys, name, title in TOUR),
+        *(Binding(key, f"view({number})", show=False) for number, key in enumerate(KEYS)),
+        *(Binding(key, f"in_view('{key}')", show=False) for key in OWN_KEYS),
+    ]
+
+    def __init__(self, session: Session, settings: DashboardSettings) -> None:
+        super().__init__()
+        self.session = session
+        self.questions = Questions(session.put_question)
+        self._first_prompt = settings.prompt or ""
+        self._limited_pace = settings.generation.pace or DEFAULT_PACE
+        self._models_dir = settings.models_dir
+        self._opens_tour = settings.tour
+        self._guide = Guide(self, session, self._show_view)
+
+    # Views
+
+    def compose(self) -> ComposeResult:
+        """Top to bottom as a user meets them."""
+        session = self.session
+        yield Static(id="too-small")
+        with Vertical(id="main"):
+            yield StatusPane(session.model, session.state, id="status")
+            with Container(id="top"):
+                yield PromptPane(self._first_prompt, id="prompt")
+                yield TabsPane([(key, view.TITLE) for key, view in zip(KEYS, VIEWS, strict=True)], id="tabs")
+            yield ViewSwitcher(id="views")
+            yield TourCard(id="tour")
+            yield KeysPane(VIEWS[0].ACTIONS, id="keys")
+
+    def on_mount(self) -> None:
+        """Start at once if there is a prompt, else wait for one."""
+        self.prompt.stream = self.session.model.stream
+        self.tick()
+        self.set_interval(TICK_SECONDS, self.tick)
+        if self._first_prompt or self.session.model.stream:
+            self.prompt.input.remember(self.prompt.input.value)
+            self.view.focus_first()
+            self._start(self._first_prompt)
+        else:
+            self.prompt.input.focus()
+        if self._opens_tour:
+            self.action_tour()
+
+    @property
+    def view(self) -> View:
+        """The one that is visible."""
+        return self.query_one(ViewSwitcher).view
+
+    @property
+    def prompt(self) -> PromptPane:
+        """What the model goes on from."""
+        return self.query_one(PromptPane)
+
+    @property
+    def tour(self) -> TourCard:
+        """The card below the view."""
+        return self.query_one(TourCard)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Say what size is needed if this one will not do."""
+        small = event.size.width < LEAST_WIDTH or event.size.height < LEAST_HEIGHT
+        self.set_class(small, "-too-small")
+        self.set_class(event.size.height < CRAMPED_HEIGHT, "-cramped")
+        if small:
+            self.query_one("#too-small", Static).update(
+                f"kvtui needs {LEAST_WIDTH} × {LEAST_HEIGHT} cells; "
+                f"this terminal has {event.size.width} × {event.size.height}"
+            )
+
+    def action_view(self, number: int) -> None:
+        """Show another view."""
+        if not self.query_one(ViewSwitcher).show(number, self.session.model.stream):
+            return
+        self.query_one(TabsPane).selected = number
+        self.query_one(KeysPane).of_view = self.view.ACTIONS
+        self.questions.forget()
+        self.tick()
+        if self.focused is not self.prompt.input:
+            self.view.focus_first()
+
+    def _show_view(self, title: str) -> None:
+        self.action_view([view.TITLE for view in VIEWS].index(title))
+
+    # What the generator process tells
+
+    def tick(self) -> None:
+        """Hand what has come since the last tick to the visible view, all at once."""
+        if not self.app.is_running:
+            return
+        view, session, top = self.view, self.session, self.app.screen
+        update = session.collect(view.mark)
+        view.mark = session.timeline.mark
+        view.show(update, session)
+        if isinstance(top, Overlay):
+            top.show(update, session)
+        if update.model is not None:
+            self.prompt.stream = update.model.stream
+            self.questions.forget()
+        for message, severity in update.notices:
+            self.notify(message, severity=severity, timeout=NOTICE_SECONDS, markup=False)
+        self._show_state()
+        self.questions.take(update.answers)
+        self._ask(update.news)
+        self._guide.show(update, view)
+
+    def _show_state(self) -> None:
+        session = self.session
+        self.query_one(StatusPane).show(session.model, session.state)
+        keys = self.query_one(KeysPane)
+        keys.phase = session.state.phase
+        keys.stream = session.model.stream
+        keys.touring = self.tour.display
+        keys.typing = self.focused is self.prompt.input
+        keys.looking_back = session.cursor.position is not None
+        tokens = session.timeline.tokens
+        written = tokens[-1].step + 1 if tokens else 0
+        self.query_one(TabsPane).words = cursor_words(session.cursor.token, written, session.left_the_window)
+        self.set_class(keys.looking_back and not keys.typing, "-past")
+
+    def _ask(self, news: bool) -> None:
+        """Ask for what the visible view shows, or the screen above it, when it is its turn."""
+        if self.session.answering:
+            top = self.app.screen
+            asker = top if isinstance(top, Overlay) else self.view
+            self.questions.ask(asker.questions(self.session), news)
+
+    @on(QuestionChanged)
+    def _question_changed(self) -> None:
+        self._ask(news=False)
+
+    # Keys
+
+    async def action_act(self, name: str) -> None:
+        """Carry out an action, or say why not while another program writes."""
+        action = _BY_NAME.get(name)
+        if action is not None and action.elsewhere and self.session.model.stream:
+            self.notify(action.elsewhere, severity="warning")
+        else:
+            await self.run_action(name if hasattr(self, f"action_{name}") else f"app.{name}")
+            self.tick()
+
+    def action_in_view(self, key: str) -> None:
+        """A key that is the visible view's own."""
+        for action in self.view.ACTIONS:
+            if key in action.keys.split(","):
+                getattr(self.view, f"action_{action.name}")()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys of the past and of the tour's card go through every pane, but not through a text field."""
+        name = parameters[0] if action == "act" else action
+        if name in _PAST or name in _TOUR:
+            return not isinstance(self.focused, Input) and (name in _PAST or self.tour.display)
+        return True
+
+    # Starting and stopping
+
+    def _start(self, prompt: str, seed: int | None = None) -> None:
+        self._begin(self.view.start(self.session, prompt, seed))
+
+    def _begin(self, started: bool) -> None:
+        """Clear the panes for a new text."""
+        if not started:
+            if self.session.process.loading:
+                self.notify(f"Wait: {self.session.process.loading} is being loaded.", severity="warning", markup=False)
+            elif self.session.state.phase == "dead":
+                self.session.process.revive()
+            else:
+                self.notify("Write a prompt first: press p.", severity="warning")
+            return
+        self.questions.forget()
+        self.tick()
+
+    @on(PromptSubmitted)
+    def _prompt_submitted(self, message: PromptSubmitted) -> None:
+        self.view.focus_first()
+        self._start(message.text)
+
+    @on(PromptLeft)
+    def action_leave_prompt(self) -> None:
+        """Give the keys to the dashboard."""
+        self.view.focus_first()
+
+    async def action_submit_prompt(self) -> None:
+        """As Enter in the prompt."""
+        await self.prompt.input.action_submit()
+
+    def action_prompt(self) -> None:
+        """Focus the prompt."""
+        self.prompt.input.focus()
+
+    def action_restart(self) -> None:
+        """The same prompt and seed."""
+        self._restart(self.session.state.seed)
+
+    def action_restart_next(self) -> None:
+        """The same prompt, another text."""
+        self._restart(self.session.state.seed + 1)
+
+    def _restart(self, seed: int) -> None:
+        prompt = self.session.prompt
+        self._begin(prompt is not None and self.view.start(self.session, prompt, seed))
+
+    def action_stop(self) -> None:
+        """End the text."""
+        self.session.stop()
+
+    def action_models(self) -> None:
+        """Choose another model."""
+        self.app.push_screen(ModelsScreen(self._models_dir, self.session.process.path), self._load)
+
+    def _load(self, chosen: LibraryModel | None) -> None:
+        """The user has chosen a model, or none."""
+        if chosen is None:
+            return
+        if self.session.load(chosen.model, chosen.name):
+            self.notify(f"Loading {chosen.name} ({size_words(chosen.file_bytes)}) …", markup=False)
+            self.tick()
+        else:
+            loading = self.session.process.loading
+            self.notify(f"Wait: {loading} is still being loaded.", severity="warning", markup=False)
+
+    # While it writes
+
+    def action_toggle_cache(self) -> None:
+        """For this text, or for the next one during a race."""
+        self.session.toggle_cache()
+        if self.session.racing:
+            how = "with" if self.session.state.cache else "without"
+            self.notify(f"A race keeps its lanes. The next text will be written {how} the cache.")
+
+    def action_pause(self) -> None:
+        """Pause, resume, or begin again after the end."""
+        phase = self.session.state.phase
+        if phase == "writing":
+            self.session.pause()
+        elif phase == "paused":
+            self.session.resume()
+        else:
+            self.action_restart()
+
+    def action_step(self) -> None:
+        """One token."""
+        if self.session.running:
+            self.session.step()
+
+    def action_slower(self) -> None:
+        """The pace before."""
+        self._set_pace(slower(self.session.state.pace))
+
+    def action_faster(self) -> None:
+        """The pace after."""
+        self._set_pace(faster(self.session.state.pace))
+
+    def action_unlimited(self) -> None:
+        """No pace, or the one before."""
+        self._set_pace(None if self.session.state.pace is not None else self._limited_pace)
+
+    def _set_pace(self, pace: float | None) -> None:
+        self._limited_pace = pace or self.session.state.pace or self._limited_pace
+        self.session.set_pace(pace)
+
+    def action_policy(self) -> None:
+        """Choose what the cache keeps."""
+        screen = PolicyScreen(self.session.state.policy, self.session.model.config)
+        self.app.push_screen(screen, self.set_policy)
+
+    def set_policy(self, policy: str | None) -> None:
+        """Let the cache keep this from now on; None changes nothing."""
+        if policy is None or policy == self.session.state.policy:
+            return
+        try:
+            parse_policy(policy).check(self.session.model.config)
+        except KvtuiError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self.session.set_policy(policy)
+        if self.session.racing:
+            self.notify(f"A race keeps its lanes. {policy} applies to the next text.")
+        elif not self.session.state.cache:
+            self.notify("The cache is off: press t to switch it on with this policy.", severity="warning")
+        self.tick()
+
+    def action_verify(self) -> None:
+        """Against a run without the cache."""
+        if self.session.racing:
+            self.notify("A race compares its lanes at every token anyway. Verifying applies to the next text.")
+        self.session.toggle_verify()
+
+    # What is looked at
+
+    def action_earlier(self) -> None:
+        """One token back."""
+        self.session.cursor.move(-1)
+
+    def action_later(self) -> None:
+        """One token on."""
+        self.session.cursor.move(1)
+
+    def action_first_token(self) -> None:
+        """The oldest token that is kept."""
+        self.session.cursor.look_at(0)
+
+    def action_live(self) -> None:
+        """The newest token."""
+        self.session.cursor.look_at(None)
+        self.tick()
+        self.view.follow()
+
+    @on(TokenPicked)
+    def _token_picked(self, message: TokenPicked) -> None:
+        self.session.cursor.look_at(message.position)
+        self.tick()
+
+    # Tour, and other screens
+
+    def action_tour(self) -> None:
+        """Open its card, or away with it."""
+        if self.tour.display:
+            self.action_tour_leave()
+        else:
+            self._guide.open()
+
+    def action_tour_on(self) -> None:
+        """The next chapter; after the last one, the end."""
+        self._guide.turn(1)
+
+    def action_tour_back(self) -> None:
+        """The chapter before."""
+        self._guide.turn(-1)
+
+    def action_tour_leave(self) -> None:
+        """The dashboard stays as it is."""
+        self._guide.leave()
+
+    def action_fork(self) -> None:
+        """Something else in the place of the token that is looked at."""
+        try:
+            self.app.push_screen(fork_screen(self.session))
+        except KvtuiError as error:
+            self.notify(str(error), severity="warning", markup=False)
+
+    def action_branches(self) -> None:
+        """All continuations."""
+        if len(self.session.branches) == 1:
+            self.notify("There is only one text so far: press f to fork it.", severity="warning")
+        else:
+            self.app.push_screen(BranchesScreen(self.session))
+
+    def action_help(self) -> None:
+        """Over everything."""
+        view = self.view
+        others = [(key, other.TITLE, other.SUMMARY) for key, other in zip(KEYS, VIEWS, strict=True)]
+        self.app.push_screen(HelpScreen(view.TITLE, view.ACTIONS, view.PARAGRAPHS, others))
