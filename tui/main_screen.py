@@ -114,6 +114,12 @@ class MainScreen(Screen[None]):
         """The card below the view."""
         return self.query_one(TourCard)
 
+    @property
+    def _above(self) -> Overlay | None:
+        """What stands above this screen and shows something of the text, once it can show it."""
+        top = self.app.screen
+        return top if isinstance(top, Overlay) and top.is_mounted else None
+
     def on_resize(self, event: events.Resize) -> None:
         """Say what size is needed if this one will not do."""
         small = event.size.width < LEAST_WIDTH or event.size.height < LEAST_HEIGHT
@@ -145,12 +151,12 @@ class MainScreen(Screen[None]):
         """Hand what has come since the last tick to the visible view, all at once."""
         if not self.app.is_running:
             return
-        view, session, top = self.view, self.session, self.app.screen
+        view, session, above = self.view, self.session, self._above
         update = session.collect(view.mark)
         view.mark = session.timeline.mark
         view.show(update, session)
-        if isinstance(top, Overlay):
-            top.show(update, session)
+        if above is not None:
+            above.show(update, session)
         if update.model is not None:
             self.prompt.stream = update.model.stream
             self.questions.forget()
@@ -178,8 +184,7 @@ class MainScreen(Screen[None]):
     def _ask(self, news: bool) -> None:
         """Ask for what the visible view shows, or the screen above it, when it is its turn."""
         if self.session.answering:
-            top = self.app.screen
-            asker = top if isinstance(top, Overlay) else self.view
+            asker = self._above or self.view
             self.questions.ask(asker.questions(self.session), news)
 
     @on(QuestionChanged)

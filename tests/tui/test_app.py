@@ -174,7 +174,7 @@ async def test_every_pane_has_room(size: tuple[int, int]) -> None:
             assert pane.size.width >= 30
             assert pane.size.height >= 4
         for pane in (
-            it.app.prompt,
+            it.app.main.prompt,
             it.app.query_one(StatusPane),
             it.app.query_one(CachePane),
             it.app.query_one(KeysPane),
@@ -252,7 +252,7 @@ async def test_the_palette_has_every_action_and_keys_can_be_clicked() -> None:
         titles = [command.title for command in it.app.get_system_commands(it.app.screen)]
         assert all(any(title.startswith(action.title) for title in titles) for action in ACTIONS)
         for name in [action.name for action in ACTIONS] + [name for _, name, _ in ALWAYS]:
-            assert hasattr(it.app, f"action_{name}")
+            assert hasattr(it.app.main, f"action_{name}") or hasattr(it.app, f"action_{name}")
         await it.click(KeysPane, offset=(3, 0))
         assert it.link.commands(SetCache) == [SetCache(False)]
 

@@ -223,9 +223,9 @@ async def tour_of_heads(it: Bench) -> None:
 def answered(it: Bench) -> bool:
     """Whether everything that is shown now was asked for, and has been told."""
     app = it.app
-    asker = app.screen if isinstance(app.screen, Overlay) else app.view
+    asker = app.screen if isinstance(app.screen, Overlay) else app.main.view
     for question in asker.questions(app.session) if app.session.answering else ():
-        last = app.questions._asked.get(type(question))
+        last = app.main.questions._asked.get(type(question))
         if type(question) in ANSWERS and (last is None or last.question != question or last.waiting):
             return False
     return it.link.quiet

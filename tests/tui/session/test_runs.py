@@ -10,7 +10,7 @@ from racing import end, prefills, rounds
 
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.drawing.bars import Scale, line
-from kvtui.tui.session.runs import RunRecord, record, sampling_words, saving
+from kvtui.tui.session.runs import Origin, RunRecord, record, sampling_words, saving
 from kvtui.tui.session.timings import Kind, TimingHistory
 from kvtui.tui.views.time.draw_runs import run_lines
 from kvtui.tui.views.time.runs import RunsPane
@@ -23,7 +23,7 @@ def history(count: int, milliseconds: float, cache: bool = True) -> TimingHistor
 
 
 def run(count: int, milliseconds: float, cache: bool = True, model: str = "small") -> RunRecord:
-    return record(history(count, milliseconds, cache), model, "ROMEO:", 7, SamplingSettings(), "full")
+    return record([history(count, milliseconds, cache)], Origin(model, "ROMEO:", 7), SamplingSettings(), "full")
 
 
 def text(lines: list[list[tuple[str, str]]]) -> list[str]:
@@ -37,7 +37,7 @@ def test_a_record_of_a_run() -> None:
     assert one.seconds == pytest.approx(0.2)
     both = history(60, 1.0)
     both.add([token(step, cache=False, seconds=0.02) for step in range(60, 70)])
-    assert record(both, "small", "", 0, SamplingSettings(), "full").cache == "both"
+    assert record([both], Origin("small", "", 0), SamplingSettings(), "full").cache == "both"
 
 
 def test_what_the_cache_saves_comes_from_the_run_or_from_others_of_the_model() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.app import App, ComposeResult
 
 from kvtui.core.events import Token
+from kvtui.tui.session.timings import TimingHistory
 from kvtui.tui.views.watch.timing import EMPTY, TimingPane
 
 
@@ -34,6 +35,12 @@ def tokens(start: int, count: int, milliseconds: float, cache: bool = True, comp
     return [Token(step, step, 0, "a", -1.0, seconds, cache, step % 500 + 1, computed, step, 0) for step in steps]
 
 
+def add(pane: TimingPane, new: list[Token]) -> None:
+    """As the view does when tokens were written."""
+    pane.history.add(new)
+    pane.grow(len(new))
+
+
 async def test_empty_pane_says_what_will_appear() -> None:
     app = Stage()
     async with app.run_test(size=(80, 8)) as pilot:
@@ -44,7 +51,7 @@ async def test_empty_pane_says_what_will_appear() -> None:
 async def test_cached_tokens_ask_for_the_other_measurement() -> None:
     app = Stage()
     async with app.run_test(size=(120, 8)) as pilot:
-        app.pane.add(tokens(0, 30, 0.5))
+        add(app.pane, tokens(0, 30, 0.5))
         await pilot.pause()
         text = "\n".join(app.lines())
         assert " 0.50 ms" in text
@@ -57,10 +64,10 @@ async def test_cached_tokens_ask_for_the_other_measurement() -> None:
 async def test_both_modes_give_the_saving_and_the_reason_of_the_spike() -> None:
     app = Stage()
     async with app.run_test(size=(120, 12)) as pilot:
-        app.pane.add(tokens(0, 20, 0.5))
-        app.pane.add(tokens(20, 20, 10.0, cache=False, computed=30))
-        app.pane.add(tokens(40, 1, 12.0, computed=41))
-        app.pane.add(tokens(41, 9, 0.5))
+        add(app.pane, tokens(0, 20, 0.5))
+        add(app.pane, tokens(20, 20, 10.0, cache=False, computed=30))
+        add(app.pane, tokens(40, 1, 12.0, computed=41))
+        add(app.pane, tokens(41, 9, 0.5))
         await pilot.pause()
         text = "\n".join(app.lines())
         assert "20.0 × faster with the cache" in text
@@ -73,8 +80,8 @@ async def test_both_modes_give_the_saving_and_the_reason_of_the_spike() -> None:
 async def test_eighty_columns_hold_all_figures() -> None:
     app = Stage()
     async with app.run_test(size=(80, 6)) as pilot:
-        app.pane.add([*tokens(0, 60, 0.61), *tokens(60, 4, 10.0, cache=False, computed=60)])
-        app.pane.add(tokens(200, 60, 0.61))
+        add(app.pane, [*tokens(0, 60, 0.61), *tokens(60, 4, 10.0, cache=False, computed=60)])
+        add(app.pane, tokens(200, 60, 0.61))
         await pilot.pause()
         lines = app.lines()
         assert len(lines) == 4
@@ -88,8 +95,8 @@ async def test_figures_do_not_move_as_numbers_change() -> None:
     async with app.run_test(size=(120, 8)) as pilot:
         places = []
         for milliseconds in (0.05, 0.4, 9.4, 99.4, 1500.0, 150_000.0):
-            app.pane.start()
-            app.pane.add(tokens(0, 9, milliseconds))
+            app.pane.start(TimingHistory())
+            add(app.pane, tokens(0, 9, milliseconds))
             await pilot.pause()
             places.append([app.lines()[-1].index(name) for name in ("median", "p95", "tok/s")])
         assert places == [places[0]] * len(places)
@@ -98,10 +105,10 @@ async def test_figures_do_not_move_as_numbers_change() -> None:
 async def test_any_size_and_any_batch_is_drawn() -> None:
     app = Stage()
     async with app.run_test(size=(120, 36)) as pilot:
-        app.pane.add(tokens(0, 5000, 0.5))
+        add(app.pane, tokens(0, 5000, 0.5))
         for size in ((20, 3), (1, 1), (10, 4), (200, 60), (80, 24)):
             await pilot.resize_terminal(*size)
-            app.pane.add(tokens(5000, 300, 0.5))
+            add(app.pane, tokens(5000, 300, 0.5))
             await pilot.pause()
             assert all(len(line) == app.pane.size.width for line in app.lines())
 
@@ -110,12 +117,12 @@ async def test_fast_batches_share_columns_and_start_clears() -> None:
     app = Stage()
     async with app.run_test(size=(80, 8)) as pilot:
         for batch in range(30):
-            app.pane.add(tokens(100 * batch, 100, 0.5))
+            add(app.pane, tokens(100 * batch, 100, 0.5))
         await pilot.pause()
         app.lines()
         assert app.pane.tokens_per_column > 1
         assert f"column: median of {app.pane.tokens_per_column:2}" in (app.pane.border_subtitle or "")
-        app.pane.start()
+        app.pane.start(TimingHistory())
         await pilot.pause()
         assert EMPTY[0] in app.lines()[0]
         assert app.pane.tokens_per_column == 1
@@ -124,7 +131,7 @@ async def test_fast_batches_share_columns_and_start_clears() -> None:
 async def test_keys_change_scale_and_zoom() -> None:
     app = Stage()
     async with app.run_test(size=(80, 8)) as pilot:
-        app.pane.add(tokens(0, 30, 0.5))
+        add(app.pane, tokens(0, 30, 0.5))
         app.pane.zoom = 1
         app.pane.focus()
         await pilot.press("l", "z")
