@@ -30,7 +30,7 @@ from kvtui.tui.screens.policy import PolicyScreen
 from kvtui.tui.session.questions import Questions
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.state import faster, slower
-from kvtui.tui.settings import DEFAULT_PACE, LEAST_HEIGHT, LEAST_WIDTH, DashboardSettings
+from kvtui.tui.settings import LEAST_HEIGHT, LEAST_WIDTH, DashboardSettings
 from kvtui.tui.tour.card import TourCard
 from kvtui.tui.tour.guide import Guide
 from kvtui.tui.views.switcher import ViewSwitcher
@@ -65,9 +65,7 @@ class MainScreen(Screen[None]):
         self.session = session
         self.questions = Questions(session.put_question)
         self._first_prompt = settings.prompt or ""
-        self._limited_pace = settings.generation.pace or DEFAULT_PACE
-        self._models_dir = settings.models_dir
-        self._opens_tour = settings.tour
+        self._settings = settings
         self._guide = Guide(self, session, self._show_view)
 
     # Views
@@ -96,7 +94,7 @@ class MainScreen(Screen[None]):
             self._start(self._first_prompt)
         else:
             self.prompt.input.focus()
-        if self._opens_tour:
+        if self._settings.tour:
             self.action_tour()
 
     @property
@@ -217,21 +215,18 @@ class MainScreen(Screen[None]):
 
     # Starting and stopping
 
-    def _start(self, prompt: str, seed: int | None = None) -> None:
-        self._begin(self.view.start(self.session, prompt, seed))
-
-    def _begin(self, started: bool) -> None:
-        """Clear the panes for a new text."""
-        if not started:
-            if self.session.process.loading:
-                self.notify(f"Wait: {self.session.process.loading} is being loaded.", severity="warning", markup=False)
-            elif self.session.state.phase == "dead":
-                self.session.process.revive()
-            else:
-                self.notify("Write a prompt first: press p.", severity="warning")
-            return
-        self.questions.forget()
-        self.tick()
+    def _start(self, prompt: str | None, seed: int | None = None) -> None:
+        """Begin what the view is about, a text or a race; or say why not."""
+        process = self.session.process
+        if prompt is not None and self.view.start(self.session, prompt, seed):
+            self.questions.forget()
+            self.tick()
+        elif process.loading:
+            self.notify(f"Wait: {process.loading} is being loaded.", severity="warning", markup=False)
+        elif self.session.state.phase == "dead":
+            process.revive()
+        else:
+            self.notify("Write a prompt first: press p.", severity="warning")
 
     @on(PromptSubmitted)
     def _prompt_submitted(self, message: PromptSubmitted) -> None:
@@ -253,15 +248,11 @@ class MainScreen(Screen[None]):
 
     def action_restart(self) -> None:
         """The same prompt and seed."""
-        self._restart(self.session.state.seed)
+        self._start(self.session.prompt, self.session.state.seed)
 
     def action_restart_next(self) -> None:
         """The same prompt, another text."""
-        self._restart(self.session.state.seed + 1)
-
-    def _restart(self, seed: int) -> None:
-        prompt = self.session.prompt
-        self._begin(prompt is not None and self.view.start(self.session, prompt, seed))
+        self._start(self.session.prompt, self.session.state.seed + 1)
 
     def action_stop(self) -> None:
         """End the text."""
@@ -269,7 +260,7 @@ class MainScreen(Screen[None]):
 
     def action_models(self) -> None:
         """Choose another model."""
-        self.app.push_screen(ModelsScreen(self._models_dir, self.session.process.path), self._load)
+        self.app.push_screen(ModelsScreen(self._settings.models_dir, self.session.process.path), self._load)
 
     def _load(self, chosen: LibraryModel | None) -> None:
         """The user has chosen a model, or none."""
@@ -308,19 +299,16 @@ class MainScreen(Screen[None]):
 
     def action_slower(self) -> None:
         """The pace before."""
-        self._set_pace(slower(self.session.state.pace))
+        self.session.set_pace(slower(self.session.state.pace))
 
     def action_faster(self) -> None:
         """The pace after."""
-        self._set_pace(faster(self.session.state.pace))
+        self.session.set_pace(faster(self.session.state.pace))
 
     def action_unlimited(self) -> None:
         """No pace, or the one before."""
-        self._set_pace(None if self.session.state.pace is not None else self._limited_pace)
-
-    def _set_pace(self, pace: float | None) -> None:
-        self._limited_pace = pace or self.session.state.pace or self._limited_pace
-        self.session.set_pace(pace)
+        state = self.session.state
+        self.session.set_pace(None if state.pace is not None else state.last_pace)
 
     def action_policy(self) -> None:
         """Choose what the cache keeps."""

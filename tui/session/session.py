@@ -28,7 +28,7 @@ from kvtui.tui.session.pending import Pending
 from kvtui.tui.session.process import Process
 from kvtui.tui.session.race import RaceRecord
 from kvtui.tui.session.runs import Origin, RunRecord, Runs
-from kvtui.tui.session.state import Phase, RunState, Verification
+from kvtui.tui.session.state import Phase, RunState
 from kvtui.tui.session.timeline import Mark, Timeline
 from kvtui.tui.session.update import Update
 from kvtui.tui.settings import DashboardSettings
@@ -74,7 +74,7 @@ class Session:
         self.run = 0
         begin = settings.generation
         policy = parse_policy(begin.policy).spec
-        self.state = RunState(cache=begin.cache, seed=begin.seed, pace=begin.pace, policy=policy)
+        self.state = RunState(cache=begin.cache, seed=begin.seed, policy=policy).with_pace(begin.pace)
         self._settings = begin
         self.timeline = Timeline()
         self.cursor = Cursor(self.timeline)
@@ -119,14 +119,12 @@ class Session:
             return False
         self._leave_race()
         self._pending = Pending()
-        now = self.state
-        seed = now.seed if seed is None else seed
+        seed = self.state.seed if seed is None else seed
         self._begin_text(prompt, seed)
         self.prompt = prompt
         self.run += 1
-        verify = Verification(now.verification.on)
-        self.state = RunState("writing", now.cache, seed, now.pace, policy=now.policy, verification=verify)
-        settings = replace(self._run_settings(), verify=verify.on)
+        self.state = self.state.next_text(seed)
+        settings = replace(self._run_settings(), verify=self.state.verification.on)
         self._link.send(Start(self.run, prompt, settings))
         return True
 
@@ -190,39 +188,39 @@ class Session:
 
     def toggle_cache(self) -> None:
         """Cache on or off, for this text or the next; the lanes of a race are what they are."""
-        self._tell(commands.SetCache(not self.state.cache), cache=not self.state.cache)
+        self._tell(commands.SetCache(not self.state.cache), replace(self.state, cache=not self.state.cache))
         if not self.racing:
             self._count()
 
     def pause(self) -> None:
         """Wait before the next token."""
-        self._tell(commands.Pause(), phase="paused")
+        self._tell(commands.Pause(), replace(self.state, phase="paused"))
 
     def resume(self) -> None:
         """Go on."""
-        self._tell(commands.Resume(), phase="writing")
+        self._tell(commands.Resume(), replace(self.state, phase="writing"))
 
     def step(self) -> None:
         """Write one token and pause."""
-        self._tell(commands.Step(), phase="paused")
+        self._tell(commands.Step(), replace(self.state, phase="paused"))
 
     def set_pace(self, pace: float | None) -> None:
         """Tokens a second, None for unlimited; for this text and the next."""
-        self._tell(commands.SetPace(pace), pace=pace)
+        self._tell(commands.SetPace(pace), self.state.with_pace(pace))
 
     def set_policy(self, policy: str) -> None:
         """What the cache keeps, for this text and the next; the lanes of a race are what they are."""
-        self._tell(commands.SetPolicy(policy), policy=policy, verification=Verification(self.state.verification.on))
+        self._tell(commands.SetPolicy(policy), replace(self.state.verifying(self.state.verification.on), policy=policy))
 
     def set_heads(self, off: tuple[tuple[int, int], ...]) -> None:
         """Write on without these (layer, head) pairs; for this text only."""
         if self.writing:
-            self._tell(commands.SetHeads(off), heads_off=off)
+            self._tell(commands.SetHeads(off), replace(self.state, heads_off=off))
 
     def toggle_verify(self) -> None:
         """Run every token without the cache as well, or no longer; for this text and the next."""
         on = not self.state.verification.on
-        self._tell(commands.SetVerify(on), verification=Verification(on))
+        self._tell(commands.SetVerify(on), self.state.verifying(on))
 
     def fork(self, position: int, tokens: tuple[int, ...] = (), text: str = "") -> None:
         """Go on with something else in a token's place; after the end of the text too."""
@@ -259,8 +257,11 @@ class Session:
         """Pass a question on; the app does so for the visible view's (see ``View.questions``)."""
         self._link.send(question)
 
-    def _tell(self, command: commands.Command, **changes: object) -> None:
-        """Show changes at once. The process is told after the end too, as the text may be gone on with from a fork."""
+    def _tell(self, command: commands.Command, state: RunState) -> None:
+        """Show at once the state that is asked for.
+
+        The process is told after the end too, as the text may be gone on with from a fork.
+        """
         if self.racing and not isinstance(command, commands.Pause | commands.Resume | commands.Step):
             self._pending.owe(command)  # the text before the race may be gone on with, too
         if self.racing and not isinstance(command, RaceCommand):
@@ -269,7 +270,7 @@ class Session:
             if self.running:
                 self._pending.sent()
             self._link.send(command)
-        self.state = replace(self.state, **changes)  # type: ignore[arg-type]
+        self.state = state
 
     # What the user looks at
 
@@ -344,8 +345,7 @@ class Session:
         match event:
             case Token():
                 self.timeline.add(event)
-                if event.max_logit_error is not None:
-                    self.state = replace(self.state, verification=self.state.verification.after(event))
+                self.state = self.state.verified(event)
             case Branch():
                 self._turn_to(event, update)
             case Prefill():

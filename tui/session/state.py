@@ -91,11 +91,32 @@ class RunState:
     verification: Verification = Verification()
     heads_off: tuple[tuple[int, int], ...] = ()  # (layer, head) pairs that the text goes on without
     race: bool = False
+    last_pace: float = DEFAULT_PACE  # the newest that was not unlimited
 
     @property
     def cache_wrong(self) -> bool:
         """Whether verification has failed; a policy that drops or rounds is bound to differ."""
         return self.policy == "full" and self.verification.failed
+
+    def next_text(self, seed: int) -> RunState:
+        """Another text is being written, as the user wants it."""
+        return RunState(
+            "writing",
+            self.cache,
+            seed,
+            self.pace,
+            policy=self.policy,
+            verification=Verification(self.verification.on),
+            last_pace=self.last_pace,
+        )
+
+    def with_pace(self, pace: float | None) -> RunState:
+        """At another pace."""
+        return replace(self, pace=pace, last_pace=pace or self.pace or self.last_pace)
+
+    def verifying(self, on: bool) -> RunState:
+        """Every token is compared from now on, or none; what was found before is forgotten."""
+        return replace(self, verification=Verification(on))
 
     def at(self, token: Token) -> RunState:
         """How things stood when a token of the past was written."""
@@ -119,6 +140,12 @@ class RunState:
             cached_positions=event.cached_positions or (event.tokens if event.cache else 0),
             cache_bytes=event.cache_bytes,
         )
+
+    def verified(self, token: Token) -> RunState:
+        """A token was written, and perhaps compared with a run without the cache."""
+        if token.max_logit_error is None:
+            return self
+        return replace(self, verification=self.verification.after(token))
 
     def with_newest(self, token: Token, window_start: int) -> RunState:
         """A token was written. ``window_start``: place of the oldest one in the model's window."""
