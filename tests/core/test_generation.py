@@ -7,6 +7,7 @@ from collections import deque
 
 import numpy as np
 import pytest
+from random_model import random_model
 
 from kvtui.core import (
     CharTokenizer,
@@ -34,7 +35,6 @@ from kvtui.core.commands import (
     Step,
     Stop,
 )
-from kvtui.core.config import parameter_shapes
 from kvtui.core.event_json import to_json
 from kvtui.core.events import Attention, End, Evict, Prefill, State, Token, Unanswered
 from kvtui.core.inspection.attention import attention
@@ -52,12 +52,7 @@ def model() -> Model:
         embed_dim=16,
         mlp_dim=32,
     )
-    rng = np.random.default_rng(5)
-    parameters = {
-        name: (rng.normal(0, 0.3, shape) + name.endswith("gain")).astype(np.float32)
-        for name, shape in parameter_shapes(config).items()
-    }
-    return Model(config, CharTokenizer("\nabcdefghijklmnopqrstuvwxyz"), parameters)
+    return random_model(config, seed=5)
 
 
 class Script:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from random_model import random_model
 
 from kvtui.core import Generation, GenerationLoop, GenerationSettings, KvtuiError, Model, load
 from kvtui.core.commands import SetCache, ShowAttention, ShowCache
-from kvtui.core.config import ModelConfig, parameter_shapes
+from kvtui.core.config import ModelConfig
 from kvtui.core.events import CacheContents
 from kvtui.core.inspection.attention import attention
 from kvtui.core.inspection.cache_contents import cache_contents
-from kvtui.core.tokenizer import CharTokenizer
 
 GROUPED = ModelConfig(27, 16, 3, 4, 2, 6, 24, 24)
 
@@ -21,12 +21,7 @@ GROUPED = ModelConfig(27, 16, 3, 4, 2, 6, 24, 24)
 @pytest.fixture(scope="module")
 def grouped() -> Model:
     """Four query heads share two key/value heads."""
-    rng = np.random.default_rng(2)
-    parameters = {
-        name: (rng.normal(0, 0.4, shape) + name.endswith("gain")).astype(np.float32)
-        for name, shape in parameter_shapes(GROUPED).items()
-    }
-    return Model(GROUPED, CharTokenizer("\nabcdefghijklmnopqrstuvwxyz"), parameters)
+    return random_model(GROUPED, seed=2, scale=0.4)
 
 
 def written(model: Model, count: int, **settings: bool) -> Generation:

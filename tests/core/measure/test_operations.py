@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from random_model import random_parameters
 
 from kvtui.core import CharTokenizer, KVCache, Model, ModelConfig
 from kvtui.core.config import parameter_count, parameter_shapes
@@ -49,11 +50,7 @@ def counted() -> Iterator[type[Counting]]:
 
 
 def counting_model(config: ModelConfig) -> Model:
-    rng = np.random.default_rng(0)
-    parameters = {
-        name: rng.normal(0, 0.1, shape).astype(np.float32).view(Counting)
-        for name, shape in parameter_shapes(config).items()
-    }
+    parameters = {name: value.view(Counting) for name, value in random_parameters(config, scale=0.1).items()}
     return Model(config, CharTokenizer("abcdefg"), parameters)
 
 
