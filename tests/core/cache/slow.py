@@ -150,6 +150,7 @@ class Slow:
 
     def group(self, layer, kv_head, first):
         """The 32 entries from a position on, in few bits."""
+        assert self.bits is not None
         if (layer, kv_head, first) not in self.groups:
             rotary = self.model.config.position == "rotary"
             entries = [self.past[layer][kv_head][first + place] for place in range(32)]

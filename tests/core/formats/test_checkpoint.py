@@ -74,6 +74,7 @@ def test_values_come_back_as_exactly_as_they_are_stored(tmp_path, stored, loaded
         np.testing.assert_array_equal(found.parameters[name], value.astype(stored).astype(loaded))
         found.parameters[name] += 1  # writable, and of its own
     assert found.config == CONFIG
+    assert isinstance(found.tokenizer, CharTokenizer)
     assert found.tokenizer.vocabulary == TOKENIZER.vocabulary
     assert found.training == TRAINING
     assert found.path == path
@@ -124,7 +125,9 @@ def test_any_vocabulary_comes_back(tmp_path_factory, text):
     tokenizer = CharTokenizer.from_text(text)
     config = ModelConfig.from_dict(CONFIG.to_dict() | {"vocab_size": tokenizer.vocab_size})
     save_checkpoint(path, config, tokenizer, random_parameters(config))
-    assert load_checkpoint(path).tokenizer.vocabulary == tokenizer.vocabulary
+    found = load_checkpoint(path).tokenizer
+    assert isinstance(found, CharTokenizer)
+    assert found.vocabulary == tokenizer.vocabulary
 
 
 # --- writing ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def grouped() -> Model:
     return random_model(GROUPED, seed=2, scale=0.4)
 
 
-def written(model: Model, count: int, **settings: bool) -> Generation:
+def written(model: Model, count: int, **settings: Any) -> Generation:
     """A text of three characters and ``count`` more."""
     loop = GenerationLoop(model, "abc", GenerationSettings(max_new_tokens=count, seed=1, observe=True, **settings))
     generation = loop.generation
@@ -37,7 +38,7 @@ def written(model: Model, count: int, **settings: bool) -> Generation:
 def test_norms_are_those_of_a_run_over_the_whole_text(grouped: Model, quantity: str) -> None:
     generation = written(grouped, 6)
     event = cache_contents(generation, ShowCache(quantity, 1))  # type: ignore[arg-type]
-    cache = grouped.new_cache()
+    cache: Any = grouped.new_cache()
     grouped.forward(generation.window, cache)
     kept = (cache.keys if quantity == "key" else cache.values)[1:, :, :9]
     expected = [[[np.linalg.norm(vector) for vector in head] for head in layer] for layer in kept]

@@ -14,6 +14,7 @@ from random_model import random_parameters
 from kvtui.core import CharTokenizer, KVCache, Model, ModelConfig
 from kvtui.core.config import parameter_count, parameter_shapes
 from kvtui.core.events import Parts
+from kvtui.core.layers import Array
 from kvtui.core.measure.operations import multiply_adds, part_costs
 
 CONFIG = ModelConfig(
@@ -50,7 +51,9 @@ def counted() -> Iterator[type[Counting]]:
 
 
 def counting_model(config: ModelConfig) -> Model:
-    parameters = {name: value.view(Counting) for name, value in random_parameters(config, scale=0.1).items()}
+    parameters: dict[str, Array] = {
+        name: value.view(Counting) for name, value in random_parameters(config, scale=0.1).items()
+    }
     return Model(config, CharTokenizer("abcdefg"), parameters)
 
 

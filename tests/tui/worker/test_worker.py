@@ -87,6 +87,7 @@ def model() -> Model:
 @pytest.fixture(scope="module")
 def model_file(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "small.safetensors"
+    assert isinstance(model.tokenizer, CharTokenizer)
     save_checkpoint(path, model.config, model.tokenizer, model.parameters)
     return path
 
