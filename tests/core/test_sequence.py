@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
 import numpy as np
 import pytest
 
 from kvtui.core import Generation, GenerationLoop, GenerationSettings, KvtuiError, Model, load
-from kvtui.core.commands import Fork, Revisit, SetCache, ShowAttention, Stop
-from kvtui.core.events import Branch, End, Evict, State, Token, Unanswered
+from kvtui.core.commands import Command, Fork, Revisit, SetCache, ShowAttention, Stop
+from kvtui.core.events import Branch, End, Event, Evict, State, Token, Unanswered
 from kvtui.core.inspection.attention import attention
 from kvtui.core.tokenizer import spell
 
 PROMPT = "hello"
+
+Kind = TypeVar("Kind")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +27,7 @@ def model(tiny_model_file) -> Model:
 class Told:
     """A generation that is told things after given numbers of tokens, and everything that it says."""
 
-    def __init__(self, model: Model, plan: dict[int, object], count: int = 12, **options: object) -> None:
+    def __init__(self, model: Model, plan: Mapping[int, Command], count: int = 12, **options: Any) -> None:
         self.plan, self.made = dict(plan), 0
         self.loop = GenerationLoop(
             model, PROMPT, GenerationSettings(max_new_tokens=count, seed=5, **options), source=self
@@ -30,14 +35,14 @@ class Told:
         self.generation = self.loop.generation
         self.events = [self.count(event) for event in self.loop.run()]
 
-    def count(self, event: object) -> object:
+    def count(self, event: Event) -> Event:
         self.made += isinstance(event, Token)
         return event
 
-    def poll(self, timeout: float | None) -> object | None:
+    def poll(self, timeout: float | None) -> Command | None:
         return self.plan.pop(self.made, None)
 
-    def of(self, kind: type) -> list:
+    def of(self, kind: type[Kind]) -> list[Kind]:
         return [event for event in self.events if isinstance(event, kind)]
 
     def ids(self) -> list[int]:
@@ -56,6 +61,7 @@ def test_a_fork_keeps_the_text_before_it_and_truncates_the_cache(model):
     assert forked.text()[:8] == plain.text()[:8]
     assert forked.text()[8] == "Z"
     given = forked.events[forked.events.index(branch) + 1]
+    assert isinstance(given, Token)
     assert (given.step, given.position, given.text, given.computed, given.cached_positions) == (3, 8, "Z", 1, 9)
     assert [token.step for token in forked.of(Token)] == [*range(8), *range(3, 12)]
 
@@ -178,12 +184,15 @@ class Words:
         return self.pieces[index]
 
 
+WORDS: Any = Words()
+
+
 def test_text_is_spelled_with_the_longest_tokens():
-    assert spell(Words(), "abca öab", 1) == [3, 1, 4, 5, 2]
+    assert spell(WORDS, "abca öab", 1) == [3, 1, 4, 5, 2]
     with pytest.raises(KvtuiError, match="no token for 'xa'"):
-        spell(Words(), "abxa", 1)
+        spell(WORDS, "abxa", 1)
     with pytest.raises(KvtuiError, match="no token for '<0xED><0xB3><0xBF>'"):
-        spell(Words(), "ab\udcff", 1)
+        spell(WORDS, "ab\udcff", 1)
 
 
 def test_attention_at_a_token_of_the_past_is_what_it_was(model):

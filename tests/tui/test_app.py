@@ -173,14 +173,14 @@ async def test_every_pane_has_room(size: tuple[int, int]) -> None:
         for pane in (it.watch.output, it.watch.attention, it.watch.timing):
             assert pane.size.width >= 30
             assert pane.size.height >= 4
-        for pane in (
+        for line in (
             it.app.main.prompt,
             it.app.query_one(StatusPane),
             it.app.query_one(CachePane),
             it.app.query_one(KeysPane),
         ):
-            assert pane.size.height >= 1
-            assert it.app.screen.region.contains_region(pane.region)
+            assert line.size.height >= 1
+            assert it.app.screen.region.contains_region(line.region)
         assert "q Quit" in it.screen_text()
         assert f"of {CONFIG.context_length} positions" in it.screen_text()
 

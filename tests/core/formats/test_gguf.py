@@ -2,6 +2,7 @@
 
 import json
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from kvtui.core import KvtuiError, Model, generate, load
 from kvtui.core.events import Prefill
 from kvtui.core.formats.tokenizer_json import byte_letters
 
-gguf = pytest.importorskip("gguf", reason="needs the package gguf: pip install 'kvtui[gguf]'")
+gguf: Any = pytest.importorskip("gguf", reason="needs the package gguf: pip install 'kvtui[gguf]'")
 tokenizers = pytest.importorskip("tokenizers", reason="needs the package tokenizers: pip install 'kvtui[hf]'")
 
 Kind = gguf.GGMLQuantizationType

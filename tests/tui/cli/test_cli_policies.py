@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from kvtui.tui.cli.policies import own_text
 FIELDS = ["policy", "kl_mean", "kl_p99", "kl_max", "top1_agreement", "loss", "cache_bytes", "seconds_per_token"]
 
 
-def lines(text: str) -> list[dict[str, object]]:
+def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
