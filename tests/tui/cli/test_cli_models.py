@@ -34,7 +34,8 @@ def refused(kvtui: Kvtui, path: Path, *words: str) -> None:
 def test_info_shows_shapes_sizes_and_provenance(kvtui: Kvtui, tiny_model_file: Path) -> None:
     outcome = kvtui("info", "--model", tiny_model_file)
     assert outcome.status == 0
-    for line in ("tiny", "256 bytes per token, 8,192 for the full context", "2 of 8 dimensions (2 key/value heads)", "2.75"):
+    cache, heads = "256 bytes per token, 8,192 for the full context", "2 of 8 dimensions (2 key/value heads)"
+    for line in ("tiny", cache, heads, "2.75"):
         assert line in outcome.out
 
 
