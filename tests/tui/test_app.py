@@ -188,7 +188,7 @@ async def test_every_pane_has_room(size: tuple[int, int]) -> None:
 async def test_a_terminal_too_small_says_what_is_needed() -> None:
     async with bench() as it:
         await it.resize(50, 10)
-        await it.until(lambda: "64 × 20 cells; this terminal has 50 × 10" in it.screen_text())
+        await it.until(lambda: "64 × 20 cells; this terminal has 50 × 10" in " ".join(it.screen_text().split()))
         await it.resize(80, 24)
         await it.until(lambda: not it.app.query_one("#too-small", Static).display)
 

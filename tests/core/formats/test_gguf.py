@@ -339,7 +339,7 @@ def test_an_unknown_architecture_is_refused(tmp_path):
         (lambda writer: writer.kv_data[0].pop("tokenizer.ggml.tokens"), "no tokenizer.ggml.tokens"),
         (lambda writer: writer.kv_data[0].pop("tokenizer.ggml.scores"), "tokenizer.ggml.scores does not have one"),
         (lambda writer: writer.kv_data[0].pop("tokenizer.ggml.model"), "tokenizer.ggml.model is None"),
-        (lambda writer: put(writer, "tokenizer.ggml.scores", ["a"] * len(TOKENS)), "not one number for each token"),
+        (lambda writer: put(writer, "tokenizer.ggml.scores", ["a"] * len(TOKENS)), "have one number for each token"),
         (lambda writer: put(writer, "general.architecture", ["llama"]), "the architecture is ['llama'];"),
         (lambda writer: put(writer, "llama.block_count", "2"), "num_layers is '2'"),
         (lambda writer: put(writer, "llama.rope.scale_linear", 2.0), "rope.scale_linear is 2.0, but only 1 is"),

@@ -101,7 +101,7 @@ def test_report_as_csv_and_table(kvtui: Kvtui, tmp_path: Path) -> None:
         (["--json", "--csv"], "exclude each other"),
         (["missing.txt"], "there is no text file"),
         (["short.txt"], "nothing to compare; give at least 16"),
-        (["short.txt", "--seed", "3"], "leave out it or TEXTFILE"),
+        (["short.txt", "--seed", "3"], "leave out --seed or TEXTFILE"),
         (["--tokens", "3"], "from 16"),
     ],
 )
