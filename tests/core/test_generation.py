@@ -457,3 +457,18 @@ def test_a_fork_past_the_length_writes_no_more_than_it_was_given(model):
     list(loop.run())
     *_, end = loop.resume(Fork(5, tokens=(1, 2, 4)))
     assert (end.tokens, generation.window[-3:]) == (6, [1, 2, 4])
+
+
+@pytest.mark.parametrize("options", [{}, {"cache": False}, {"policy": "window:8"}, {"policy": "heavy:4+4"}])
+@pytest.mark.parametrize("prompt", ["hello", "a" * 40])
+def test_events_tell_where_the_window_begins(model, prompt, options):
+    loop = GenerationLoop(model, prompt, GenerationSettings(max_new_tokens=60, seed=3, **options))
+    events = [(event, loop.generation.sequence.window_start) for event in loop.run()]
+    told = [(event.window_start, start) for event, start in events if isinstance(event, Prefill | Token)]
+    assert all(window_start == start for window_start, start in told)
+    start, length = max(0, len(prompt) - 32), min(len(prompt), 32)
+    for window_start, _ in told:
+        if length > 32:  # full: the newest half stays, and the token that was just written
+            start, length = start + 16, 17
+        assert window_start == start
+        length += 1
