@@ -58,7 +58,7 @@ def random_gpt2() -> Any:
     from kvtui.core import CharTokenizer, Model, ModelConfig
     from kvtui.core.config import parameter_shapes
 
-    options = {"norm": "layer", "position": "learned", "mlp": "gelu", "tied_output": True, "bias": True}
+    options: dict[str, Any] = {"norm": "layer", "position": "learned", "mlp": "gelu", "tied_output": True, "bias": True}
     config = ModelConfig(50257, 1024, 12, 12, 12, 64, 768, 3072, **options)
     rng = np.random.default_rng(0)
     shapes = parameter_shapes(config).items()

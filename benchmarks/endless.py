@@ -125,7 +125,8 @@ def measure_staleness(model: Model, ids: list[int], policy: str) -> Staleness:
         recomputed = model.forward([ids[position] for position in kept], fresh)[-1]
         positions.append(place + 1)
         divergences.append(kl_divergence(recomputed, logits))
-        distances.append([_distance(rolling.read(layer)[1], fresh.read(layer)[1]) for layer in range(len(fresh.keys))])
+        layers = range(model.config.num_layers)
+        distances.append([_distance(rolling.read(layer)[1], fresh.read(layer)[1]) for layer in layers])
         losses.append([_loss(logits, ids[place + 1]), _loss(recomputed, ids[place + 1])])
         if place % 200 == 0:
             progress(f"stale or not: {place:,} of {len(ids):,} tokens")

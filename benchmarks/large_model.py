@@ -72,7 +72,7 @@ def write_model(folder: Path, layers: int, heads: int, context: int) -> None:
     }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").write_text(json.dumps(spec))
-    shapes = {"wte.weight": (VOCABULARY, width), "wpe.weight": (context, width)}
+    shapes: dict[str, tuple[int, ...]] = {"wte.weight": (VOCABULARY, width), "wpe.weight": (context, width)}
     for layer in range(layers):
         for name, inputs, outputs in (
             ("attn.c_attn", width, 3 * width),

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from random_model import random_parameters
 from threadpoolctl import threadpool_limits
 
-from kvtui.core.config import ModelConfig, parameter_shapes
+from kvtui.core.config import ModelConfig
 from kvtui.core.formats.checkpoint import save_checkpoint
 from kvtui.core.tokenizer import CharTokenizer
 
@@ -47,12 +48,8 @@ def tiny_config() -> ModelConfig:
 
 @pytest.fixture(scope="session")
 def tiny_parameters(tiny_config: ModelConfig) -> dict[str, np.ndarray]:
-    """Random weights, large enough that the predictions differ from position to position."""
-    rng = np.random.default_rng(0)
-    return {
-        name: np.ones(shape, np.float32) if name.endswith(".gain") else rng.normal(0, 0.3, shape).astype(np.float32)
-        for name, shape in parameter_shapes(tiny_config).items()
-    }
+    """Random weights, scaled so that the predictions differ from position to position."""
+    return random_parameters(tiny_config)
 
 
 @pytest.fixture(scope="session")

@@ -207,7 +207,8 @@ def test_a_policy_is_a_class() -> None:
     names: dict[str, Any] = {"__name__": "policies"}
     exec(compile(code, "policies.md", "exec"), names)
     kinds = [value for value in names.values() if isinstance(value, type) and issubclass(value, Eviction)]
-    policy = next(kind for kind in kinds if kind.__module__ == "policies")(16)
+    policy_class: Any = next(kind for kind in kinds if kind.__module__ == "policies")
+    policy = policy_class(16)
     written = list(generate(load(), "ROMEO: what light", max_new_tokens=20, seed=7, policy=policy))
     tokens = [event for event in written if isinstance(event, Token)]
     assert len(tokens) == 20

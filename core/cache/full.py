@@ -27,7 +27,7 @@ class FullCache(ArrayCache):
         super().__init__(config, config.context_length if capacity is None else capacity, dtype)
 
     def begin(self, count: int) -> int:
-        """The new positions stand behind all others."""
+        """The new positions come after all others."""
         self.check_room(count)
         end = self.length + count
         return self._use(slice(self.length, end), end)

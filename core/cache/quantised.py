@@ -264,7 +264,7 @@ class QuantisedCache(WindowedCache):
         return single + groups * GROUP
 
     def _single_place(self, position: int) -> tuple[int, int]:
-        """Where a position stands before it is packed, and how many fit there one behind the other."""
+        """Where a position is stored before it is packed, and how many fit there one after the other."""
         after = position - self.sinks
         return (position, -after) if after < 0 else (self.sinks + after % GROUP, GROUP - after % GROUP)
 

@@ -226,7 +226,7 @@ KINDS = (
     PolicyKind(
         "window:N",
         "window:128",
-        "the last N positions; text can go on forever",
+        "the last N positions; text can be endless",
         lambda recent: Window(0, recent),
         "Beltagy et al. 2020 (Longformer), sec. 3.1",
         order=10,
@@ -234,7 +234,7 @@ KINDS = (
     PolicyKind(
         "sink:S+N",
         "sink:4+124",
-        "the first S and last N positions; text can go on forever",
+        "the first S and the last N positions; text can be endless",
         Window,
         "Xiao et al. 2023 (StreamingLLM)",
         split=_few_sinks,

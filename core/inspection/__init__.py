@@ -15,7 +15,7 @@ from kvtui.core.inspection.limits import measure_limits, measure_parts
 
 # A function reads the generation (model, sequence, cache, record) and changes nothing about what is written.
 # A new kind of question is a line here.
-ANSWERS: dict[type, Callable[[Generation, Any], events.Answer]] = {
+ANSWERS: dict[type[commands.Question], Callable[[Generation, Any], events.Answer]] = {
     commands.ShowAttention: attention,
     commands.ShowCache: cache_contents,
     commands.Inspect: inspect,

@@ -41,27 +41,26 @@ class Whim:
     def poll(self, timeout: float | None) -> Command | None:
         draw = self.draw
         if timeout is None:  # it would wait for ever
-            return draw.choice([Step(), Resume()])
+            return Step() if draw.random() < 0.5 else Resume()
         if draw.random() > 0.25:
             return None
         token = draw.randrange(13)
-        return draw.choice(
-            [
-                SetCache(draw.random() < 0.6),
-                SetPolicy(draw.choice(POLICIES)),
-                SetHeads(draw.choice([(), ((0, 1), (1, 2)), ((7, 7),)])),
-                SetVerify(draw.random() < 0.5),
-                SetPace(draw.choice([None, 1e6])),
-                Pause(),
-                Fork(self.length + draw.randrange(-6, 2), tokens=(token,) * draw.randint(1, 3)),
-                Revisit(draw.randrange(4)),
-                ShowAttention(1, None, draw.choice([0, -4]), None, draw.choice([None, self.length - 2])),
-                ShowCache(
-                    draw.choice(["value", "key", "attention", "reason"]), length=draw.choice([None, draw.randrange(40)])
-                ),
-                Inspect(draw.choice([None, self.length - 3]), draw.choice([(), ((0, 0),)]), 2),
-            ]
-        )
+        commands: list[Command] = [
+            SetCache(draw.random() < 0.6),
+            SetPolicy(draw.choice(POLICIES)),
+            SetHeads(draw.choice([(), ((0, 1), (1, 2)), ((7, 7),)])),
+            SetVerify(draw.random() < 0.5),
+            SetPace(draw.choice([None, 1e6])),
+            Pause(),
+            Fork(self.length + draw.randrange(-6, 2), tokens=(token,) * draw.randint(1, 3)),
+            Revisit(draw.randrange(4)),
+            ShowAttention(1, None, draw.choice([0, -4]), None, draw.choice([None, self.length - 2])),
+            ShowCache(
+                draw.choice(["value", "key", "attention", "reason"]), length=draw.choice([None, draw.randrange(40)])
+            ),
+            Inspect(draw.choice([None, self.length - 3]), draw.choice([(), ((0, 0),)]), 2),
+        ]
+        return draw.choice(commands)
 
 
 def some_model(draw: random.Random) -> Model:

@@ -4,13 +4,14 @@ import dataclasses
 import itertools
 import json
 import math
+from typing import Any
 
 import pytest
 
 from kvtui.core.config import ModelConfig, parameter_count, parameter_shapes
 from kvtui.core.errors import KvtuiError
 
-GOOD = {
+GOOD: dict[str, Any] = {
     "vocab_size": 11,
     "context_length": 16,
     "num_layers": 3,
@@ -104,7 +105,7 @@ def test_rotary_divisors_have_to_be_one_positive_number_a_pair(value, words):
 
 def test_the_message_is_one_line():
     with pytest.raises(KvtuiError) as caught:
-        ModelConfig(**GOOD, norm="a\nb")
+        ModelConfig(**GOOD | {"norm": "a\nb"})
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -137,7 +138,8 @@ def test_from_dict_leaves_the_choices_at_their_defaults():
 
 
 def test_later_options_come_back_from_json_and_may_be_missing_from_it():
-    options = {"qkv_bias": True, "query_key_norm": True, "sliding_window": 7, "rotary_divisors": (1.0, 2.0, 8.0)}
+    options: dict[str, Any] = {"qkv_bias": True, "query_key_norm": True, "sliding_window": 7}
+    options["rotary_divisors"] = (1.0, 2.0, 8.0)
     config = ModelConfig(**GOOD, **options)
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     values = {key: value for key, value in ModelConfig(**GOOD).to_dict().items() if key not in options}
@@ -191,7 +193,7 @@ def test_a_tinyllama_shape_has_its_published_number_of_parameters():
 
 
 def test_qwen_shapes_have_their_published_numbers_of_parameters():
-    qwen = {"norm": "rms", "mlp": "swiglu", "tied_output": True}
+    qwen: dict[str, Any] = {"norm": "rms", "mlp": "swiglu", "tied_output": True}
     qwen2 = ModelConfig(151936, 32768, 24, 14, 2, 64, 896, 4864, qkv_bias=True, **qwen)  # Qwen2-0.5B
     assert parameter_count(qwen2) == 494_032_768
     qwen3 = ModelConfig(151936, 40960, 28, 16, 8, 128, 1024, 3072, query_key_norm=True, **qwen)  # Qwen3-0.6B

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
+from random_model import random_model
 
 from kvtui.core import (
     CharTokenizer,
     Generation,
     GenerationLoop,
     GenerationSettings,
+    KVCache,
     KvtuiError,
     Model,
     ModelConfig,
@@ -21,6 +25,7 @@ from kvtui.core import (
     load,
 )
 from kvtui.core.commands import (
+    Command,
     Fork,
     Pause,
     Resume,
@@ -34,9 +39,8 @@ from kvtui.core.commands import (
     Step,
     Stop,
 )
-from kvtui.core.config import parameter_shapes
 from kvtui.core.event_json import to_json
-from kvtui.core.events import Attention, End, Evict, Prefill, State, Token, Unanswered
+from kvtui.core.events import Attention, End, Event, Evict, Prefill, State, Token, Unanswered
 from kvtui.core.inspection.attention import attention
 
 
@@ -52,20 +56,15 @@ def model() -> Model:
         embed_dim=16,
         mlp_dim=32,
     )
-    rng = np.random.default_rng(5)
-    parameters = {
-        name: (rng.normal(0, 0.3, shape) + name.endswith("gain")).astype(np.float32)
-        for name, shape in parameter_shapes(config).items()
-    }
-    return Model(config, CharTokenizer("\nabcdefghijklmnopqrstuvwxyz"), parameters)
+    return random_model(config, seed=5)
 
 
 class Script:
     """Commands to give after given numbers of written tokens; ends the test if the loop would wait for ever."""
 
-    def __init__(self, generation_steps: dict[int, list[object]]) -> None:
-        self.plan = generation_steps
-        self.pending: deque[object] = deque()
+    def __init__(self, generation_steps: Mapping[int, Sequence[Command]]) -> None:
+        self.plan = dict(generation_steps)
+        self.pending: deque[Command] = deque()
         self.polls: list[float | None] = []
         self.written = 0
         self._give()
@@ -73,12 +72,12 @@ class Script:
     def _give(self) -> None:
         self.pending.extend(self.plan.pop(self.written, []))
 
-    def saw(self, event: object) -> None:
+    def saw(self, event: Event) -> None:
         if isinstance(event, Token):
             self.written += 1
             self._give()
 
-    def poll(self, timeout: float | None) -> object | None:
+    def poll(self, timeout: float | None) -> Command | None:
         self.polls.append(timeout)
         if self.pending:
             return self.pending.popleft()
@@ -86,7 +85,7 @@ class Script:
         return None
 
 
-def run(model: Model, plan: dict[int, list[object]], count: int | None = 40, **options) -> list[object]:
+def run(model: Model, plan: Mapping[int, Sequence[Command]], count: int | None = 40, **options) -> list[Event]:
     script = Script(plan)
     events = []
     for event in generate(model, "hello", max_new_tokens=count, seed=3, commands=script, **options):
@@ -95,12 +94,12 @@ def run(model: Model, plan: dict[int, list[object]], count: int | None = 40, **o
     return events
 
 
-def text(events: list[object]) -> str:
+def text(events: Iterable[Event]) -> str:
     return "".join(event.text for event in events if isinstance(event, Token))
 
 
 def test_events_of_a_plain_run(model):
-    events = list(generate(model, "hello", max_new_tokens=4, seed=3))
+    events: list[Any] = list(generate(model, "hello", max_new_tokens=4, seed=3))
     assert [type(event) for event in events] == [Prefill, Token, Token, Token, Token, End]
     prefill, first, end = events[0], events[1], events[-1]
     per_token = model.config.cache_bytes_per_token()
@@ -123,7 +122,7 @@ def test_uncached_run_stores_nothing_and_runs_the_whole_context(model):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("sampling", [SamplingSettings(0), SamplingSettings(1.0), SamplingSettings(0.9, 8, 0.9)])
 def test_the_text_is_the_same_with_the_cache_on_off_and_toggled_past_the_context(model, seed, sampling):
-    def write(**options) -> list[object]:
+    def write(**options) -> list[Event]:
         return list(generate(model, "hello", max_new_tokens=100, seed=seed, sampling=sampling, **options))
 
     cached = write()
@@ -142,7 +141,7 @@ def test_the_text_is_the_same_with_the_cache_on_off_and_toggled_past_the_context
 def test_ten_toggles_in_four_hundred_tokens_of_the_bundled_model():
     bundled, prompt = load(), "But soft! " * 30  # 300 tokens, so that the window moves on the way
 
-    def write(**options) -> list[object]:
+    def write(**options) -> list[Event]:
         return list(generate(bundled, prompt, max_new_tokens=400, seed=7, **options))
 
     untoggled = write()
@@ -182,7 +181,7 @@ def test_verify_measures_the_difference_of_the_two_paths(model):
     tokens = [
         event for event in generate(model, "hello", max_new_tokens=40, seed=1, verify=True) if isinstance(event, Token)
     ]
-    errors = [token.max_logit_error for token in tokens]
+    errors: list[Any] = [token.max_logit_error for token in tokens]
     assert 0 < max(errors) <= 1e-5
     off = next(
         event for event in generate(model, "a", max_new_tokens=1, cache=False, verify=True) if isinstance(event, Token)
@@ -191,6 +190,7 @@ def test_verify_measures_the_difference_of_the_two_paths(model):
     assert all(token.argmax_agrees for token in tokens)
     logits = model.forward(model.tokenizer.encode("hello" + "".join(token.text for token in tokens[:5])))[-1]
     assert tokens[4].logit_tolerance == pytest.approx(5e-4 * np.abs(logits).max(), rel=1e-3)
+    assert tokens[4].logit_tolerance is not None
     assert max(errors) < tokens[4].logit_tolerance / 10
 
 
@@ -213,10 +213,12 @@ def test_a_tie_that_rounding_decides_is_no_disagreement(model):
 def test_verify_finds_a_cache_that_is_wrong(model):
     loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=3, seed=1, verify=True))
     generation = loop.generation
-    right, wrong = None, None
+    right: Any = None
+    wrong: Any = None
     for event in loop.run():
         if isinstance(event, Token):
             right, wrong = wrong, event
+            assert isinstance(generation.cache, KVCache)
             generation.cache.values[:, :, :3] += 5.0
     assert right.max_logit_error > 1e-3
     assert wrong.max_logit_error > 1e-3
@@ -262,7 +264,7 @@ def test_pause_step_resume(model):
 
 
 def test_every_step_writes_a_token_however_fast_they_come(model):
-    events = run(model, {2: [Pause(), Step(), Step(), Step()], 5: [Stop()]}, None)
+    events: list[Any] = run(model, {2: [Pause(), Step(), Step(), Step()], 5: [Stop()]}, None)
     assert events[-1] == End("cancelled", 5, events[-1].seconds, events[-1].tokens_per_second)
     assert text(run(model, {2: [Step(), Step(), Pause(), Resume()]}, 6)) == text(run(model, {}, 6))
 
@@ -329,7 +331,7 @@ def test_pace_waits_in_poll_and_never_in_the_measured_time(model):
 
 
 def test_attention_on_request_with_the_cache_on_and_off(model):
-    plan = {4: [ShowAttention(1, (0,), -3), SetCache(False)], 6: [ShowAttention(0)]}
+    plan: dict[int, list[Command]] = {4: [ShowAttention(1, (0,), -3), SetCache(False)], 6: [ShowAttention(0)]}
     first, second = (event for event in run(model, plan, 8, observe=True) if isinstance(event, Attention))
     assert (first.layer, first.heads, first.first_row, first.weights.shape) == (1, (0,), 6, (1, 3, 9))
     assert "".join(first.keys) == "hello" + text(run(model, {}, 4))
@@ -407,7 +409,7 @@ def test_bad_arguments_are_refused_before_the_first_event(model, prompt, options
 
 
 def test_every_event_is_json(model):
-    plan = {1: [ShowAttention(0), SetCache(False)]}
+    plan: dict[int, list[Command]] = {1: [ShowAttention(0), SetCache(False)]}
     events = run(model, plan, 40, observe=True, parts=True, verify=True)
     lines = [json.loads(json.dumps(to_json(event))) for event in events]
     assert {line["event"] for line in lines} == {"prefill", "token", "evict", "state", "attention", "end"}
@@ -455,3 +457,18 @@ def test_a_fork_past_the_length_writes_no_more_than_it_was_given(model):
     list(loop.run())
     *_, end = loop.resume(Fork(5, tokens=(1, 2, 4)))
     assert (end.tokens, generation.window[-3:]) == (6, [1, 2, 4])
+
+
+@pytest.mark.parametrize("options", [{}, {"cache": False}, {"policy": "window:8"}, {"policy": "heavy:4+4"}])
+@pytest.mark.parametrize("prompt", ["hello", "a" * 40])
+def test_events_tell_where_the_window_begins(model, prompt, options):
+    loop = GenerationLoop(model, prompt, GenerationSettings(max_new_tokens=60, seed=3, **options))
+    events = [(event, loop.generation.sequence.window_start) for event in loop.run()]
+    told = [(event.window_start, start) for event, start in events if isinstance(event, Prefill | Token)]
+    assert all(window_start == start for window_start, start in told)
+    start, length = max(0, len(prompt) - 32), min(len(prompt), 32)
+    for window_start, _ in told:
+        if length > 32:  # full: the newest half stays, and the token that was just written
+            start, length = start + 16, 17
+        assert window_start == start
+        length += 1

@@ -7,9 +7,10 @@ import math
 
 import numpy as np
 import pytest
+from random_model import random_model
 
-from kvtui.core import CharTokenizer, KvtuiError, Model, ModelConfig
-from kvtui.core.config import parameter_count, parameter_shapes
+from kvtui.core import KvtuiError, Model, ModelConfig
+from kvtui.core.config import parameter_count
 from kvtui.core.observe import AttentionRecord, Stopwatch
 
 OPTIONS = list(
@@ -51,12 +52,7 @@ def build(
         bias=bias,
         **more,
     )
-    rng = np.random.default_rng(3)
-    parameters = {
-        name: (rng.normal(0, 0.4, shape) + name.endswith("gain")).astype(dtype)
-        for name, shape in parameter_shapes(config).items()
-    }
-    return Model(config, CharTokenizer("abcdefghijklm"), parameters)
+    return random_model(config, seed=3, scale=0.4, dtype=dtype, vocabulary="abcdefghijklm")
 
 
 def reference_logits(model: Model, ids: list[int]) -> np.ndarray:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from typing import Any
 
 import numpy as np
 import pytest
 
-from kvtui.core import GenerationLoop, GenerationSettings, KvtuiError, Model, SamplingSettings, load
+from kvtui.core import (
+    Generation,
+    GenerationLoop,
+    GenerationSettings,
+    KVCache,
+    KvtuiError,
+    Model,
+    SamplingSettings,
+    load,
+)
 from kvtui.core.commands import Command, Pause, Resume, SetCache, SetPace, ShowAttention, Step, Stop
 from kvtui.core.event_json import to_json
 from kvtui.core.events import Event, RaceEnd, RaceEstimate, RacePrefill, RaceToken, State, Token
@@ -63,7 +73,8 @@ def test_lanes_write_what_they_would_write_alone_past_the_context(model: Model) 
         assert [event.token.computed for event in written(events, lane)] == [token.computed for token in tokens]
         np.testing.assert_array_equal(seen[lane], logits)
     differences = np.abs(np.array(seen[0]) - np.array(seen[1])).max(axis=1)
-    np.testing.assert_allclose([event.max_logit_difference for event in written(events, 1)], differences)
+    measured: list[Any] = [event.max_logit_difference for event in written(events, 1)]
+    np.testing.assert_allclose(measured, differences)
     assert 0 < differences.max() < 1e-4
     assert [event.evicted for event in written(events, 0)] == [event.evicted for event in written(events, 1)]
     assert sum(event.evicted > 0 for event in written(events, 0)) == 3
@@ -102,6 +113,12 @@ def test_identical_lanes_do_not_diverge(model: Model, follow: bool) -> None:
     assert (end.reason, end.tokens, end.agreed, end.kl_mean) == ("length", 40, (40, 40), (0.0, 0.0))
 
 
+def lose_keys(generation: Generation) -> None:
+    """Of the oldest positions."""
+    assert isinstance(generation.cache, KVCache)
+    generation.cache.keys[:, :, :4] = 0.0
+
+
 def test_a_following_lane_takes_the_tokens_and_tells_what_it_would_have_written(model: Model) -> None:
     """The second lane loses its oldest keys: it would write something else, but must not."""
     lanes = (Lane("whole", True), Lane("damaged", True, follow=True))
@@ -110,7 +127,7 @@ def test_a_following_lane_takes_the_tokens_and_tells_what_it_would_have_written(
     events = []
     for event in race.run():
         events.append(event)
-        damaged.cache.keys[:, :, :4] = 0.0
+        lose_keys(damaged)
     first, second = written(events, 0), written(events, 1)
     assert [event.token.id for event in first] == [event.token.id for event in second]
     assert not all(event.agrees for event in second)
@@ -124,7 +141,7 @@ def test_texts_that_part_are_not_compared(model: Model) -> None:
     events = []
     for event in race.run():
         events.append(event)
-        race.generations[1].cache.keys[:, :, :4] = 0.0
+        lose_keys(race.generations[1])
     parted = next(place for place, event in enumerate(written(events, 1)) if not event.agrees)
     assert all(event.kl is not None for event in written(events, 1)[:parted])
     assert {event.max_logit_difference for event in written(events, 1)[parted:]} == {None}
@@ -159,6 +176,7 @@ def test_it_stops_where_the_model_ends_the_text(model: Model) -> None:
     class Ending(CharTokenizer):
         stop_ids = frozenset({text[7]})
 
+    assert isinstance(model.tokenizer, CharTokenizer)
     ending = Model(model.config, Ending(model.tokenizer.vocabulary), model.parameters)
     events = list(Race(ending, "Hello", settings=GenerationSettings(max_new_tokens=20, seed=3)).run())
     end = events[-1]

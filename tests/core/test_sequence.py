@@ -1,17 +1,24 @@
-"""Forks: another token in a written text, and back to what was written before."""
+"""The window of a text, and forks: another token in a written text, and back to what was written before."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 
 from kvtui.core import Generation, GenerationLoop, GenerationSettings, KvtuiError, Model, load
-from kvtui.core.commands import Fork, Revisit, SetCache, ShowAttention, Stop
-from kvtui.core.events import Branch, End, Evict, State, Token, Unanswered
+from kvtui.core.commands import Command, Fork, Revisit, SetCache, ShowAttention, Stop
+from kvtui.core.events import Branch, End, Event, Evict, State, Token, Unanswered
 from kvtui.core.inspection.attention import attention
+from kvtui.core.sampling import Sampler, SamplingSettings
+from kvtui.core.sequence import Sequence, kept_when_full
 from kvtui.core.tokenizer import spell
 
 PROMPT = "hello"
+
+Kind = TypeVar("Kind")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +29,7 @@ def model(tiny_model_file) -> Model:
 class Told:
     """A generation that is told things after given numbers of tokens, and everything that it says."""
 
-    def __init__(self, model: Model, plan: dict[int, object], count: int = 12, **options: object) -> None:
+    def __init__(self, model: Model, plan: Mapping[int, Command], count: int = 12, **options: Any) -> None:
         self.plan, self.made = dict(plan), 0
         self.loop = GenerationLoop(
             model, PROMPT, GenerationSettings(max_new_tokens=count, seed=5, **options), source=self
@@ -30,14 +37,14 @@ class Told:
         self.generation = self.loop.generation
         self.events = [self.count(event) for event in self.loop.run()]
 
-    def count(self, event: object) -> object:
+    def count(self, event: Event) -> Event:
         self.made += isinstance(event, Token)
         return event
 
-    def poll(self, timeout: float | None) -> object | None:
+    def poll(self, timeout: float | None) -> Command | None:
         return self.plan.pop(self.made, None)
 
-    def of(self, kind: type) -> list:
+    def of(self, kind: type[Kind]) -> list[Kind]:
         return [event for event in self.events if isinstance(event, kind)]
 
     def ids(self) -> list[int]:
@@ -56,6 +63,7 @@ def test_a_fork_keeps_the_text_before_it_and_truncates_the_cache(model):
     assert forked.text()[:8] == plain.text()[:8]
     assert forked.text()[8] == "Z"
     given = forked.events[forked.events.index(branch) + 1]
+    assert isinstance(given, Token)
     assert (given.step, given.position, given.text, given.computed, given.cached_positions) == (3, 8, "Z", 1, 9)
     assert [token.step for token in forked.of(Token)] == [*range(8), *range(3, 12)]
 
@@ -178,12 +186,15 @@ class Words:
         return self.pieces[index]
 
 
+WORDS: Any = Words()
+
+
 def test_text_is_spelled_with_the_longest_tokens():
-    assert spell(Words(), "abca öab", 1) == [3, 1, 4, 5, 2]
+    assert spell(WORDS, "abca öab", 1) == [3, 1, 4, 5, 2]
     with pytest.raises(KvtuiError, match="no token for 'xa'"):
-        spell(Words(), "abxa", 1)
+        spell(WORDS, "abxa", 1)
     with pytest.raises(KvtuiError, match="no token for '<0xED><0xB3><0xBF>'"):
-        spell(Words(), "ab\udcff", 1)
+        spell(WORDS, "ab\udcff", 1)
 
 
 def test_attention_at_a_token_of_the_past_is_what_it_was(model):
@@ -194,3 +205,68 @@ def test_attention_at_a_token_of_the_past_is_what_it_was(model):
     for position in (12 + 5, -1):
         with pytest.raises(KvtuiError, match="window"):
             attention(long, ShowAttention(0, position=position))
+
+
+def sequence(prompt: int, context: int = 8) -> Sequence:
+    """A prompt of so many tokens, 0, 1, 2 …"""
+    return Sequence(range(prompt), context, Sampler(SamplingSettings(), 0), Counting())
+
+
+class Counting:
+    """A tokenizer of as many letters as are needed."""
+
+    def token_bytes(self, index: int, previous: int | None = None) -> bytes:
+        return chr(97 + index % 26).encode()
+
+
+def grow(text: Sequence, count: int) -> None:
+    """Write tokens as a generation does, moving the window when it is full."""
+    for _ in range(count):
+        if text.full:
+            text.move_window()
+        text.ids.append(len(text.ids))
+
+
+def test_a_prompt_longer_than_the_context_keeps_its_end():
+    text = sequence(11)
+    assert (text.window, text.window_start, text.position, text.written) == ([*range(3, 11)], 3, 10, 0)
+    assert text.full
+
+
+@pytest.mark.parametrize(("context", "kept"), [(8, 4), (9, 4), (2, 1)])
+def test_a_full_window_keeps_its_newest_half(context, kept):
+    text = sequence(context, context)
+    assert text.move_window() == context - kept
+    assert (text.window_length, text.window_start) == (kept, context - kept)
+    assert kept_when_full(context) == kept
+
+
+def test_a_window_of_one_position_cannot_move():
+    with pytest.raises(KvtuiError, match="no room to write"):
+        sequence(1, 1).move_window()
+
+
+def test_the_context_of_each_token_is_the_window_that_it_was_predicted_from():
+    text, seen = sequence(3), {}
+    for _ in range(20):
+        seen[text.position + 1] = text.window  # the prediction is made before the window moves
+        grow(text, 1)
+    assert {position: text.context_of(position) for position in seen} == seen
+    assert {len(window) for window in seen.values()} == {3, 4, 5, 6, 7, 8}
+    for position in (0, text.position + 1):
+        with pytest.raises(KvtuiError, match=f"no prediction was made of token {position}"):
+            text.context_of(position)
+
+
+@pytest.mark.parametrize("back", [0, 1, 2, 3])
+def test_a_fork_just_after_the_window_has_moved_knows_what_its_tokens_were_predicted_from(back):
+    text = sequence(16, 16)
+    grow(text, 3)
+    position = text.position + 1 - back
+    fork = text.fork(position, text.sampler.reseeded(0, 1))
+    grow(fork, 3)
+    assert fork.window_start == 8
+    assert [fork.context_of(place) for place in range(position, position + 3)] == [
+        fork.ids[8:place] for place in range(position, position + 3)
+    ]
+    assert fork.context_of(position - 1) == text.context_of(position - 1)

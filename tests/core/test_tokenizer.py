@@ -1,5 +1,7 @@
 """Characters to ids and back, exactly, and clear words about characters that the model never saw."""
 
+from typing import Any
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -165,10 +167,13 @@ class Bytes:
         return "<s>" if index == 256 else describe_bytes(bytes([index]))
 
 
+BYTES: Any = Bytes()
+
+
 @relaxed
 @given(st.text())
 def test_a_stream_never_shows_half_a_character_and_adds_up_to_the_text(text):
-    stream, shown = TextStream(Bytes()), ""
+    stream, shown = TextStream(BYTES), ""
     for count, index in enumerate(text.encode(), 1):
         shown += stream.add(index)
         assert text.startswith(shown)
@@ -179,13 +184,13 @@ def test_a_stream_never_shows_half_a_character_and_adds_up_to_the_text(text):
 @relaxed
 @given(st.lists(st.integers(0, 256)))
 def test_a_stream_of_any_tokens_is_the_text_that_decoding_gives(ids):
-    stream = TextStream(Bytes())
+    stream = TextStream(BYTES)
     parts = [stream.add(index, final=count == len(ids)) for count, index in enumerate(ids, 1)]
-    assert "".join(parts) == decode_tokens(Bytes(), ids) == bytes(i for i in ids if i < 256).decode("utf-8", "replace")
+    assert "".join(parts) == decode_tokens(BYTES, ids) == bytes(i for i in ids if i < 256).decode("utf-8", "replace")
 
 
 def test_a_character_comes_with_the_token_that_completes_it():
-    stream = TextStream(Bytes())
+    stream = TextStream(BYTES)
     assert [stream.add(index) for index in "aé😀".encode()] == ["a", "", "é", "", "", "", "😀"]
     assert [stream.add(index) for index in (0xE4, 0xB8, ord("a"))] == ["", "", "\ufffda"]
 
@@ -197,7 +202,7 @@ def test_labels_name_what_cannot_be_seen():
         "<0xC3>",
         "<0x61><0xFF>",
     ]
-    assert describe_start(Bytes()) == "the token <s>"
+    assert describe_start(BYTES) == "the token <s>"
     assert describe_start(CharTokenizer("ab\n")) == "a newline"
     assert describe_start(CharTokenizer("ab")) == "'a' (U+0061)"
 

@@ -25,6 +25,7 @@ from kvtui.core.events import (
     Token,
     WithoutHeads,
 )
+from kvtui.core.layers import Array
 from kvtui.tui.worker.protocol import Batch, ModelInfo, Report, Request, Start, StartRace
 
 CONFIG = ModelConfig(
@@ -87,10 +88,10 @@ def cache(link: FakeLink, question: ShowCache) -> CacheContents:
     length = len(link.window)
     layers = len(range(CONFIG.num_layers)[question.first_layer : question.last_layer])
     kept = np.broadcast_to(np.arange(length), (layers, CONFIG.num_kv_heads, length))
-    numbers = (
+    numbers: Array = (
         kept / max(length * (length - 1) / 2, 1)
         if question.quantity == "attention"
-        else kept % (5 if question.quantity == "reason" else 7)
+        else (kept % (5 if question.quantity == "reason" else 7)).astype(float)
     )
     reasons = reason_words("heavy hitter") if question.quantity == "reason" else ()
     return CacheContents(question.quantity, question.first_layer, kept, numbers, length, 0, 1, 143_200_000, reasons)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fake_link import token
 
-from kvtui.core.events import Event, Prefill, RaceEnd, RacePrefill, RaceToken
+from kvtui.core.events import Prefill, RaceEnd, RacePrefill, RaceToken
 from kvtui.core.measure.operations import multiply_adds
 
 LABELS = ("cached", "uncached")
 
 
-def prefills(prompt: str = "ROMEO:", tokens: int | None = 26) -> list[Event]:
+def prefills(prompt: str = "ROMEO:", tokens: int | None = 26) -> list[Any]:
     """Both lanes have run the prompt."""
     return [
         RacePrefill(lane, label, Prefill(6, 0.01, lane == 0, 768, prompt), tokens, 0.0, 1e-6 * lane, 50_000)
@@ -18,11 +20,11 @@ def prefills(prompt: str = "ROMEO:", tokens: int | None = 26) -> list[Event]:
     ]
 
 
-def rounds(text: str, first: int = 0, differs: frozenset[int] = frozenset()) -> list[Event]:
+def rounds(text: str, first: int = 0, differs: frozenset[int] = frozenset()) -> list[Any]:
     """A token a character in each lane: half a millisecond with the cache, and without it more the longer the text."""
     from fake_link import CONFIG
 
-    events: list[Event] = []
+    events: list[RaceToken] = []
     for step, character in enumerate(text, first):
         for lane in range(2):
             cached = lane == 0

@@ -8,21 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from random_model import random_model
 
-from kvtui.core import CharTokenizer, Model, ModelConfig
+from kvtui.core import Model, ModelConfig
 from kvtui.core.cache.quantised import quantise
-from kvtui.core.config import parameter_shapes
 
 
 def build(position="rotary", kv_heads=2, context=48, seed=3, dtype=np.float64, layers=2, **options) -> Model:
     """A small model with random weights."""
     config = ModelConfig(13, context, layers, 4, kv_heads, 6, 20, 28, position=position, bias=True, **options)
-    rng = np.random.default_rng(seed)
-    parameters = {
-        name: (rng.normal(0, 0.4, shape) + name.endswith("gain")).astype(dtype)
-        for name, shape in parameter_shapes(config).items()
-    }
-    return Model(config, CharTokenizer("abcdefghijklm"), parameters)
+    return random_model(config, seed, 0.4, dtype, "abcdefghijklm")
 
 
 def rounded(x: np.ndarray, bits: int, axis: int) -> np.ndarray:
@@ -155,6 +150,7 @@ class Slow:
 
     def group(self, layer, kv_head, first):
         """The 32 entries from a position on, in few bits."""
+        assert self.bits is not None
         if (layer, kv_head, first) not in self.groups:
             rotary = self.model.config.position == "rotary"
             entries = [self.past[layer][kv_head][first + place] for place in range(32)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from slow import build
 
 from kvtui.core import Generation, GenerationLoop, GenerationSettings, KvtuiError, Model, generate, rotary
-from kvtui.core.commands import Fork, Revisit, SetCache, SetPolicy, ShowAttention, ShowCache
+from kvtui.core.commands import Command, Fork, Revisit, SetCache, SetPolicy, ShowAttention, ShowCache
 from kvtui.core.event_json import to_json
 from kvtui.core.events import Branch, End, Evict, State, Token, Unanswered
 from kvtui.core.inspection.attention import attention
@@ -25,10 +27,10 @@ def model() -> Model:
 class Plan:
     """Gives each command after so many polls: one a token, and one more after each command."""
 
-    def __init__(self, plan: dict[int, object]) -> None:
+    def __init__(self, plan: dict[int, Command]) -> None:
         self.plan, self.polls = plan, 0
 
-    def poll(self, timeout: float | None) -> object | None:
+    def poll(self, timeout: float | None) -> Command | None:
         self.polls += 1
         return self.plan.get(self.polls)
 
@@ -186,6 +188,8 @@ def test_earlier_rows_show_what_was_held_then(policy):
         then = attention(observed(policy, count), ShowAttention(1))
         row = 24 + count - 1
         np.testing.assert_allclose(now.weights[:, row, : row + 1], then.weights[:, 0], atol=1e-6)
+        assert now.dropped is not None
+        assert then.dropped is not None
         np.testing.assert_array_equal(now.dropped[:, row, : row + 1], then.dropped[:, 0])
 
 
@@ -213,7 +217,8 @@ def test_past_the_context(policy):
 def test_what_is_held_from_before_the_window_has_its_weight(policy, count, monkeypatch):
     """The window drops half of itself at a time, a rolling cache a position: of a large one much is older than it."""
     generation = observed(policy, count)
-    cache, columns = generation.cache, {}
+    cache: Any = generation.cache
+    columns = {}
     original = type(cache).weighted_values
 
     def weighted_values(self, layer, weights, out):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ class TestMaps:
 class TestAttention:
     def test_head_shows_its_weights_and_every_token(self, maps: AttentionMaps) -> None:
         figure = attention_head(maps, 1, 0)
-        ax = figure.axes[0]
+        ax: Any = figure.axes[0]
         shown = ax.images[0].get_array()
         assert shown is not None
         np.testing.assert_array_equal(np.ma.filled(shown, 0.0), maps.weights[1, 0])
@@ -100,10 +101,12 @@ class TestAttention:
 
     def test_draws_into_given_axes(self, maps: AttentionMaps) -> None:
         figure = Figure(layout="constrained")
-        left, right = figure.subplots(1, 2)
+        axes: Any = figure.subplots(1, 2)
+        left, right = axes
         assert attention_head(maps, 0, 0, ax=left) is figure
         assert attention_rollout(maps, ax=right) is figure
-        nested = Figure().subfigures(1, 2)[0].subplots()
+        halves: Any = Figure().subfigures(1, 2)
+        nested = halves[0].subplots()
         assert isinstance(attention_head(maps, 0, 0, ax=nested), Figure)
 
     @pytest.mark.parametrize("count", [2, 40, 256, 512])
@@ -115,7 +118,7 @@ class TestAttention:
         for tick_labels in (ax.get_yticklabels(), ax.get_xticklabels()):
             boxes = [label.get_window_extent() for label in tick_labels]
             assert not any(first.overlaps(second) for first, second in itertools.pairwise(boxes))
-            assert min(label.get_fontsize() for label in tick_labels) >= 6
+            assert min(float(label.get_fontsize()) for label in tick_labels) >= 6
         text = "".join(label.split(" ", 1)[-1] for label in labels(ax))
         assert text == symbols(maps.tokens)
 
@@ -178,13 +181,14 @@ class TestGrowth:
     def test_measured_lies_on_the_formula(self, model: Model) -> None:
         events = list(generate(model, "Now is", max_new_tokens=60))
         figure = cache_growth(model.config, events)
-        lines = {line.get_label().split(":")[0]: line for line in figure.axes[0].lines}
+        drawn: Any = figure.axes[0].lines
+        lines = {line.get_label().split(":")[0]: line for line in drawn}
         np.testing.assert_allclose(
             lines["measured"].get_ydata(), lines[next(n for n in lines if n.startswith("formula"))].get_ydata()
         )
         assert lines["measured"].get_ydata()[0] == 2 * 2 * 2 * 8 * 4 * 6 / 1e3  # kB of the prompt
         assert "256 bytes for each position" in next(
-            line.get_label() for line in figure.axes[0].lines if "formula" in line.get_label()
+            line.get_label() for line in drawn if "formula" in line.get_label()
         )
         assert "prompt ends at 6" in lines
         assert figure.axes[0].get_ylabel().endswith("(kB)")
@@ -206,7 +210,7 @@ class TestGrowth:
 class TestTiming:
     def test_cached_and_uncached_differ_by_more_than_colour(self) -> None:
         figure = time_per_token(CACHED, UNCACHED, floor_seconds=0.2e-3, caption="a machine")
-        ax = figure.axes[0]
+        ax: Any = figure.axes[0]
         legend = {line.get_label().split(":")[0]: line for line in ax.lines if not line.get_label().startswith("_")}
         cached, uncached = legend["cached"], legend["uncached"]
         assert cached.get_marker() != uncached.get_marker()

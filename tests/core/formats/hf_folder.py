@@ -46,7 +46,7 @@ _TOP = {"token_embedding": "model.embed_tokens", "final_norm": "model.norm", "ou
 
 def llama_config(**changes: Any) -> ModelConfig:
     """The config that a reader has to make of LLAMA."""
-    sizes = {"vocab_size": 40, "context_length": 24, "num_layers": 2, "num_heads": 6, "num_kv_heads": 2}
+    sizes: dict[str, Any] = {"vocab_size": 40, "context_length": 24, "num_layers": 2, "num_heads": 6, "num_kv_heads": 2}
     return ModelConfig(
         **sizes | {"head_dim": 8, "embed_dim": 18, "mlp_dim": 28, "norm": "rms", "mlp": "swiglu"} | changes
     )

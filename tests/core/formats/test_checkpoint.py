@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_model import random_parameters
 
 from kvtui.core.config import ModelConfig, parameter_shapes
 from kvtui.core.errors import KvtuiError
@@ -26,15 +27,10 @@ TOKENIZER = CharTokenizer(["\n", "a", "é", "😀"])
 TRAINING = {"steps": 7, "curve": [{"step": 7, "loss": 1.5}], "note": "né"}
 
 
-def random_parameters(config=CONFIG, dtype=np.float32):
-    rng = np.random.default_rng(0)
-    return {name: rng.normal(size=shape).astype(dtype) for name, shape in parameter_shapes(config).items()}
-
-
 @pytest.fixture
 def good(tmp_path):
     path = tmp_path / "model.safetensors"
-    save_checkpoint(path, CONFIG, TOKENIZER, random_parameters(), TRAINING)
+    save_checkpoint(path, CONFIG, TOKENIZER, random_parameters(CONFIG), TRAINING)
     return path
 
 
@@ -68,7 +64,7 @@ def refused(path, *reasons):
 @pytest.mark.parametrize("stored", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("loaded", [np.float32, np.float64])
 def test_values_come_back_as_exactly_as_they_are_stored(tmp_path, stored, loaded):
-    parameters = random_parameters(dtype=np.float64)
+    parameters = random_parameters(CONFIG, dtype=np.float64)
     path = tmp_path / "m.safetensors"
     save_checkpoint(path, CONFIG, TOKENIZER, parameters, TRAINING, dtype=stored)
     found = load_checkpoint(path, dtype=loaded)
@@ -78,6 +74,7 @@ def test_values_come_back_as_exactly_as_they_are_stored(tmp_path, stored, loaded
         np.testing.assert_array_equal(found.parameters[name], value.astype(stored).astype(loaded))
         found.parameters[name] += 1  # writable, and of its own
     assert found.config == CONFIG
+    assert isinstance(found.tokenizer, CharTokenizer)
     assert found.tokenizer.vocabulary == TOKENIZER.vocabulary
     assert found.training == TRAINING
     assert found.path == path
@@ -114,7 +111,7 @@ def test_a_folder_stands_for_the_model_in_it(good):
 
 
 def test_arrays_that_are_views_come_back_too(tmp_path):
-    parameters = {name: np.asfortranarray(value) for name, value in random_parameters().items()}
+    parameters = {name: np.asfortranarray(value) for name, value in random_parameters(CONFIG).items()}
     save_checkpoint(tmp_path / "m", CONFIG, TOKENIZER, parameters, dtype=np.float32)
     found = load_checkpoint(tmp_path / "m").parameters
     for name, value in parameters.items():
@@ -128,7 +125,9 @@ def test_any_vocabulary_comes_back(tmp_path_factory, text):
     tokenizer = CharTokenizer.from_text(text)
     config = ModelConfig.from_dict(CONFIG.to_dict() | {"vocab_size": tokenizer.vocab_size})
     save_checkpoint(path, config, tokenizer, random_parameters(config))
-    assert load_checkpoint(path).tokenizer.vocabulary == tokenizer.vocabulary
+    found = load_checkpoint(path).tokenizer
+    assert isinstance(found, CharTokenizer)
+    assert found.vocabulary == tokenizer.vocabulary
 
 
 # --- writing ---
@@ -150,7 +149,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(good, size):
     before = good.read_bytes()
     failure = pytest.raises(KvtuiError, match=r"cannot write .*model\.safetensors: ")
     with failure, files_limited_to(size):
-        save_checkpoint(good, CONFIG, TOKENIZER, random_parameters(), dtype=np.float64)
+        save_checkpoint(good, CONFIG, TOKENIZER, random_parameters(CONFIG), dtype=np.float64)
     assert good.read_bytes() == before
     assert os.listdir(good.parent) == [good.name]
 
@@ -166,7 +165,7 @@ def test_a_write_broken_off_leaves_the_old_file_and_nothing_else(good, monkeypat
 
     monkeypatch.setattr(os, "chmod", half_written)
     with pytest.raises(KvtuiError if isinstance(error, OSError) else type(error)):
-        save_checkpoint(good, CONFIG, TOKENIZER, random_parameters())
+        save_checkpoint(good, CONFIG, TOKENIZER, random_parameters(CONFIG))
     assert good.read_bytes() == before
     assert os.listdir(good.parent) == [good.name]
 
@@ -179,7 +178,7 @@ def test_a_failed_move_leaves_nothing(good, monkeypatch):
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(KvtuiError, match=r"cannot write .*: Permission denied"):
-        save_checkpoint(good, CONFIG, TOKENIZER, random_parameters())
+        save_checkpoint(good, CONFIG, TOKENIZER, random_parameters(CONFIG))
     assert good.read_bytes() == before
     assert os.listdir(good.parent) == [good.name]
 
@@ -191,17 +190,17 @@ def test_places_that_cannot_be_written_to(tmp_path, good):
         (tmp_path / ("x" * 300), "File name too long"),
     ):
         with pytest.raises(KvtuiError, match=f"cannot write .*: {reason}"):
-            save_checkpoint(place, CONFIG, TOKENIZER, random_parameters())
+            save_checkpoint(place, CONFIG, TOKENIZER, random_parameters(CONFIG))
     (tmp_path / "folder").mkdir()
     with pytest.raises(KvtuiError, match=r"cannot write .*: Is a directory"):
-        save_checkpoint(tmp_path / "folder", CONFIG, TOKENIZER, random_parameters())
+        save_checkpoint(tmp_path / "folder", CONFIG, TOKENIZER, random_parameters(CONFIG))
     assert sorted(os.listdir(tmp_path)) == ["folder", good.name]
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e6])
 def test_numbers_that_the_file_cannot_hold_are_not_written(good, wrong):
     before = good.read_bytes()
-    parameters = random_parameters()
+    parameters = random_parameters(CONFIG)
     parameters["output.weight"][1, 2] = wrong  # 1e6 is infinite as float16
     with pytest.raises(KvtuiError, match=r"output\.weight is not finite as float16"):
         save_checkpoint(good, CONFIG, TOKENIZER, parameters)
@@ -211,7 +210,7 @@ def test_numbers_that_the_file_cannot_hold_are_not_written(good, wrong):
 
 def test_the_same_model_gives_the_same_bytes(tmp_path):
     for name in "abcd":
-        save_checkpoint(tmp_path / name, CONFIG, TOKENIZER, random_parameters(), TRAINING)
+        save_checkpoint(tmp_path / name, CONFIG, TOKENIZER, random_parameters(CONFIG), TRAINING)
     assert len({(tmp_path / name).read_bytes() for name in "abcd"}) == 1
 
 
@@ -220,7 +219,7 @@ def test_the_data_is_aligned(good):
 
 
 def test_a_new_file_replaces_the_old_one_whole(good):
-    save_checkpoint(good, CONFIG, TOKENIZER, random_parameters(), {"steps": 8}, dtype=np.float32)
+    save_checkpoint(good, CONFIG, TOKENIZER, random_parameters(CONFIG), {"steps": 8}, dtype=np.float32)
     assert load_checkpoint(good).training == {"steps": 8}
     assert os.listdir(good.parent) == [good.name]
     assert good.stat().st_mode & 0o777 == 0o644
@@ -332,14 +331,14 @@ def resave(path, parameters):
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["token_embedding", "blocks.0.mlp_norm.gain", "output.weight"])
 def test_a_number_that_is_none(good, name, wrong):
-    parameters = random_parameters(dtype=np.float16)
+    parameters = random_parameters(CONFIG, dtype=np.float16)
     parameters[name].flat[-1] = wrong
     resave(good, parameters)
     refused(good, f"{name} holds a NaN or an infinity")
 
 
 def test_a_number_that_single_precision_cannot_hold(good):
-    parameters = random_parameters(dtype=np.float64)
+    parameters = random_parameters(CONFIG, dtype=np.float64)
     parameters["output.weight"][0, 0] = 1e300
     resave(good, parameters)
     refused(good, "output.weight holds a NaN or an infinity")
@@ -349,7 +348,7 @@ def test_a_number_that_single_precision_cannot_hold(good):
     ("name", "shape"), [("output.weight", (3, 4)), ("output.weight", (16,)), ("final_norm.gain", (1, 4))]
 )
 def test_a_wrong_shape(good, name, shape):
-    parameters = random_parameters()
+    parameters = random_parameters(CONFIG)
     parameters[name] = np.zeros(shape, np.float32)
     resave(good, parameters)
     refused(good, f"{name} has shape {shape}; the config asks for {parameter_shapes(CONFIG)[name]}")
@@ -360,7 +359,7 @@ def test_a_wrong_shape(good, name, shape):
     [(np.int32, "I32"), (np.int64, "I64"), (np.uint16, "U16"), (np.bool_, "BOOL"), (np.int8, "I8")],
 )
 def test_a_wrong_dtype(good, dtype, called):
-    resave(good, random_parameters() | {"output.weight": np.zeros((4, 4), dtype)})
+    resave(good, random_parameters(CONFIG) | {"output.weight": np.zeros((4, 4), dtype)})
     refused(good, f"output.weight has dtype {called}; it has to be one of F16, F32, F64")
 
 
@@ -370,14 +369,14 @@ def test_a_dtype_that_numpy_does_not_know(good):
 
 
 def test_a_missing_tensor(good):
-    parameters = random_parameters()
+    parameters = random_parameters(CONFIG)
     del parameters["blocks.0.attention.key.weight"]
     resave(good, parameters)
     refused(good, "parameters missing or unknown: blocks.0.attention.key.weight")
 
 
 def test_an_extra_tensor(good):
-    resave(good, random_parameters() | {"blocks.1.mlp.up.weight": np.zeros(2, np.float32)})
+    resave(good, random_parameters(CONFIG) | {"blocks.1.mlp.up.weight": np.zeros(2, np.float32)})
     refused(good, "parameters missing or unknown: blocks.1.mlp.up.weight")
 
 
@@ -520,7 +519,7 @@ def test_a_wrong_vocabulary(good, vocabulary, reason):
 @pytest.fixture(scope="module")
 def intact(tmp_path_factory):
     path = tmp_path_factory.mktemp("damage") / "model.safetensors"
-    save_checkpoint(path, CONFIG, TOKENIZER, random_parameters(), TRAINING)
+    save_checkpoint(path, CONFIG, TOKENIZER, random_parameters(CONFIG), TRAINING)
     return path, path.read_bytes()
 
 

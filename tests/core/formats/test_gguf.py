@@ -2,6 +2,7 @@
 
 import json
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from kvtui.core import KvtuiError, Model, generate, load
 from kvtui.core.events import Prefill
 from kvtui.core.formats.tokenizer_json import byte_letters
 
-gguf = pytest.importorskip("gguf", reason="needs the package gguf: pip install 'kvtui[gguf]'")
+gguf: Any = pytest.importorskip("gguf", reason="needs the package gguf: pip install 'kvtui[gguf]'")
 tokenizers = pytest.importorskip("tokenizers", reason="needs the package tokenizers: pip install 'kvtui[hf]'")
 
 Kind = gguf.GGMLQuantizationType
@@ -338,7 +339,7 @@ def test_an_unknown_architecture_is_refused(tmp_path):
         (lambda writer: writer.kv_data[0].pop("tokenizer.ggml.tokens"), "no tokenizer.ggml.tokens"),
         (lambda writer: writer.kv_data[0].pop("tokenizer.ggml.scores"), "tokenizer.ggml.scores does not have one"),
         (lambda writer: writer.kv_data[0].pop("tokenizer.ggml.model"), "tokenizer.ggml.model is None"),
-        (lambda writer: put(writer, "tokenizer.ggml.scores", ["a"] * len(TOKENS)), "not one number for each token"),
+        (lambda writer: put(writer, "tokenizer.ggml.scores", ["a"] * len(TOKENS)), "have one number for each token"),
         (lambda writer: put(writer, "general.architecture", ["llama"]), "the architecture is ['llama'];"),
         (lambda writer: put(writer, "llama.block_count", "2"), "num_layers is '2'"),
         (lambda writer: put(writer, "llama.rope.scale_linear", 2.0), "rope.scale_linear is 2.0, but only 1 is"),

@@ -1,6 +1,7 @@
 """Hugging Face folders: every number in its place, whatever dtype and shards, and clear words about bad ones."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ KINDS = {
 }
 QWEN2 = {"architectures": ["Qwen2ForCausalLM"]}
 QWEN3 = {"architectures": ["Qwen3ForCausalLM"]}
-FAMILIES = {
+FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "llama": ({}, {}),
     "llama with biases": ({"attention_bias": True, "mlp_bias": True}, {"bias": True}),
     "tied": ({"tie_word_embeddings": True}, {"tied_output": True}),
@@ -201,7 +202,8 @@ def test_learned_positions_are_cut_too(tmp_path):
 
 
 LLAMA_KEYS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
-PUBLISHED = {  # sizes and choices from the models' own config.json, and their published numbers of parameters
+PUBLISHED: dict[str, Any] = {
+    # sizes and choices from the models' own config.json, and their published numbers of parameters
     "SmolLM2-135M": (
         "LlamaForCausalLM", (49152, 576, 30, 9, 3, 1536), 134_515_008,
         {"tie_word_embeddings": True, "rope_theta": 100000, "rope_interleaved": False, "rope_scaling": None},
@@ -253,8 +255,8 @@ def test_configs_of_published_models_are_taken(name):
 
 
 def test_the_config_of_gpt2_is_taken():
-    values = {"vocab_size": 50257, "n_positions": 1024, "n_ctx": 1024, "n_layer": 12, "n_head": 12, "n_embd": 768}
-    values |= {"activation_function": "gelu_new", "layer_norm_epsilon": 1e-05}
+    values: dict[str, Any] = {"vocab_size": 50257, "n_layer": 12, "n_head": 12, "n_embd": 768}
+    values |= {"n_positions": 1024, "n_ctx": 1024, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-05}
     assert parameter_count(FAMILIES_READ["GPT2LMHeadModel"].read_config(values)) == 124_439_808
 
 

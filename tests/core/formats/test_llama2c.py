@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from random_model import random_parameters
 
 from kvtui.core import KvtuiError, ModelConfig, SamplingSettings, generate, load
-from kvtui.core.config import parameter_shapes
 from kvtui.core.events import Prefill, Token
 from kvtui.core.formats.sentencepiece import SentencePieceTokenizer
 
@@ -44,8 +44,7 @@ def make_config(tied: bool) -> ModelConfig:
 def write_model(path: Path, version: int, tied: bool) -> dict[str, np.ndarray]:
     """A random model as llama2.c's export.py writes it; the parameters that a reader has to find."""
     config = make_config(tied)
-    rng = np.random.default_rng(4)
-    parameters = {name: rng.normal(0, 0.2, s).astype(np.float32) for name, s in parameter_shapes(config).items()}
+    parameters = random_parameters(config, seed=4, scale=0.2)
 
     def every(name: str, transposed: bool = False) -> list[np.ndarray]:
         arrays = [parameters[f"blocks.{layer}.{name}"] for layer in range(config.num_layers)]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from random_model import random_model
 
 from kvtui.core import Generation, GenerationLoop, GenerationSettings, KvtuiError, Model, load
 from kvtui.core.commands import SetCache, ShowAttention, ShowCache
-from kvtui.core.config import ModelConfig, parameter_shapes
+from kvtui.core.config import ModelConfig
 from kvtui.core.events import CacheContents
 from kvtui.core.inspection.attention import attention
 from kvtui.core.inspection.cache_contents import cache_contents
-from kvtui.core.tokenizer import CharTokenizer
 
 GROUPED = ModelConfig(27, 16, 3, 4, 2, 6, 24, 24)
 
@@ -21,15 +22,10 @@ GROUPED = ModelConfig(27, 16, 3, 4, 2, 6, 24, 24)
 @pytest.fixture(scope="module")
 def grouped() -> Model:
     """Four query heads share two key/value heads."""
-    rng = np.random.default_rng(2)
-    parameters = {
-        name: (rng.normal(0, 0.4, shape) + name.endswith("gain")).astype(np.float32)
-        for name, shape in parameter_shapes(GROUPED).items()
-    }
-    return Model(GROUPED, CharTokenizer("\nabcdefghijklmnopqrstuvwxyz"), parameters)
+    return random_model(GROUPED, seed=2, scale=0.4)
 
 
-def written(model: Model, count: int, **settings: bool) -> Generation:
+def written(model: Model, count: int, **settings: Any) -> Generation:
     """A text of three characters and ``count`` more."""
     loop = GenerationLoop(model, "abc", GenerationSettings(max_new_tokens=count, seed=1, observe=True, **settings))
     generation = loop.generation
@@ -42,7 +38,7 @@ def written(model: Model, count: int, **settings: bool) -> Generation:
 def test_norms_are_those_of_a_run_over_the_whole_text(grouped: Model, quantity: str) -> None:
     generation = written(grouped, 6)
     event = cache_contents(generation, ShowCache(quantity, 1))  # type: ignore[arg-type]
-    cache = grouped.new_cache()
+    cache: Any = grouped.new_cache()
     grouped.forward(generation.window, cache)
     kept = (cache.keys if quantity == "key" else cache.values)[1:, :, :9]
     expected = [[[np.linalg.norm(vector) for vector in head] for head in layer] for layer in kept]

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from random_model import random_parameters
 
 from kvtui.core import CharTokenizer, KVCache, Model, ModelConfig
 from kvtui.core.config import parameter_count, parameter_shapes
 from kvtui.core.events import Parts
+from kvtui.core.layers import Array
 from kvtui.core.measure.operations import multiply_adds, part_costs
 
 CONFIG = ModelConfig(
@@ -49,10 +51,8 @@ def counted() -> Iterator[type[Counting]]:
 
 
 def counting_model(config: ModelConfig) -> Model:
-    rng = np.random.default_rng(0)
-    parameters = {
-        name: rng.normal(0, 0.1, shape).astype(np.float32).view(Counting)
-        for name, shape in parameter_shapes(config).items()
+    parameters: dict[str, Array] = {
+        name: value.view(Counting) for name, value in random_parameters(config, scale=0.1).items()
     }
     return Model(config, CharTokenizer("abcdefg"), parameters)
 

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from random_model import random_parameters
 
 from kvtui.core import rotary
 from kvtui.core.config import ModelConfig, parameter_shapes
@@ -45,13 +46,8 @@ def make_config(num_layers=1, **choices):
     )
 
 
-def random_parameters(config, seed=0, dtype=np.float64):
-    """Nothing at zero and nothing at one, so that no term of a gradient drops out."""
-    rng = np.random.default_rng(seed)
-    return {
-        name: (rng.normal(0, 0.5, shape) + (1.0 if name.endswith(".gain") else 0.0)).astype(dtype)
-        for name, shape in parameter_shapes(config).items()
-    }
+def parameters_of(config, dtype=np.float64):
+    return random_parameters(config, scale=0.5, dtype=dtype)
 
 
 def make_pass(config, parameters, dropout=0.0, seed=5):
@@ -118,7 +114,7 @@ def small_blocks(monkeypatch):
 @pytest.mark.usefixtures("small_blocks")
 def test_gradients_agree_with_central_differences(choices, dropout):
     config = make_config(**choices)
-    check_gradients(config, random_parameters(config), dropout)
+    check_gradients(config, parameters_of(config), dropout)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.25], ids=["", "dropout"])
@@ -130,7 +126,7 @@ def test_gradients_agree_with_central_differences(choices, dropout):
 def test_gradients_through_several_blocks_of_the_model(choices, dropout):
     """With the block of query rows as large as in training."""
     config = make_config(num_layers=3, **choices)
-    check_gradients(config, random_parameters(config), dropout, entries=6)
+    check_gradients(config, parameters_of(config), dropout, entries=6)
 
 
 def test_the_check_notices_a_wrong_gradient(monkeypatch):
@@ -144,13 +140,13 @@ def test_the_check_notices_a_wrong_gradient(monkeypatch):
     monkeypatch.setattr(gradients, "gelu", slightly_wrong)
     config = make_config(bias=True)
     with pytest.raises(AssertionError, match="by hand"):
-        check_gradients(config, random_parameters(config), 0.0)
+        check_gradients(config, parameters_of(config), 0.0)
 
 
 @pytest.mark.parametrize("choices", CHOICES, ids=name_of)
 def test_the_loss_is_that_of_the_model_that_generates(choices):
     config = make_config(num_layers=2, **choices)
-    parameters = random_parameters(config)
+    parameters = parameters_of(config)
     logits = Model(config, CharTokenizer("abcde"), parameters).forward(IDS)
     largest = logits.max(axis=-1, keepdims=True)
     log_sums = np.log(np.exp(logits - largest).sum(axis=-1)) + largest[:, 0]
@@ -161,7 +157,7 @@ def test_the_loss_is_that_of_the_model_that_generates(choices):
 def test_every_parameter_gets_a_gradient():
     """The names come from the list that checkpoints and optimizer go by; none may be left out."""
     config = make_config(bias=True, norm="layer", mlp="swiglu", num_layers=2)
-    run = make_pass(config, random_parameters(config))
+    run = make_pass(config, parameters_of(config))
     window_loss(IDS, TARGETS, run)
     assert set(run.gradients) == set(parameter_shapes(config))
     assert all(np.abs(gradient).max() > 0 for gradient in run.gradients.values())
@@ -169,7 +165,7 @@ def test_every_parameter_gets_a_gradient():
 
 def test_gradients_are_added_and_scaled():
     config = make_config()
-    parameters = random_parameters(config)
+    parameters = parameters_of(config)
     once, twice, scaled = (make_pass(config, parameters) for _ in range(3))
     loss = window_loss(IDS, TARGETS, once)
     for _ in range(2):
@@ -182,7 +178,7 @@ def test_gradients_are_added_and_scaled():
 
 def test_without_a_scale_nothing_is_added_and_nothing_changes():
     config = make_config()
-    parameters = random_parameters(config)
+    parameters = parameters_of(config)
     before = {name: value.copy() for name, value in parameters.items()}
     run = make_pass(config, parameters)
     loss = window_loss(IDS, TARGETS, run, None)
@@ -195,7 +191,7 @@ def test_without_a_scale_nothing_is_added_and_nothing_changes():
 @pytest.mark.parametrize("choices", [CHOICES[0], CHOICES[-1]], ids=name_of)
 def test_single_precision_stays_single_and_near(choices):
     config = make_config(num_layers=2, **choices)
-    parameters = random_parameters(config, dtype=np.float32)
+    parameters = parameters_of(config, dtype=np.float32)
     run = make_pass(config, parameters, 0.25)
     exact = make_pass(config, {name: value.astype(np.float64) for name, value in parameters.items()}, 0.25)
     assert window_loss(IDS, TARGETS, run) == pytest.approx(window_loss(IDS, TARGETS, exact), rel=1e-5)
@@ -208,7 +204,7 @@ def test_single_precision_stays_single_and_near(choices):
 @pytest.mark.parametrize("piece", ["linear", "norm", "mlp", "attention"])
 def test_pieces_compute_in_the_precision_they_are_given(piece):
     config = make_config(bias=True, mlp="swiglu")
-    run = make_pass(config, random_parameters(config, dtype=np.float32))
+    run = make_pass(config, parameters_of(config, dtype=np.float32))
     x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
     name = {"linear": "blocks.0.mlp.up", "norm": "final_norm"}.get(piece, "blocks.0")
     y, backward = getattr(gradients, piece)(x, name, run)
@@ -234,7 +230,7 @@ def test_cross_entropy_of_an_impossible_target_is_finite():
 
 def test_dropout_keeps_the_mean_and_drops_the_same_on_the_way_back():
     config = make_config()
-    run = make_pass(config, random_parameters(config), dropout=0.25)
+    run = make_pass(config, parameters_of(config), dropout=0.25)
     x = np.ones((200, 50))
     y, backward = gradients.drop(x, run)
     dropped = y == 0
@@ -246,14 +242,14 @@ def test_dropout_keeps_the_mean_and_drops_the_same_on_the_way_back():
 
 def test_dropout_comes_from_the_generator_alone():
     config = make_config()
-    parameters = random_parameters(config)
+    parameters = parameters_of(config)
     losses = [window_loss(IDS, TARGETS, make_pass(config, parameters, 0.5, seed), None) for seed in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
 
 
 def test_without_a_generator_nothing_is_dropped():
     config = make_config()
-    parameters = random_parameters(config)
+    parameters = parameters_of(config)
     run = make_pass(config, parameters, 0.5)
     run.rng = None
     assert window_loss(IDS, TARGETS, run, None) == loss_of(config, parameters)
@@ -263,4 +259,4 @@ def test_without_a_generator_nothing_is_dropped():
 def test_what_has_no_backward_pass_is_refused(choices):
     config = make_config(**choices)
     with pytest.raises(KvtuiError, match="cannot be trained here"):
-        make_pass(config, random_parameters(config))
+        make_pass(config, parameters_of(config))

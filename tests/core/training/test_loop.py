@@ -14,6 +14,7 @@ import pytest
 from kvtui.core.errors import KvtuiError
 from kvtui.core.formats.checkpoint import load_checkpoint, write_safetensors
 from kvtui.core.model import Model
+from kvtui.core.tokenizer import CharTokenizer
 from kvtui.core.training import loop
 from kvtui.core.training.loop import (
     TrainingSettings,
@@ -141,6 +142,7 @@ def test_the_model_file_holds_the_best_weights_and_the_record(tmp_path):
     run = trained(path)
     found = load_checkpoint(path)
     assert found.config == run.config == TINY.model_config(len(set(TEXT)))
+    assert isinstance(found.tokenizer, CharTokenizer)
     assert found.tokenizer.vocabulary == run.tokenizer.vocabulary
     assert found.training["text_sha256"] == run.text_sha256
     assert found.training["settings"] == json.loads(json.dumps(dataclasses.asdict(TINY)))
@@ -477,6 +479,7 @@ def test_every_block_begins_as_the_identity():
 def rates(**changes):
     run = new_run(TEXT, settings(**changes))
     found = []
+    assert run.settings.steps is not None
     for step in range(run.settings.steps):
         run.step = step
         found.append(learning_rate(run))

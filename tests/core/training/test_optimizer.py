@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from kvtui.core.layers import Array
 from kvtui.core.training.optimizer import (
     ADAM_BETAS,
     ADAM_EPSILON,
@@ -136,7 +137,7 @@ def test_steps_work_in_place_and_keep_the_precision():
 
 
 def test_at_rate_zero_nothing_moves():
-    parameters = {"blocks.0.mlp.up.weight": np.ones((2, 3)), "output.weight": np.ones((3, 2))}
+    parameters: dict[str, Array] = {"blocks.0.mlp.up.weight": np.ones((2, 3)), "output.weight": np.ones((3, 2))}
     Optimizer(parameters, 0.1).step({name: value.copy() for name, value in parameters.items()}, 1, 0.0, 0.0)
     assert all((value == 1).all() for value in parameters.values())
 
@@ -157,6 +158,6 @@ def test_clip_leaves_gradients_that_are_small_enough(largest):
 
 
 def test_clip_of_zeros():
-    slopes = {"a": np.zeros(3)}
+    slopes: dict[str, Array] = {"a": np.zeros(3)}
     assert clip(slopes, 1.0) == 0.0
     assert (slopes["a"] == 0).all()

@@ -34,7 +34,8 @@ def refused(kvtui: Kvtui, path: Path, *words: str) -> None:
 def test_info_shows_shapes_sizes_and_provenance(kvtui: Kvtui, tiny_model_file: Path) -> None:
     outcome = kvtui("info", "--model", tiny_model_file)
     assert outcome.status == 0
-    for line in ("tiny", "256 bytes per token, 8,192 for the full context", "2 of 8 (2 key/value heads)", "2.75"):
+    cache, heads = "256 bytes per token, 8,192 for the full context", "2 of 8 dimensions (2 key/value heads)"
+    for line in ("tiny", cache, heads, "2.75"):
         assert line in outcome.out
 
 
@@ -50,7 +51,7 @@ def test_info_json(kvtui: Kvtui, tiny_model_file: Path, tiny_config: ModelConfig
 def test_info_shows_a_table_of_the_tensors(kvtui: Kvtui, tiny_model_file: Path) -> None:
     outcome = kvtui("info", "--model", tiny_model_file, "--tensors")
     table = outcome.out.split("\n\n")[1].splitlines()
-    assert table[0].split() == ["tensor", "shape", "how", "many", "memory"]
+    assert table[0].split() == ["tensor", "shape", "count", "memory"]
     query = next(line for line in table if line.startswith("blocks.0–1.attention.query.weight"))
     assert query.split()[1:] == ["16", "×", "16", "2", "2.0", "kB"]
     assert table[-1].startswith("together")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from kvtui.tui.cli.policies import own_text
 FIELDS = ["policy", "kl_mean", "kl_p99", "kl_max", "top1_agreement", "loss", "cache_bytes", "seconds_per_token"]
 
 
-def lines(text: str) -> list[dict[str, object]]:
+def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -100,7 +101,7 @@ def test_report_as_csv_and_table(kvtui: Kvtui, tmp_path: Path) -> None:
         (["--json", "--csv"], "exclude each other"),
         (["missing.txt"], "there is no text file"),
         (["short.txt"], "nothing to compare; give at least 16"),
-        (["short.txt", "--seed", "3"], "leave out it or TEXTFILE"),
+        (["short.txt", "--seed", "3"], "leave out --seed or TEXTFILE"),
         (["--tokens", "3"], "from 16"),
     ],
 )

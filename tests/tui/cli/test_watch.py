@@ -256,7 +256,7 @@ def test_a_signal_gives_the_terminal_back(tmp_path: Path, number: signal.Signals
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("watch -", "no events come on standard input"),
+        ("watch -", "no events on standard input"),
         ("watch missing.jsonl", "there is no file of events missing.jsonl"),
         ("watch .", "is a folder"),
         ("watch notes.txt", "line 1 of 2 was left out, as it is not JSON"),

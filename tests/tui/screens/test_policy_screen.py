@@ -22,7 +22,7 @@ async def test_a_known_policy_is_chosen_with_the_arrows() -> None:
         assert "● full" in text
         assert all(choice in text for choice in CHOICES)
         await it.press("down", "down", "down", "up")
-        assert "sink:S+N: the first S and the last N positions" in it.screen_text()
+        assert "sink:S+N: the first S and last N positions" in it.screen_text()
         field = it.app.screen.query_one(Input)
         assert field.value == "sink:4+124"
         await it.press("enter")
@@ -84,7 +84,7 @@ async def test_off_tells_how_many_positions_are_run_not_how_many_were_kept() -> 
         it.link.write([replace(token(step), context=4, cached_positions=4) for step in range(10)])
         await it.until(lambda: it.app.session.state.written == 10)
         await it.press("t")
-        assert "off: nothing is kept · all 16 positions are run for each token" in it.screen_text()
+        assert "off: nothing is kept · all 16 positions recomputed for each token" in it.screen_text()
 
 
 async def test_the_same_policy_changes_nothing() -> None:
@@ -103,7 +103,7 @@ async def test_a_click_applies() -> None:
 async def test_off_says_that_it_has_to_be_turned_on() -> None:
     async with bench() as it:
         await it.press("t", "P", "down", "enter")
-        assert "press t to turn it on" in it.notices()
+        assert "press t to switch it on" in it.notices()
 
 
 async def test_the_process_has_the_last_word() -> None:

@@ -15,6 +15,7 @@ import pytest
 from kvtui.core import GenerationSettings
 from kvtui.core.commands import Pause, Resume, SetCache, SetPace, ShowAttention, Step, Stop
 from kvtui.core.errors import KvtuiError
+from kvtui.core.event_json import LARGEST_LINE
 from kvtui.core.events import End, Event, Prefill, State, Token
 from kvtui.tui.worker import stream_link
 from kvtui.tui.worker.protocol import Batch, Notice, Ready, Report, Start
@@ -309,7 +310,7 @@ def test_an_endless_stream_of_something_else_is_refused() -> None:
 
 @pytest.mark.parametrize("extra", [-1, 0, 1, 2])
 def test_a_line_about_as_long_as_can_be_takes_no_other_with_it(extra: int) -> None:
-    long = b"x" * (stream_link.LARGEST_LINE + extra - 1) + b"\n"
+    long = b"x" * (LARGEST_LINE + extra - 1) + b"\n"
     shown = events(opened(lines(prefill(), long, token(0), end(1))).drain())
     assert [type(event) for event in shown] == [Prefill, Token, End]
 

@@ -15,6 +15,7 @@ from time import monotonic
 
 import numpy as np
 import pytest
+from random_model import random_model
 
 from kvtui.core import CharTokenizer, GenerationSettings, KvtuiError, Model, ModelConfig, generate
 from kvtui.core.commands import (
@@ -80,17 +81,13 @@ FAST = GenerationSettings(pace=None)
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    rng = np.random.default_rng(5)
-    parameters = {
-        name: (rng.normal(0, 0.3, shape) + name.endswith("gain")).astype(np.float32)
-        for name, shape in parameter_shapes(CONFIG).items()
-    }
-    return Model(CONFIG, CharTokenizer("\nabcdefghijklmnopqrstuvwxyz"), parameters, "small")
+    return random_model(CONFIG, seed=5, name="small")
 
 
 @pytest.fixture(scope="module")
 def model_file(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "small.safetensors"
+    assert isinstance(model.tokenizer, CharTokenizer)
     save_checkpoint(path, model.config, model.tokenizer, model.parameters)
     return path
 

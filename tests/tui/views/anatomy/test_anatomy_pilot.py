@@ -12,7 +12,7 @@ from fake_link import ANSWERS, CONFIG, inspection, token
 
 from kvtui.core.commands import Inspect, SetHeads, ShowAttention
 from kvtui.core.events import End, State, Unanswered
-from kvtui.tui.session.session import Update
+from kvtui.tui.session.update import Update
 from kvtui.tui.views.anatomy.view import CONTINUATION, AnatomyView
 
 

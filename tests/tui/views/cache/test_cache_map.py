@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,7 +175,7 @@ def test_why_each_cell_is_kept() -> None:
     kept = [0, 1, 2, 5, 7, *range(8, 12)]
     codes = [1, 1, 3, 3, 3, *[2] * 4]
     numbers = np.broadcast_to(np.array(codes, np.float32), (3, 2, len(kept)))
-    why = {"quantity": "reason", "numbers": numbers, "reasons": reason_words("heavy hitter")}
+    why: dict[str, Any] = {"quantity": "reason", "numbers": numbers, "reasons": reason_words("heavy hitter")}
     view = replace(VIEW, width=90, quantity="reason", context=9, contents=contents(kept, 12, **why))
     assert view.per_cell == 1
     assert text(view)[0][6:20] == "SSH××H×HRRRR··"

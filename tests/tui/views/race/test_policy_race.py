@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from bench import bench
@@ -39,7 +40,9 @@ def test_bars_of_half_a_decade(divergence: float, bar: str) -> None:
 def test_the_verdict_is_that_of_the_race() -> None:
     record, tokens = RaceRecord(), []
     record.start(lanes_of("full", "window:6"))
-    for event in Race(load(), "ROMEO:", record.plan, GenerationSettings(max_new_tokens=24, seed=3)).run():
+    settings = GenerationSettings(max_new_tokens=24, seed=3)
+    events: list[Any] = list(Race(load(), "ROMEO:", record.plan, settings).run())
+    for event in events:
         record.take(event)
         if isinstance(event, RaceToken) and event.lane == 1:
             tokens.append(event)
