@@ -165,7 +165,7 @@ async def test_the_cache_pane_shows_the_cache_of_that_moment() -> None:
         it.link.write([token(0), token(1, cache=False), token(2)])
         await it.until(lambda: it.app.session.state.written == 3)
         await it.press("left")
-        assert not it.app.query_one(CachePane)._figures.cache
+        assert not it.app.query_one(CachePane)._state.cache
         assert it.app.session.state.cache
 
 

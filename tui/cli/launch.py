@@ -14,9 +14,9 @@ from typing import BinaryIO
 from kvtui.core.errors import KvtuiError
 from kvtui.core.settings import GenerationSettings
 from kvtui.tui.app import KvtuiApp
+from kvtui.tui.characters import printable
 from kvtui.tui.cli.loading import loading_bar
 from kvtui.tui.cli.terminal import require_terminal
-from kvtui.tui.drawing.labels import printable
 from kvtui.tui.settings import INTERRUPTED, DashboardSettings
 from kvtui.tui.worker.link import WorkerLink
 from kvtui.tui.worker.stream_link import StreamLink

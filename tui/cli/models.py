@@ -10,9 +10,9 @@ from rich.cells import cell_len, set_cell_size
 
 from kvtui.core.loading.hub import hub_folder
 from kvtui.core.loading.library import LibraryModel, find_models
+from kvtui.tui.characters import printable
 from kvtui.tui.cli.options import models_dir_option
 from kvtui.tui.cli.streams import note, write, write_json
-from kvtui.tui.drawing.labels import printable
 from kvtui.tui.drawing.words import count_words, size_words
 
 _LONGEST_NAME = 40

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from rich.cells import cell_len
 
-from kvtui.tui.drawing.labels import symbol
+from kvtui.tui.characters import symbol
 
 LIMIT = 60_000  # characters kept; older ones are dropped
 _SLACK = 10_000  # dropped at a time, so that wrapping everything again is rare

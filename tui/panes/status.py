@@ -8,7 +8,6 @@ from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
-from kvtui.tui.drawing.labels import printable
 from kvtui.tui.drawing.lines import Line, Piece
 from kvtui.tui.drawing.words import count_words, off_words
 from kvtui.tui.panes.lines import strip
@@ -115,18 +114,13 @@ class StatusPane(Widget):
         pieces = [*left, (" " * (width - used - len(right[0])), ""), right]
         return strip(self, pieces)
 
-    @property
-    def _model_name(self) -> str:
-        """The model's; a file or another program may call it anything."""
-        return printable(self._model_info.name)
-
     def _model(self) -> Line:
         config = self._model_info.config
         if self._model_info.stream:
-            return [("kvtui ", "status--dim"), (f" {self._model_name}", "status--name"), *self._told()]
+            return [("kvtui ", "status--dim"), (f" {self._model_info.name}", "status--name"), *self._told()]
         return [
             ("kvtui ", "status--dim"),
-            (f" {self._model_name}", "status--name"),
+            (f" {self._model_info.name}", "status--name"),
             (f" · {count_words(self._model_info.parameters)} parameters", ""),
             (f" · {config.num_layers} layers × {config.num_heads} heads", ""),
             (f" · context {config.context_length}", ""),
@@ -167,13 +161,13 @@ class StatusPane(Widget):
         state = self._state
         if self._model_info.stream:
             pace = (f" {pace_words(state.pace):9}", "")
-            return [self._run()[0], pace, (f" · {self._model_name}", "status--dim"), *self._told()]
+            return [self._run()[0], pace, (f" · {self._model_info.name}", "status--dim"), *self._told()]
         return [
             (phase_words(state), "status--name"),
             (f" pace {pace_words(state.pace):9}", ""),
             *self._of_the_text(" "),
             (f" seed {state.seed}", ""),
-            (f" · {self._model_name}", "status--dim"),
+            (f" · {self._model_info.name}", "status--dim"),
             (f" {count_words(self._model_info.parameters)} parameters", "status--dim"),
             (f" {self._model_info.config.num_layers} × {self._model_info.config.num_heads} heads", "status--dim"),
         ]

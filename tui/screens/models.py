@@ -18,7 +18,7 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.loading import model_path
 from kvtui.core.loading.hub import hub_folder
 from kvtui.core.loading.library import LibraryModel, find_models
-from kvtui.tui.drawing.labels import printable
+from kvtui.tui.characters import printable
 from kvtui.tui.drawing.words import count_words, size_words
 
 _NAME_CELLS = 28

@@ -27,6 +27,7 @@ from kvtui.core.events import Event
 from kvtui.core.inspection import answer
 from kvtui.core.race import Race, estimate_race
 from kvtui.core.tokenizer import describe_character, describe_start
+from kvtui.tui.characters import printable
 from kvtui.tui.worker.protocol import (
     RACE_TOKENS,
     Batch,
@@ -256,7 +257,7 @@ def spare_a_core() -> None:
 
 def describe(model: Model) -> ModelInfo:
     """What the dashboard needs to know of a model."""
-    return ModelInfo(model.name, model.config, parameter_count(model.config), int(model.dtype.itemsize))
+    return ModelInfo(printable(model.name), model.config, parameter_count(model.config), int(model.dtype.itemsize))
 
 
 def serve(requests: BinaryIO, reports: BinaryIO, name: str | None) -> int:

@@ -13,6 +13,7 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.event_json import LARGEST_LINE, ModelWords, parse_line
 from kvtui.core.events import End, Event, Prefill, State, Token
+from kvtui.tui.characters import printable
 from kvtui.tui.worker.protocol import Batch, ModelInfo, Notice, Ready, Report, Request, Start
 
 AHEAD = 10_000  # events that are read before they are shown; with more the writer waits
@@ -301,7 +302,7 @@ def unknown_model(name: str) -> ModelInfo:
         embed_dim=1,
         mlp_dim=1,
     )
-    return ModelInfo(name, config, 0, 0, stream=True)
+    return ModelInfo(printable(name), config, 0, 0, stream=True)
 
 
 def described(words: ModelWords) -> ModelInfo:

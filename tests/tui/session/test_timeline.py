@@ -5,7 +5,7 @@ from __future__ import annotations
 from fake_link import token
 
 from kvtui.core.events import Prefill
-from kvtui.tui.session import timeline
+from kvtui.tui.session import timings
 from kvtui.tui.session.timeline import Mark, Timeline
 
 PREFILL = Prefill(6, 0.01, True, 100, "ROMEO:")
@@ -48,10 +48,10 @@ def test_another_text_is_told_from_the_beginning() -> None:
 def test_old_tokens_are_let_go_and_who_missed_them_begins_afresh() -> None:
     line = begun(5)
     mark = line.mark
-    for step in range(5, 2 * timeline.LIMIT):
+    for step in range(5, 2 * timings.LIMIT):
         line.add(token(step))
-    assert timeline.LIMIT <= len(line.tokens) < 1.25 * timeline.LIMIT
+    assert timings.LIMIT <= len(line.tokens) < 1.25 * timings.LIMIT
     news = line.since(mark)
     assert (news.reset, news.prefill) == (True, None)
     assert news.tokens[0].step == line.first > 5
-    assert news.tokens[-1].step == 2 * timeline.LIMIT - 1
+    assert news.tokens[-1].step == 2 * timings.LIMIT - 1

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from kvtui.core.events import Token
+from kvtui.tui.characters import symbol
 from kvtui.tui.drawing.bars import (
     DOTTED,
     SOLID,
@@ -24,7 +25,6 @@ from kvtui.tui.drawing.bars import (
     scale_for,
     short,
 )
-from kvtui.tui.drawing.labels import symbol
 from kvtui.tui.session.timings import Kind, TimingHistory
 
 

@@ -13,6 +13,7 @@ from kvtui.core.commands import SetCache, ShowAttention
 from kvtui.tui.actions import ACTIONS, ALWAYS, TOUR, number_keys
 from kvtui.tui.panes.tabs import TabsPane
 from kvtui.tui.screens.help import HelpScreen
+from kvtui.tui.views.switcher import ViewSwitcher
 from kvtui.tui.views.table import KEYS, OWN_KEYS, VIEWS
 from kvtui.tui.views.view import View
 
@@ -23,7 +24,7 @@ async def test_number_keys_show_the_views_and_the_tabs_say_which() -> None:
             await it.press(key)
             assert isinstance(it.app.main.view, view)
             assert f"[{key} {view.TITLE}]" in it.screen_text()
-            assert [other.display for other in it.app.main.views].count(True) == 1
+            assert [other.display for other in it.app.query_one(ViewSwitcher).views].count(True) == 1
 
 
 async def test_a_tab_can_be_clicked() -> None:
