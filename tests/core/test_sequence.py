@@ -209,7 +209,7 @@ def test_attention_at_a_token_of_the_past_is_what_it_was(model):
 
 def sequence(prompt: int, context: int = 8) -> Sequence:
     """A prompt of so many tokens, 0, 1, 2 …"""
-    return Sequence(range(prompt), context, Sampler(SamplingSettings(), 0), Counting())
+    return Sequence(range(prompt), context, Sampler(SamplingSettings(), 0), Counting())  # type: ignore[arg-type]
 
 
 class Counting:
