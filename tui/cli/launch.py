@@ -102,7 +102,7 @@ def _open_stream(source: str) -> tuple[BinaryIO, str]:
     if source == "-":
         if sys.stdin is None or sys.stdin.isatty():
             raise KvtuiError(
-                "no events come on standard input: pipe them in, as in 'kvtui generate PROMPT --json | kvtui watch -'"
+                "no events on standard input: pipe them in, as in 'kvtui generate PROMPT --json | kvtui watch -'"
             )
         return os.fdopen(os.dup(0), "rb"), "standard input"
     path = Path(source)

@@ -22,7 +22,7 @@ async def test_a_known_policy_is_chosen_with_the_arrows() -> None:
         assert "● full" in text
         assert all(choice in text for choice in CHOICES)
         await it.press("down", "down", "down", "up")
-        assert "sink:S+N: the first S and last N positions" in it.screen_text()
+        assert "sink:S+N: the first S and the last N positions" in it.screen_text()
         field = it.app.screen.query_one(Input)
         assert field.value == "sink:4+124"
         await it.press("enter")
