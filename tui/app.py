@@ -14,8 +14,8 @@ from textual.screen import Screen
 
 from kvtui.tui.actions import ACTIONS, ALWAYS
 from kvtui.tui.main_screen import MainScreen
+from kvtui.tui.panes.policy_screen import CHOICES, meaning
 from kvtui.tui.screens.palette import Palette
-from kvtui.tui.screens.policy import CHOICES, meaning
 from kvtui.tui.session.session import Session
 from kvtui.tui.settings import INTERRUPTED, DashboardSettings
 from kvtui.tui.theme import LIGHT

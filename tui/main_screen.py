@@ -18,6 +18,7 @@ from kvtui.tui.actions import ACTIONS, PAST, TOUR
 from kvtui.tui.drawing.words import size_words
 from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged, TokenPicked
 from kvtui.tui.panes.keys import KeysPane
+from kvtui.tui.panes.policy_screen import PolicyScreen
 from kvtui.tui.panes.prompt import PromptPane
 from kvtui.tui.panes.status import StatusPane
 from kvtui.tui.panes.tabs import TabsPane, cursor_words
@@ -26,7 +27,6 @@ from kvtui.tui.screens.fork import fork_screen
 from kvtui.tui.screens.help import HelpScreen
 from kvtui.tui.screens.models import ModelsScreen
 from kvtui.tui.screens.overlay import Overlay
-from kvtui.tui.screens.policy import PolicyScreen
 from kvtui.tui.session.questions import Questions
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.state import faster, slower

@@ -11,8 +11,8 @@ from typing import ClassVar
 from rich.text import Text
 from textual_plotext import PlotextPlot
 
-from kvtui.tui.drawing.bars import round_up
 from kvtui.tui.drawing.chart import Axis, Curve, Drawing, Point
+from kvtui.tui.panes.bars import round_up
 
 LEAST_SECONDS = 0.25  # between two drawings: one takes up to 15 ms, during which keys wait
 _MOST_POINTS = 160  # per curve; longer ones are thinned out

@@ -67,9 +67,10 @@ def with_tova(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     linked(package / "core", root / "kvtui" / "core")
     (root / "kvtui" / "core" / "cache").unlink()
     linked(package / "core" / "cache", root / "kvtui" / "core" / "cache")
+    (root / "kvtui" / "__init__.py").symlink_to((package / "__init__.py").resolve())
     (root / "kvtui" / "tui").symlink_to((package / "tui").resolve())
     (root / "kvtui" / "core" / "cache" / "tova.py").write_text(TOVA)
-    return {**os.environ, "PYTHONPATH": str(root)}
+    return {**os.environ, "PYTHONPATH": str(root), "PYTHONSAFEPATH": "1"}
 
 
 def run(environment: dict[str, str], *words: str) -> str:
@@ -92,7 +93,7 @@ def test_a_policy_is_one_file_whatever_is_imported_first(with_tova: dict[str, st
         "from kvtui.core.cache import KINDS, parse_policy\n"
         "from kvtui.core.measure.policy_report import default_policies\n"
         "from kvtui.tui.cli.main import cli\n"
-        "from kvtui.tui.screens.policy import CHOICES\n"
+        "from kvtui.tui.panes.policy_screen import CHOICES\n"
         "complete = ShellComplete(cli, {}, 'kvtui', '_KVTUI_COMPLETE')\n"
         "print([kind.name for kind in KINDS])\n"
         "print(parse_policy('tova:9').policy.size, 'tova:64' in CHOICES)\n"

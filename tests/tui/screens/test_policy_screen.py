@@ -11,7 +11,7 @@ from textual.widgets import Input
 
 from kvtui.core.commands import SetPolicy
 from kvtui.core.events import State, Token, Unanswered
-from kvtui.tui.screens.policy import CHOICES, PolicyScreen, meaning
+from kvtui.tui.panes.policy_screen import CHOICES, PolicyScreen, meaning
 
 
 async def test_a_known_policy_is_chosen_with_the_arrows() -> None:

@@ -9,7 +9,7 @@ from fake_link import token
 from racing import end, prefills, rounds
 
 from kvtui.core.sampling import SamplingSettings
-from kvtui.tui.drawing.bars import Scale, line
+from kvtui.tui.panes.bars import Scale, line
 from kvtui.tui.session.runs import Origin, RunRecord, record, sampling_words, saving
 from kvtui.tui.session.timings import Kind, TimingHistory
 from kvtui.tui.views.time.draw_runs import run_lines

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from kvtui.core.events import Token
 from kvtui.tui.characters import symbol
-from kvtui.tui.drawing.bars import (
+from kvtui.tui.panes.bars import (
     DOTTED,
     SOLID,
     Scale,

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from kvtui.core.events import CacheContents, Quantity
 from kvtui.core.layers import IntArray
-from kvtui.tui.drawing.bars import runs
 from kvtui.tui.drawing.lines import Line, Piece
+from kvtui.tui.panes.bars import runs
 from kvtui.tui.views.cache.map_layout import Axis, CacheMapLayout, Floats, Integers, binned, fits, placed
 
 RAMPS = ("░▒▓█", "▁▂▃▄▅▆▇█")

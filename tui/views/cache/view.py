@@ -13,9 +13,9 @@ from textual.reactive import reactive
 from kvtui.core.commands import Question, ShowCache
 from kvtui.core.events import CacheContents, Token, Unanswered
 from kvtui.tui.actions import Action
-from kvtui.tui.drawing.bars import round_up
 from kvtui.tui.drawing.chart import Axis, Curve, Drawing
 from kvtui.tui.drawing.lines import Line
+from kvtui.tui.panes.bars import round_up
 from kvtui.tui.panes.chart import Chart
 from kvtui.tui.panes.lines import LinesPane
 from kvtui.tui.session.session import Session

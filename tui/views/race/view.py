@@ -15,7 +15,7 @@ from kvtui.core.race import LANES, Lane
 from kvtui.tui.actions import Action
 from kvtui.tui.drawing.chart import Drawing
 from kvtui.tui.panes.chart import Chart
-from kvtui.tui.screens.policy import OFF, PolicyScreen
+from kvtui.tui.panes.policy_screen import OFF, PolicyScreen
 from kvtui.tui.session.race import RaceRecord
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvtui.tui.drawing.bars import figure
 from kvtui.tui.drawing.labels import piece
 from kvtui.tui.drawing.lines import Line
+from kvtui.tui.panes.bars import figure
 from kvtui.tui.session.runs import RunRecord, saving
 
 EMPTY = "Each text of this session will appear here: press p and write a prompt."

@@ -9,8 +9,8 @@ from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
-from kvtui.tui.drawing.bars import figure
 from kvtui.tui.drawing.lines import Line
+from kvtui.tui.panes.bars import figure
 from kvtui.tui.panes.lines import strip
 from kvtui.tui.views.time.part_times import NAMES, Measured
 

@@ -12,10 +12,10 @@ from rich.cells import cell_len
 
 from kvtui.core.events import Attention
 from kvtui.core.layers import Array
-from kvtui.tui.drawing.bars import runs
 from kvtui.tui.drawing.grid import RAMPS, Tiling, arrange, paint, tabs, window
 from kvtui.tui.drawing.labels import piece, upright
 from kvtui.tui.drawing.lines import Line
+from kvtui.tui.panes.bars import runs
 
 Mode = Literal["one", "all", "mean"]
 MODES: tuple[Mode, ...] = ("one", "all", "mean")

@@ -18,8 +18,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from kvtui.core.events import Token
-from kvtui.tui.drawing.bars import band, bars, figure, line, runs, scale_for
 from kvtui.tui.drawing.lines import Line
+from kvtui.tui.panes.bars import band, bars, figure, line, runs, scale_for
 from kvtui.tui.panes.lines import strip
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.timings import Columns, Kind, TimingHistory, TimingSummary

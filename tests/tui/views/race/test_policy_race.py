@@ -13,7 +13,7 @@ from textual.widgets import Input
 from kvtui.core import GenerationSettings, load
 from kvtui.core.events import RaceToken
 from kvtui.core.race import LANES, Lane, Race
-from kvtui.tui.screens.policy import OFF
+from kvtui.tui.panes.policy_screen import OFF
 from kvtui.tui.session.race import RaceRecord
 from kvtui.tui.views.race.score import ScorePane, kl_bar
 from kvtui.tui.views.race.verdict import verdict
