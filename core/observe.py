@@ -79,15 +79,6 @@ class Stopwatch:
         return Parts(**{part: value / 1e9 for part, value in nanoseconds.items()})
 
 
-class Sinks(Protocol):
-    """What a record asks a cache about the first positions, which may be read as if they stood elsewhere."""
-
-    sinks: int  # how many of them always stay
-
-    def sink_scores(self, positions: IntArray, query: Array, keys: Array) -> Array:
-        """As :meth:`kvtui.core.cache.Cache.sink_scores` has it. (T,), (H, T, D), (G, S, D) -> (H, T, S)."""
-
-
 class AttentionRecord:
     """Queries and keys of the newest positions: of the window, and of those before it that its rows may have seen.
 
