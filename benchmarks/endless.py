@@ -26,7 +26,7 @@ from kvtui.core.figures.support import new_figure, save_figure
 from kvtui.core.logits import kl_divergence
 from kvtui.core.machine import machine
 from kvtui.core.observe import AttentionRecord
-from kvtui.core.training.loop import VALIDATION_SHARE
+from kvtui.core.training.run import VALIDATION_SHARE
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"

@@ -20,7 +20,8 @@ from kvtui.core.config import parameter_count
 from kvtui.core.events import Token
 from kvtui.core.machine import machine
 from kvtui.core.measure.evaluation import evaluate
-from kvtui.core.training.loop import VALIDATION_SHARE, TrainingSettings
+from kvtui.core.training.run import VALIDATION_SHARE
+from kvtui.core.training.settings import TrainingSettings
 from kvtui.tui.cli.train import SETTINGS
 
 CARD = """\

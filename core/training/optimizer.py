@@ -31,6 +31,11 @@ def is_hidden_matrix(name: str) -> bool:
     return name.startswith("blocks.") and name.endswith(".weight")
 
 
+def state_names(name: str) -> tuple[str, ...]:
+    """What the optimizer keeps for a parameter: one running average for Muon, two for Adam."""
+    return (f"muon.{name}",) if is_hidden_matrix(name) else (f"adam.first.{name}", f"adam.second.{name}")
+
+
 class Optimizer:
     """Updates parameters in place.
 
@@ -43,11 +48,8 @@ class Optimizer:
         self.weight_decay = weight_decay
         self.state: dict[str, Array] = {}
         for name, parameter in parameters.items():
-            if is_hidden_matrix(name):
-                self.state[f"muon.{name}"] = np.zeros_like(parameter)
-            else:
-                self.state[f"adam.first.{name}"] = np.zeros_like(parameter)
-                self.state[f"adam.second.{name}"] = np.zeros_like(parameter)
+            for state in state_names(name):
+                self.state[state] = np.zeros_like(parameter)
 
     def step(self, gradients: dict[str, Array], step: int, muon_rate: float, adam_rate: float) -> None:
         """One update; ``step`` counts from 1 (Adam's bias correction needs it)."""

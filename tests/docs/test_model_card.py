@@ -10,7 +10,9 @@ from pathlib import Path
 from kvtui.core import generate, load
 from kvtui.core.config import parameter_count
 from kvtui.core.events import Token
-from kvtui.core.training.loop import TrainingSettings, new_run, train
+from kvtui.core.training.loop import train
+from kvtui.core.training.run import new_run
+from kvtui.core.training.settings import TrainingSettings
 from kvtui.tui.cli.train import train_model
 
 SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "model_card.py"))

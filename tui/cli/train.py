@@ -14,35 +14,43 @@ from click.core import ParameterSource
 
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError, counted
-from kvtui.core.training.loop import Progress, Run, TrainingSettings, new_run, resume_run, state_path, train
-from kvtui.tui.cli.options import LARGEST_SEED, Command, Kind, Real, Whole
+from kvtui.core.training.loop import Progress, train
+from kvtui.core.training.run import Run, new_run, resume_run, state_path
+from kvtui.core.training.settings import RANGES, TrainingSettings
+from kvtui.tui.cli.options import Command, Kind, Real, Whole
 from kvtui.tui.cli.streams import StopOnInterrupt, check_place, note, read_text
 
-MOST_PARAMETERS = 200_000_000  # the trainer holds each of them about ten times in memory
-
 _DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(TrainingSettings)}
-SETTINGS: tuple[tuple[str, str, Kind, str], ...] = (  # option, field of TrainingSettings, type, help
-    ("--seed", "seed", Whole(0, LARGEST_SEED), "Seed of the random numbers."),
-    ("--context", "context_length", Whole(1, 1 << 16), "Context length in characters."),
-    ("--layers", "num_layers", Whole(1, 256), "Blocks."),
-    ("--heads", "num_heads", Whole(1, 256), "Attention heads per block."),
-    ("--embed", "embed_dim", Whole(2, 1 << 14), "Embedding width, a multiple of twice the heads."),
-    ("--batch", "batch_windows", Whole(1, 4096), "Windows per step."),
-    ("--dropout", "dropout", Real(0, 1, below=True), "Share of activations dropped."),
-    ("--muon-rate", "muon_rate", Real(0, 10), "Learning rate of the matrices."),
-    ("--adam-rate", "adam_rate", Real(0, 10), "Learning rate of all other parameters."),
-    ("--weight-decay", "weight_decay", Real(0, 10), "Pull of the weights towards zero."),
-    ("--warmup", "warmup_steps", Whole(0, 1_000_000), "Steps until the full learning rate."),
-    ("--decay-from", "decay_from", Real(0, 1), "Share of the run after which the rates decay to zero."),
-    ("--clip", "clip_norm", Real(0, 1e6, above=True), "Largest norm of all gradients together."),
-    ("--validate-every", "validate_every", Whole(1, 1_000_000), "Steps between validations."),
+SETTINGS: tuple[tuple[str, str, str], ...] = (  # option, field of TrainingSettings, help
+    ("--seed", "seed", "Seed of the random numbers."),
+    ("--context", "context_length", "Context length in characters."),
+    ("--layers", "num_layers", "Blocks."),
+    ("--heads", "num_heads", "Attention heads per block."),
+    ("--embed", "embed_dim", "Embedding width, a multiple of twice the heads."),
+    ("--batch", "batch_windows", "Windows per step."),
+    ("--dropout", "dropout", "Share of activations dropped."),
+    ("--muon-rate", "muon_rate", "Learning rate of the matrices."),
+    ("--adam-rate", "adam_rate", "Learning rate of all other parameters."),
+    ("--weight-decay", "weight_decay", "Pull of the weights towards zero."),
+    ("--warmup", "warmup_steps", "Steps until the full learning rate."),
+    ("--decay-from", "decay_from", "Share of the run after which the rates decay to zero."),
+    ("--clip", "clip_norm", "Largest norm of all gradients together."),
+    ("--validate-every", "validate_every", "Steps between validations."),
 )
+
+
+def _kind(name: str) -> Kind:
+    """The type of a setting's option, from the range that the setting has."""
+    allowed = RANGES[name]
+    if allowed.whole:
+        return Whole(int(allowed.low), int(allowed.high))
+    return Real(allowed.low, allowed.high, above=allowed.above, below=allowed.below)
 
 
 def settings_options(command: Command) -> Command:
     """Add an option for every training setting."""
-    for flag, name, kind, text in reversed(SETTINGS):
-        option = click.option(flag, name, type=kind, default=_DEFAULT[name], show_default=True, help=text)
+    for flag, name, text in reversed(SETTINGS):
+        option = click.option(flag, name, type=_kind(name), default=_DEFAULT[name], show_default=True, help=text)
         command = option(command)
     return command
 
@@ -50,10 +58,8 @@ def settings_options(command: Command) -> Command:
 @click.command("train", short_help="Train a character model on a text.")
 @click.argument("textfile", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The model file to write.")
-@click.option(
-    "--steps", type=Whole(1, 100_000_000), help=f"Length of the run.  [default: {_DEFAULT['steps']}, or --minutes]"
-)
-@click.option("--minutes", type=Real(0, 1e5, above=True), help="Length of the run in minutes.")
+@click.option("--steps", type=_kind("steps"), help=f"Length of the run.  [default: {_DEFAULT['steps']}, or --minutes]")
+@click.option("--minutes", type=_kind("minutes"), help="Length of the run in minutes.")
 @click.option("--resume", is_flag=True, help="Continue the run that stopped at --out, with its settings.")
 @click.option("--force", is_flag=True, help="Overwrite --out.")
 @settings_options
@@ -90,7 +96,6 @@ def train_model(
     else:
         length = _DEFAULT["steps"] if steps is None and minutes is None else steps
         settings = TrainingSettings(steps=length, minutes=minutes, **values)
-        _check_size(settings, text)
         run = new_run(text, settings)
     with StopOnInterrupt() as interrupt, _reporting(run, len(text)) as report:
         train(run, text, out, report, lambda: interrupt.asked)
@@ -121,15 +126,6 @@ def _check_out(textfile: Path, out: Path, resume: bool, force: bool) -> None:
         raise KvtuiError(f"{out} exists: add --force to overwrite it, or --resume if its run was stopped")
     if state_path(out).exists():
         raise KvtuiError(f"{state_path(out)} holds a stopped run: add --resume to continue, or --force to start over")
-
-
-def _check_size(settings: TrainingSettings, text: str) -> None:
-    count = parameter_count(settings.model_config(len(set(text))))
-    if count > MOST_PARAMETERS:
-        raise KvtuiError(
-            f"these settings make a model of {count:,} parameters; the trainer takes at most {MOST_PARAMETERS:,}: "
-            "lower --embed or --layers"
-        )
 
 
 @contextmanager

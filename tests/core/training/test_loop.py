@@ -16,16 +16,10 @@ from kvtui.core.formats.checkpoint import load_checkpoint, write_safetensors
 from kvtui.core.model import Model
 from kvtui.core.tokenizer import CharTokenizer
 from kvtui.core.training import loop
-from kvtui.core.training.loop import (
-    TrainingSettings,
-    initial_parameters,
-    learning_rate,
-    new_run,
-    resume_run,
-    save_run,
-    state_path,
-    train,
-)
+from kvtui.core.training import run as run_module
+from kvtui.core.training.loop import learning_rate, train
+from kvtui.core.training.run import initial_parameters, new_run, resume_run, save_run, state_path
+from kvtui.core.training.settings import TrainingSettings
 
 TEXT = "".join(f"{number} little ducks went out one day,\nover the hills and far away.\n" for number in range(12))
 TINY = TrainingSettings(
@@ -128,7 +122,7 @@ def test_the_validation_loss_is_the_model_s_over_the_last_tenth(tmp_path):
 def test_training_never_reads_the_last_tenth(tmp_path, monkeypatch):
     """Another ending with the same characters gives the same weights."""
     length = len(TEXT)
-    cut = length - int(length * loop.VALIDATION_SHARE)
+    cut = length - int(length * run_module.VALIDATION_SHARE)
     other = TEXT[:cut] + TEXT[cut:][::-1]
     assert other != TEXT
     first, second = trained(tmp_path / "a"), trained(tmp_path / "b", other)
@@ -357,6 +351,15 @@ def test_a_state_with_damaged_metadata_is_refused(state, name, value):
         {"best": []},
         {"curve": None},
         {"curve": 3},
+        {"step": 7},  # of 6
+        {"step": 1.5},
+        {"step": True},
+        {"best": "low"},
+        {"curve": [{"step": 1, "loss": 2.0, "validation_loss": 2.0}] * 2},
+        {"curve": [{"step": 1, "loss": 2.0}]},
+        {"curve": [{"step": 1, "loss": 2.0, "validation_loss": None}]},
+        {"curve": ["x"]},
+        {"curve": [None]},
     ],
     ids=str,
 )
@@ -370,7 +373,46 @@ def test_impossible_progress_is_refused(state, change):
 
 def test_impossible_settings_are_refused(state):
     rewrite(state, settings=json.dumps(dataclasses.asdict(TINY) | {"dropout": 1.5}))
-    refused(state, "dropout is 1.5")
+    refused(state, "is damaged: dropout is 1.5")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_layers": 4096, "embed_dim": 2048},
+        {"num_layers": 200, "num_heads": 1, "embed_dim": 280},  # allowed, and 750 MB
+        {"batch_windows": 2**24},
+        {"context_length": 2**30},
+        {"validate_every": 0},
+        {"warmup_steps": -1},
+        {"clip_norm": 1e-400},
+        {"embed_dim": "8"},
+        {"seed": 2**80},
+        {"steps": 1e308},
+        {"minutes": 5},
+    ],
+    ids=str,
+)
+def test_settings_that_the_file_cannot_hold_take_no_memory(state, change, monkeypatch):
+    monkeypatch.setattr(run_module, "initial_parameters", lambda *_: pytest.fail("memory was taken"))
+    state.write_bytes(with_metadata(state.read_bytes(), settings=dataclasses.asdict(TINY) | change))
+    refused(state, "is damaged: ")
+
+
+def with_metadata(content, **values):
+    """A safetensors file with other metadata and the same tensors."""
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] |= {name: json.dumps(value) for name, value in values.items()}
+    changed = json.dumps(header).encode()
+    return struct.pack("<Q", len(changed)) + changed + content[8 + length :]
+
+
+def test_a_long_reason_is_cut(state):
+    rewrite(state, settings=json.dumps({"x" * 5000: 1}))
+    with pytest.raises(KvtuiError) as caught:
+        resume_run(TEXT, state)
+    assert len(str(caught.value)) < 300 + len(str(state))
 
 
 @pytest.mark.parametrize("name", ["parameter.final_norm.gain", "optimizer.adam.first.final_norm.gain"])
@@ -422,24 +464,23 @@ def test_a_loss_that_explodes_ends_the_run(tmp_path, monkeypatch):
         ({"steps": -5}, "steps is -5"),
         *[({"steps": None, "minutes": value}, f"minutes is {value}") for value in (0.0, -1.0, math.inf, math.nan, 1e9)],
         *[
-            ({name: value}, f"{name} is {value}; it has to be at least 1")
-            for name in (
-                "context_length",
-                "num_layers",
-                "num_heads",
-                "embed_dim",
-                "batch_windows",
-                "validate_every",
-            )
+            ({name: value}, f"{name} is {value}; it has to be a whole number from 1 to ")
+            for name in ("context_length", "num_layers", "num_heads", "batch_windows", "validate_every")
             for value in (0, -3)
         ],
         *[({"dropout": value}, f"dropout is {value}") for value in (-0.1, 1.0, 2.0, math.nan)],
         *[
-            ({name: value}, f"{name} is {value}; it has to be at least 0")
+            ({name: value}, f"{name} is {value}; it has to be a")
             for name in ("seed", "warmup_steps", "decay_from", "muon_rate", "adam_rate", "weight_decay")
             for value in (-1, math.nan, math.inf)
         ],
         *[({"clip_norm": value}, f"clip_norm is {value}") for value in (0, -1, math.nan, math.inf)],
+        ({"embed_dim": 0}, "embed_dim is 0; it has to be a whole number from 2 to 16,384"),
+        ({"batch_windows": 2**24}, "batch_windows is 16777216; it has to be a whole number from 1 to 4,096"),
+        ({"steps": 6.5}, "steps is 6.5; it has to be a whole number"),
+        ({"dropout": "none"}, "dropout is 'none'; it has to be a number of at least 0 and below 1"),
+        ({"num_layers": True}, "num_layers is True"),
+        ({"num_layers": 256, "num_heads": 256, "embed_dim": 1 << 14}, "these settings make a model of "),
         ({"embed_dim": 9}, "embed_dim 9 does not split over 2 heads"),
         ({"embed_dim": 6}, "embed_dim 6 does not split over 2 heads into even widths"),
     ],
@@ -447,7 +488,7 @@ def test_a_loss_that_explodes_ends_the_run(tmp_path, monkeypatch):
 )
 def test_absurd_settings_are_refused(change, reason):
     with pytest.raises(KvtuiError) as caught:
-        settings(**change)
+        settings(**change).model_config(30)
     assert reason in str(caught.value)
 
 

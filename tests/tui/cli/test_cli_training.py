@@ -13,6 +13,7 @@ import pytest
 from calling import Kvtui, assert_refused
 
 from kvtui.core.training import loop
+from kvtui.core.training import run as run_state
 
 TINY = ["--context", 32, "--layers", 1, "--heads", 2, "--embed", 16, "--batch", 2, "--validate-every", 2]
 
@@ -30,7 +31,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> object:
     original = loop.learning_rate
 
     def install(step: int) -> None:
-        def rate(run: loop.Run) -> float:
+        def rate(run: run_state.Run) -> float:
             if run.step == step:
                 monkeypatch.setattr(loop, "learning_rate", original)
                 os.kill(os.getpid(), signal.SIGINT)
@@ -46,7 +47,7 @@ def test_train_then_use_the_model(kvtui: Kvtui, text: Path, tmp_path: Path) -> N
     outcome = kvtui("train", text, "--out", out, "--steps", 4, *TINY)
     assert outcome.status == 0
     assert f"wrote {out}: 4 steps" in outcome.err.replace("kvtui: ", "")
-    assert not loop.state_path(out).exists()
+    assert not run_state.state_path(out).exists()
     assert kvtui("generate", "line", "-n", 5, "--model", out).status == 0
     assert json.loads(kvtui("info", "--model", out, "--json").out)["training"]["settings"]["context_length"] == 32
 
@@ -85,7 +86,7 @@ def test_ctrl_c_saves_and_resume_ends_where_a_whole_run_does(
     assert "stopped after step 3" in stopped.err
     assert f"kvtui train {text} --out {parted} --resume" in stopped.err
     assert parted.exists()
-    assert loop.state_path(parted).exists()
+    assert run_state.state_path(parted).exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     assert_refused(kvtui("train", text, "--out", parted, "--resume", "--steps", 9), "--steps", "leave out")
