@@ -1,10 +1,11 @@
-"""Atomic writing of files."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,21 +15,26 @@ from kvtui.core.errors import KvtuiError
 def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """Write a file next to its destination and move it there, so that nobody ever reads half of it.
 
+    A new file has the mode that the umask gives, and one that is replaced keeps its own. A symbolic link is followed.
+
     Raises:
         KvtuiError: the file cannot be written. The previous file is unchanged, and nothing else is left behind.
     """
+    part = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise KvtuiError(f"cannot write {path}: {error.strerror or error}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for part in parts:
-                file.write(part)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except OSError as error:
-        raise KvtuiError(f"cannot write {path}: {error.strerror or error}") from None
+        target = path.resolve()
+        part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+            if target.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
+            for content in parts:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # on disk before it takes the place of the previous file
+        os.replace(part, target)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        raise KvtuiError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+        if part is not None:
+            with contextlib.suppress(OSError):
+                part.unlink()

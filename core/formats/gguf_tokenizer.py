@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
+import numpy as np
+
 from kvtui.core.errors import KvtuiError, brief
 from kvtui.core.formats.sentencepiece import SentencePieceTokenizer
 from kvtui.core.formats.tokenizer_json import LibraryTokenizer, check_fit, import_library, refusals
@@ -42,8 +44,8 @@ def make_tokenizer(metadata: Mapping[str, Any], vocab_size: int) -> Tokenizer:
     model, tokens = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
         raise KvtuiError("the metadata has no tokenizer.ggml.tokens")
-    kinds = metadata.get("tokenizer.ggml.token_type", [1] * len(tokens))
-    if not isinstance(kinds, list) or len(kinds) != len(tokens):
+    kinds = _numbers(metadata, "token_type", int) if "tokenizer.ggml.token_type" in metadata else [1] * len(tokens)
+    if len(kinds) != len(tokens):
         raise KvtuiError("tokenizer.ggml.token_type does not have one entry for each token")
     ends = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
     stop_ids = frozenset(index for index in ends if isinstance(index, int) and 0 <= index < len(tokens))
@@ -60,11 +62,19 @@ def make_tokenizer(metadata: Mapping[str, Any], vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
+def _numbers(metadata: Mapping[str, Any], name: str, kind: type) -> list[Any]:
+    """An array of whole numbers or of floats; empty if it is missing or something else."""
+    array = metadata.get(f"tokenizer.ggml.{name}")
+    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.integer if kind is int else np.floating):
+        return []
+    return list(array.tolist())
+
+
 def _scored(
     metadata: Mapping[str, Any], tokens: list[str], kinds: list[int], start_id: int, stop_ids: frozenset[int]
 ) -> Tokenizer:
-    scores = metadata.get("tokenizer.ggml.scores")
-    if not isinstance(scores, list) or len(scores) != len(tokens) or not all(isinstance(s, float) for s in scores):
+    scores = _numbers(metadata, "scores", float)
+    if len(scores) != len(tokens):
         raise KvtuiError("tokenizer.ggml.scores does not have one number for each token")
     hidden = (_Kind.UNKNOWN, _Kind.CONTROL, _Kind.UNUSED)
     unknown = metadata.get("tokenizer.ggml.unknown_token_id")

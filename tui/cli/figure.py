@@ -19,7 +19,7 @@ from kvtui.core.tokenizer import describe_start
 from kvtui.tui.cli.loading import load_model
 from kvtui.tui.cli.options import Whole, model_option, seed_option
 from kvtui.tui.cli.progress import counting_bar
-from kvtui.tui.cli.streams import check_place, note, read_stdin
+from kvtui.tui.cli.streams import check_place, note, read_prompt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -217,7 +217,7 @@ def _prompt(model: Model, prompt: str | None) -> str:
     if prompt is None:
         note(f"no PROMPT was given: starting from {describe_start(model.tokenizer)}")
         return ""
-    text = read_stdin() if prompt == "-" else prompt
+    text = read_prompt(prompt)
     if not text:
         raise KvtuiError("the prompt is empty: give some text to start from, such as 'ROMEO:'")
     return text

@@ -26,7 +26,7 @@ from kvtui.tui.cli.options import (
     policy_option,
     sampling_options,
 )
-from kvtui.tui.cli.streams import StopOnInterrupt, note, read_stdin, write, write_generated, write_json
+from kvtui.tui.cli.streams import StopOnInterrupt, note, read_prompt, write, write_generated, write_json
 
 
 @click.command("generate", short_help="Continue a prompt on standard output.")
@@ -61,7 +61,7 @@ def generate_text(
       kvtui generate "ROMEO:" -n 20000 --policy sink:4+252
     """
     settings = generation_settings(seed, greedy, temperature, top_k, top_p, no_cache, policy)
-    text = read_stdin() if prompt == "-" else prompt
+    text = read_prompt(prompt)
     decoder = load_model(model)
     if not text:
         note(f"the prompt is empty: starting from {describe_start(decoder.tokenizer)}")

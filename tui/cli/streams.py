@@ -18,6 +18,7 @@ from kvtui.core.commands import Command, Stop
 from kvtui.core.errors import KvtuiError
 
 LARGEST_INPUT = 1 << 26  # bytes of standard input: a prompt beyond this is a mistake, such as an endless pipe
+LARGEST_TEXT = 1 << 28  # bytes of a text file: one that never ends, such as /dev/zero, must not take all memory
 
 
 def one_line(message: str) -> str:
@@ -70,7 +71,16 @@ def discard_output() -> None:
             os.close(null)
 
 
-def read_stdin() -> str:
+def read_prompt(prompt: str) -> str:
+    """The prompt that an argument names: itself, or standard input for ``-``. Line ends become newlines.
+
+    Raises:
+        KvtuiError: standard input is closed, too long, or not UTF-8.
+    """
+    return _read_stdin() if prompt == "-" else _newlines(prompt)
+
+
+def _read_stdin() -> str:
     """Read all of standard input.
 
     Raises:
@@ -90,15 +100,18 @@ def read_text(path: Path) -> str:
     Raises:
         KvtuiError: it is missing, a folder, unreadable, empty or not UTF-8.
     """
-    if path.is_dir():
-        raise KvtuiError(f"{path} is a folder: give a text file")
     try:
-        data = path.read_bytes()
+        if path.is_dir():
+            raise KvtuiError(f"{path} is a folder: give a text file")
+        with path.open("rb") as file:
+            data = file.read(LARGEST_TEXT + 1)
     except FileNotFoundError:
         raise KvtuiError(f"there is no text file {path}") from None
     except (OSError, ValueError) as error:
         raise KvtuiError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    text = _decode(data, str(path)).replace("\r\n", "\n")
+    if len(data) > LARGEST_TEXT:
+        raise KvtuiError(f"{path} holds more than {LARGEST_TEXT:,} bytes: give a shorter text")
+    text = _decode(data, str(path))
     if not text:
         raise KvtuiError(f"{path} is empty: give a file with text in it")
     return text
@@ -124,9 +137,14 @@ def check_place(out: Path, example: str) -> None:
 
 def _decode(data: bytes, source: str) -> str:
     try:
-        return data.decode("utf-8-sig")
+        return _newlines(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise KvtuiError(f"{source} is not UTF-8 text: byte {error.start:,} is 0x{data[error.start]:02x}") from None
+
+
+def _newlines(text: str) -> str:
+    """The text with newlines for the line ends of Windows, as everywhere else that takes text."""
+    return text.replace("\r\n", "\n")
 
 
 class StopOnInterrupt:

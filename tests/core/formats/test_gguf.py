@@ -368,8 +368,15 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path):
     refused(write_gguf(tmp_path / "e.gguf", "llama", config, tensors, pieces=many), "has ids up to 49", "only 40 rows")
 
 
-def test_without_the_package_the_way_to_install_it_is_named(tmp_path, monkeypatch):
+def test_without_the_package_exact_kinds_load_and_for_others_the_way_to_install_it_is_named(tmp_path, monkeypatch):
+    config = llama_config(**WIDE)
+    tensors = gguf_tensors("llama", config, random_parameters(config))
+    exact = write_gguf(tmp_path / "exact.gguf", "llama", config, tensors)
+    blocks = {
+        name: value if value.ndim == 1 else gguf.quants.quantize(value, Kind.Q8_0) for name, value in tensors.items()
+    }
+    quantised = write_gguf(tmp_path / "quantised.gguf", "llama", config, blocks, kind=Kind.Q8_0)
     monkeypatch.setitem(sys.modules, "gguf", None)
-    (tmp_path / "m.gguf").write_bytes(b"GGUF" + bytes(100))
+    assert load(exact).config == config
     with pytest.raises(KvtuiError, match=r"need the package 'gguf': pip install 'kvtui\[gguf\]'"):
-        load(tmp_path / "m.gguf")
+        load(quantised)
