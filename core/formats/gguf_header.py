@@ -1,7 +1,7 @@
 """The header of a GGUF file: metadata and the places of the tensors, read without trusting a single length.
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The ``gguf`` package's reader makes several
-objects of every element of an array, so a hostile file of 10 MB takes 3 GB; here an array of numbers is one NumPy array.
+objects of every element of an array, so a hostile file of 10 MB takes 3 GB; here numbers are one NumPy array.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from kvtui.core.errors import KvtuiError, brief
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
-_NUMBERS = dict(enumerate(["<u1", "<i1", "<u2", "<i2", "<u4", "<i4", "<f4", "<u1"])) | {10: "<u8", 11: "<i8", 12: "<f8"}
+# NumPy's dtypes of GGUF's types of numbers; a bool is a byte.
+_NUMBERS = {
+    0: "<u1",
+    1: "<i1",
+    2: "<u2",
+    3: "<i2",
+    4: "<u4",
+    5: "<i4",
+    6: "<f4",
     7: "<u1",
     10: "<u8",
     11: "<i8",
