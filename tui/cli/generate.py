@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from statistics import median
@@ -26,7 +25,8 @@ from kvtui.tui.cli.options import (
     policy_option,
     sampling_options,
 )
-from kvtui.tui.cli.streams import StopOnInterrupt, note, read_prompt, write, write_generated, write_json
+from kvtui.tui.cli.signals import StopOnSignal
+from kvtui.tui.cli.streams import note, read_prompt, write, write_error, write_generated, write_json
 
 
 @click.command("generate", short_help="Continue a prompt on standard output.")
@@ -66,20 +66,20 @@ def generate_text(
     if not text:
         note(f"the prompt is empty: starting from {describe_start(decoder.tokenizer)}")
     # Weights may be so large that they overflow; the sampler reports it, NumPy need not warn as well.
-    with StopOnInterrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
-        loop = GenerationLoop(decoder, text, replace(settings, max_new_tokens=count, verify=verify), interrupt)
-        end = _stream(loop.run(), decoder, policy, None if as_json else text)
-    if end.reason == "cancelled":
-        raise click.Abort
+    with StopOnSignal() as asked, np.errstate(over="ignore", invalid="ignore"):
+        loop = GenerationLoop(decoder, text, replace(settings, max_new_tokens=count, verify=verify), asked)
+        _stream(loop.run(), decoder, policy, None if as_json else text)
+    if asked.ended is not None:
+        raise asked.ended
 
 
-def _stream(stream: Iterator[events.Event], model: Model, policy: CachePolicy, prompt: str | None) -> events.End:
+def _stream(stream: Iterator[events.Event], model: Model, policy: CachePolicy, prompt: str | None) -> None:
     """Write the events, as text after the prompt, or as JSON if ``prompt`` is None."""
     prefill: events.Prefill | None = None
     last = prompt or ""
     tokens: list[events.Token] = []
     if prompt:
-        write(prompt)
+        write_generated(prompt)
     for event in stream:
         if isinstance(event, events.Prefill):
             prefill = event
@@ -101,9 +101,7 @@ def _stream(stream: Iterator[events.Event], model: Model, policy: CachePolicy, p
     if prompt is not None:
         write("" if last.endswith("\n") else "\n")
         assert prefill is not None
-        if sys.stderr is not None:
-            sys.stderr.write(_summary(prefill, tokens, event, policy))
-    return event
+        write_error(_summary(prefill, tokens, event, policy))
 
 
 def words(model: Model) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from kvtui.tui.cli.options import (
     policy_option,
     sampling_options,
 )
+from kvtui.tui.cli.signals import Ended, raised
 from kvtui.tui.cli.streams import discard_output, note
 from kvtui.tui.cli.terminal import require_terminal
 from kvtui.tui.settings import DEFAULT_PACE, DashboardSettings
@@ -199,13 +200,15 @@ def run(args: Sequence[str] | None = None) -> int:
     if instruction:
         return shell_complete(cli, {}, "kvtui", COMPLETE, instruction)
     try:
-        with cli.make_context("kvtui", list(sys.argv[1:] if args is None else args)) as context:
+        with raised(), cli.make_context("kvtui", list(sys.argv[1:] if args is None else args)) as context:
             cli.invoke(context)
         if sys.stdout is not None:
             sys.stdout.flush()
         return 0
     except click.exceptions.Exit as end:
         return end.exit_code
+    except Ended as end:
+        return end.status
     except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:  # the receiving program has what it wanted, as in "kvtui generate … | head"

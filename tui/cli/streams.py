@@ -1,64 +1,95 @@
-"""Well-behaved input and output: text files, standard input and output, Ctrl-C."""
+"""Well-behaved input and output: text files, standard input and output.
+
+Every text that a command shows leaves through this file, where it is escaped.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any
 from unicodedata import category
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 
-from kvtui.core.commands import Command, Stop
 from kvtui.core.errors import KvtuiError
 
 LARGEST_INPUT = 1 << 26  # bytes of standard input: a prompt beyond this is a mistake, such as an endless pipe
+_LONGEST_MESSAGE = 400  # characters
 LARGEST_TEXT = 1 << 28  # bytes of a text file: one that never ends, such as /dev/zero, must not take all memory
 
 
+def escaped(text: str) -> str:
+    """The text with everything made visible that a terminal could obey: names, files and prompts may hold anything."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def one_line(message: str) -> str:
-    """The message with everything that could move the cursor made visible: paths and files may hold anything."""
-    text = " ".join(message.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    """A message on one line, cut if it is very long, and escaped."""
+    text = escaped(" ".join(message.split()))
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
 
 
 def note(message: str) -> None:
-    """Tell the user something, on standard error."""
+    """Tell the user something, in one line on standard error."""
+    write_error(f"kvtui: {one_line(message)}\n")
+
+
+def write_error(text: str) -> None:
+    """Write to standard error, escaped."""
     if sys.stderr is not None:
-        sys.stderr.write(f"kvtui: {one_line(message)}\n")
+        sys.stderr.write(escaped(text))
         sys.stderr.flush()
 
 
 def write(text: str) -> None:
-    """Write to standard output immediately, so that a pipe sees every token as it is written."""
-    if sys.stdout is not None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+    """Write to standard output at once, escaped: a pipe sees every line as it is written."""
+    _emit(escaped(text))
 
 
 def write_generated(text: str) -> None:
-    """Write a model's text: to a terminal with control characters made visible, elsewhere unchanged."""
+    """Write a model's text, or its prompt: to a terminal with control characters made visible, elsewhere unchanged."""
     if sys.stdout is not None and sys.stdout.isatty():
         text = "".join(f"<0x{ord(c):02X}>" if category(c) == "Cc" and c not in "\t\n\r" else c for c in text)
-    write(text)
+    _emit(text)
 
 
 def write_rich(*things: RenderableType) -> None:
-    """Write what Rich can draw; its own printing would end the program with status 1 when the pipe is closed."""
+    """Write what Rich can draw, its texts escaped.
+
+    Rich's own printing would end the program with status 1 when the pipe is closed.
+    """
     console = Console(highlight=False)
     with console.capture() as capture:
-        console.print(*things, sep="\n")
-    write(capture.get())
+        console.print(*map(_Escaped, things), sep="\n")
+    _emit(capture.get())
+
+
+@dataclass(frozen=True)
+class _Escaped:
+    """What Rich draws of something, with the texts in it escaped and its own control codes left alone."""
+
+    inner: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.inner, options):
+            yield segment if segment.control else Segment(escaped(segment.text), segment.style)
 
 
 def write_json(value: dict[str, Any]) -> None:
-    """One JSON object, one line."""
-    write(json.dumps(value) + "\n")
+    """One JSON object, one line. A number that JSON cannot hold, such as NaN, is an error of ours."""
+    _emit(json.dumps(value, allow_nan=False) + "\n")
+
+
+def _emit(text: str) -> None:
+    if sys.stdout is not None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def discard_output() -> None:
@@ -145,32 +176,3 @@ def _decode(data: bytes, source: str) -> str:
 def _newlines(text: str) -> str:
     """The text with newlines for the line ends of Windows, as everywhere else that takes text."""
     return text.replace("\r\n", "\n")
-
-
-class StopOnInterrupt:
-    """While active, the first Ctrl-C asks the work to end cleanly and the second ends it immediately.
-
-    It is a source of commands for the generation loop: :class:`~kvtui.core.commands.Stop` once asked.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: Any = None
-
-    def __enter__(self) -> StopOnInterrupt:
-        self._before = signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    def poll(self, timeout: float | None) -> Command | None:
-        """Return Stop if Ctrl-C was pressed."""
-        return Stop() if self.asked else None

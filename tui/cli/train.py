@@ -18,7 +18,8 @@ from kvtui.core.training.loop import Progress, train
 from kvtui.core.training.run import Run, new_run, resume_run, state_path
 from kvtui.core.training.settings import RANGES, TrainingSettings
 from kvtui.tui.cli.options import Command, Kind, Real, Whole
-from kvtui.tui.cli.streams import StopOnInterrupt, check_place, note, read_text
+from kvtui.tui.cli.signals import StopOnSignal
+from kvtui.tui.cli.streams import check_place, note, read_text
 
 _DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(TrainingSettings)}
 SETTINGS: tuple[tuple[str, str, str], ...] = (  # option, field of TrainingSettings, help
@@ -97,12 +98,12 @@ def train_model(
         length = _DEFAULT["steps"] if steps is None and minutes is None else steps
         settings = TrainingSettings(steps=length, minutes=minutes, **values)
         run = new_run(text, settings)
-    with StopOnInterrupt() as interrupt, _reporting(run, len(text)) as report:
-        train(run, text, out, report, lambda: interrupt.asked)
-    if run.done() < 1:
+    with StopOnSignal() as asked, _reporting(run, len(text)) as report:
+        train(run, text, out, report, lambda: asked.ended is not None)
+    if asked.ended is not None and run.done() < 1:
         again = f"kvtui train {shlex.quote(str(textfile))} --out {shlex.quote(str(out))} --resume"
         note(f"stopped after step {run.step:,} and saved; continue with: {again}")
-        raise click.Abort
+        raise asked.ended
     took = f"{counted(run.step, 'step')}, {run.seconds / 60:.1f} minutes"
     note(f"wrote {out}: {took}, best validation loss {run.best:.4f} nats")
 

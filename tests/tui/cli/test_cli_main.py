@@ -15,8 +15,10 @@ import pytest
 from calling import Kvtui, Outcome, arguments, assert_refused
 
 from kvtui.core import Model
+from kvtui.core.commands import Stop
 from kvtui.tui.cli.main import COMMANDS as CLI_COMMANDS
 from kvtui.tui.cli.main import DASHBOARD, cli
+from kvtui.tui.cli.signals import Ended, StopOnSignal
 from kvtui.tui.settings import DashboardSettings
 
 COMMANDS = ["bench", "eval", "generate", "info", "models", "train", "watch"]
@@ -155,32 +157,40 @@ def test_closed_pipe_ends_quietly(tiny_model_file: Path, options: list[str]) -> 
         assert process.wait(timeout=60) == 0
 
 
-def test_ctrl_c_ends_generate_in_good_order(tiny_model_file: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_ends_generate_in_good_order(tiny_model_file: Path, number: signal.Signals) -> None:
     command = arguments("generate", "ROMEO:", "-n", 10_000_000, "--model", tiny_model_file, "--json")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         first = process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         *_, last = process.stdout
         assert process.stderr.read() == ""
-        assert process.wait(timeout=60) == 130
+        assert process.wait(timeout=60) == 128 + number
     assert json.loads(first)["event"] == "prefill"
     assert json.loads(last)["reason"] == "cancelled"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 @pytest.mark.parametrize(
     "args",
     [
         ("eval", "text.txt"),
+        ("policies", "text.txt"),
         ("bench", "--repeats", 9),
         ("figure", "timing", "-o", "a.png"),
         ("figure", "attention", "A", "-o", "a.png"),
     ],
     ids=lambda args: " ".join(map(str, args[:2])),
 )
-def test_ctrl_c_ends_every_command_at_once(
-    kvtui: Kvtui, tmp_path: Path, tiny_model_file: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[object, ...]
+def test_a_signal_ends_every_command_at_once(
+    kvtui: Kvtui,
+    tmp_path: Path,
+    tiny_model_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    args: tuple[object, ...],
+    number: signal.Signals,
 ) -> None:
     if args[0] == "figure":
         pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install 'kvtui[plot]'")
@@ -189,14 +199,45 @@ def test_ctrl_c_ends_every_command_at_once(
     forward = Model.forward
 
     def interrupted(self: Model, *positional: object, **named: object) -> object:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         return forward(self, *positional, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Model, "forward", interrupted)
     outcome = kvtui(*args, "--model", tiny_model_file)
-    assert (outcome.status, outcome.out, outcome.err) == (130, "", "")
+    assert (outcome.status, outcome.out, outcome.err) == (128 + number, "", "")
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored(
+    kvtui: Kvtui, tiny_model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As below nohup."""
+    forward = Model.forward
+
+    def hung_up(self: Model, *positional: object, **named: object) -> object:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return forward(self, *positional, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Model, "forward", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert kvtui("generate", "ROMEO:", "-n", 3, "--model", tiny_model_file).status == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_signal_ends_the_work_that_the_first_asked_to_stop() -> None:
+    with StopOnSignal() as asked:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked.ended is not None
+        assert isinstance(asked.poll(None), Stop)
+        with pytest.raises(Ended) as caught:
+            os.kill(os.getpid(), signal.SIGHUP)
+    assert caught.value.status == 128 + signal.SIGHUP
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -27,14 +27,14 @@ def text(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> object:
-    """Send this process Ctrl-C's signal when the trainer computes the learning rate of a given step."""
+    """Send this process a signal when the trainer computes the learning rate of a given step."""
     original = loop.learning_rate
 
-    def install(step: int) -> None:
+    def install(step: int, number: signal.Signals = signal.SIGINT) -> None:
         def rate(run: run_state.Run) -> float:
             if run.step == step:
                 monkeypatch.setattr(loop, "learning_rate", original)
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
             return original(run)
 
         monkeypatch.setattr(loop, "learning_rate", rate)
@@ -73,16 +73,17 @@ def test_a_log_file_gets_a_line_for_every_validation(kvtui: Kvtui, text: Path, t
     assert last.startswith("kvtui: wrote")
 
 
-def test_ctrl_c_saves_and_resume_ends_where_a_whole_run_does(
-    kvtui: Kvtui, text: Path, tmp_path: Path, interrupt_at: object
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_saves_and_resume_ends_where_a_whole_run_does(
+    kvtui: Kvtui, text: Path, tmp_path: Path, interrupt_at: object, number: signal.Signals
 ) -> None:
     whole, parted = tmp_path / "whole.safetensors", tmp_path / "parted.safetensors"
     assert kvtui("train", text, "--out", whole, "--steps", 6, *TINY).status == 0
 
     assert callable(interrupt_at)
-    interrupt_at(2)
+    interrupt_at(2, number)
     stopped = kvtui("train", text, "--out", parted, "--steps", 6, *TINY)
-    assert stopped.status == 130
+    assert stopped.status == 128 + number
     assert "stopped after step 3" in stopped.err
     assert f"kvtui train {text} --out {parted} --resume" in stopped.err
     assert parted.exists()
