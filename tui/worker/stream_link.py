@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import BinaryIO
 
-from kvtui.core import commands as ask
+from kvtui.core import commands
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.event_json import LARGEST_LINE, ModelWords, parse_line
@@ -119,17 +119,17 @@ class StreamLink:
             case Start(run, _, settings):
                 self._begin_again(run, settings.pace)
                 return
-            case ask.Pause():
+            case commands.Pause():
                 self._paused = True
-            case ask.Resume():
+            case commands.Resume():
                 self._paused = False
-            case ask.Step():
+            case commands.Step():
                 self._paused, self._steps = True, self._steps + 1
-            case ask.SetPace(pace):
+            case commands.SetPace(pace):
                 self._pace, self._credit = pace, 0.0
-            case ask.SetCache():
+            case commands.SetCache():
                 self._answers.append(Notice(self._run, CACHE_IS_NOT_OURS))
-            case ask.Stop():
+            case commands.Stop():
                 self._answers.append(Notice(self._run, TEXT_IS_NOT_OURS))
             case _:
                 return  # nobody answers: see ModelInfo.stream
