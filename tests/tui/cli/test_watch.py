@@ -160,7 +160,7 @@ async def test_a_second_text_replaces_the_first_and_enter_shows_it_once_more() -
         assert "the first" not in watching.app.query_one(WatchView).output.transcript.text
         assert "124.4 M" in watching.text()
         await pilot.press("p", "x", "enter")
-        await watching.until(pilot, "shown once more")
+        await watching.until(pilot, "shown again")
         await watching.until(pilot, "the second")
 
 
@@ -259,7 +259,7 @@ def test_a_signal_gives_the_terminal_back(tmp_path: Path, number: signal.Signals
         ("watch -", "no events on standard input"),
         ("watch missing.jsonl", "there is no file of events missing.jsonl"),
         ("watch .", "is a folder"),
-        ("watch notes.txt", "line 1 of 2 was left out, as it is not JSON"),
+        ("watch notes.txt", "line 1 of 2 was skipped: it is not JSON"),
         ("watch - < /dev/null", "it is empty"),
     ],
 )

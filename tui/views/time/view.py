@@ -132,7 +132,7 @@ class TimeView(View):
         session = self._session
         if session is None or not session.answering:
             racing = session is not None and session.racing
-            self.notify(RACING if racing else "Write a prompt first: press p.", severity="warning")
+            self.notify(RACING if racing else "Enter a prompt first: press p.", severity="warning")
             return
         self.query_one("#conclusion", Static).update(MEASURING)
         self._limits = self._concluded = None
