@@ -65,9 +65,9 @@ class TrainingSettings:
             "validate_every",
         ):
             if getattr(self, name) < 1:
-                raise KvtuiError(f"{name} is {getattr(self, name)}; it has to be at least 1")
+                raise KvtuiError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.steps is not None and self.steps < 1:
-            raise KvtuiError(f"steps is {self.steps}; it has to be at least 1")
+            raise KvtuiError(f"steps is {self.steps}; it must be at least 1")
         for name, lowest in (
             ("seed", 0),
             ("warmup_steps", 0),
@@ -78,11 +78,11 @@ class TrainingSettings:
             ("clip_norm", 1e-6),
         ):
             if not lowest <= getattr(self, name) < float("inf"):
-                raise KvtuiError(f"{name} is {getattr(self, name)}; it has to be at least {lowest}")
+                raise KvtuiError(f"{name} is {getattr(self, name)}; it must be at least {lowest}")
         if self.minutes is not None and not 0 < self.minutes < 1e6:
-            raise KvtuiError(f"minutes is {self.minutes}; it has to be above 0")
+            raise KvtuiError(f"minutes is {self.minutes}; it must be above 0")
         if not 0 <= self.dropout < 1:
-            raise KvtuiError(f"dropout is {self.dropout}; it has to be at least 0 and below 1")
+            raise KvtuiError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.embed_dim % (2 * self.num_heads):
             raise KvtuiError(
                 f"embed_dim {self.embed_dim} does not split over {self.num_heads} heads into even widths; "

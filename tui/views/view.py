@@ -38,7 +38,7 @@ class View(Vertical):
         self.mark = Mark()
 
     def show(self, update: Update, session: Session) -> None:
-        """Feed every :class:`~kvtui.tui.panes.pane.Pane` in the view, twelve times a second while it is visible, and
+        """Feed every :class:`~kvtui.tui.panes.pane.Pane` in the view, twelve times per second while it is visible, and
         immediately when it becomes visible.
 
         What happened while the view was hidden comes with the first call; see

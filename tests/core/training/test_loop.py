@@ -422,7 +422,7 @@ def test_a_loss_that_explodes_ends_the_run(tmp_path, monkeypatch):
         ({"steps": -5}, "steps is -5"),
         *[({"steps": None, "minutes": value}, f"minutes is {value}") for value in (0.0, -1.0, math.inf, math.nan, 1e9)],
         *[
-            ({name: value}, f"{name} is {value}; it has to be at least 1")
+            ({name: value}, f"{name} is {value}; it must be at least 1")
             for name in (
                 "context_length",
                 "num_layers",
@@ -435,7 +435,7 @@ def test_a_loss_that_explodes_ends_the_run(tmp_path, monkeypatch):
         ],
         *[({"dropout": value}, f"dropout is {value}") for value in (-0.1, 1.0, 2.0, math.nan)],
         *[
-            ({name: value}, f"{name} is {value}; it has to be at least 0")
+            ({name: value}, f"{name} is {value}; it must be at least 0")
             for name in ("seed", "warmup_steps", "decay_from", "muon_rate", "adam_rate", "weight_decay")
             for value in (-1, math.nan, math.inf)
         ],

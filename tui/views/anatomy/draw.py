@@ -1,4 +1,4 @@
-"""How the anatomy of a token is laid out: lines of text with style classes. Free of Textual."""
+"""How the anatomy of a token is laid out: lines of text with style classes. Does not import Textual."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache as a map: a row per layer and head, a column per position, as lines of characters. Free of Textual."""
+"""The cache as a map: a row per layer and head, a column per position, as lines. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ STYLES = {look: f"cache-map--{look.name.lower()}" for look in Look}
 
 @dataclass
 class MapDrawing:
-    """Lines from top to bottom, and the least and greatest number in them (None if there are none)."""
+    """Lines from top to bottom, and the least and largest number in them (None if there are none)."""
 
     lines: list[Line] = field(default_factory=list)
     scale: tuple[float, float] | None = None

@@ -43,7 +43,7 @@ class CacheView(View):
             "k",
             "What the map shows",
             "Norms of values or keys, what was read, why it is kept.",
-            "Shade",
+            "Colour by",
         ),
         Action("previous_layer", "left_square_bracket", "[", "Previous layer", "Scroll the map up to it.", "-"),
         Action("next_layer", "right_square_bracket", "]", "Next layer", "Scroll the map down to it.", "Layer"),

@@ -1,4 +1,4 @@
-"""The texts of a session, one row of figures each. Free of Textual."""
+"""The texts of a session, one row of figures each. Does not import Textual."""
 
 from __future__ import annotations
 

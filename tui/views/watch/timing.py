@@ -198,13 +198,13 @@ class TimingPane(Widget, can_focus=True):
         scale, names = "log" if self.logarithmic else "linear", "█ cached  ⣿ uncached"
         per = self.tokens_per_column
         share = "1 token" if per == 1 else f"median of {per:2}"
-        greatest = f"max {figure(float(columns.milliseconds.max()))}"
+        largest = f"max {figure(float(columns.milliseconds.max()))}"
         before, brief = ("", "") if self.before is None else ("  ─ previous text", "  ─ before")
         choices = (
-            f"{names}{before} · {scale} scale · column: {share} · {greatest}",
-            f"{names}{brief} · {scale} · column: {share} · {greatest}",
-            f"{names}{brief} · {scale} · {share} · {greatest}",
-            f"{names}{brief} · {scale} · {greatest}",
+            f"{names}{before} · {scale} scale · column: {share} · {largest}",
+            f"{names}{brief} · {scale} · column: {share} · {largest}",
+            f"{names}{brief} · {scale} · {share} · {largest}",
+            f"{names}{brief} · {scale} · {largest}",
         )
         subtitle = next((choice for choice in choices if len(choice) <= self.size.width - 2), choices[-1])
         if self._subtitle != subtitle:
