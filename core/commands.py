@@ -83,7 +83,7 @@ class Fork:
     Attributes:
         position: index in the whole text of the first token to replace; the text's length to append.
         tokens: ids that replace it.
-        text: alternative to ``tokens``: text that is tokenized with the longest tokens that fit.
+        text: alternative to ``tokens``: text to encode with the longest tokens that fit.
     """
 
     position: int

@@ -1,4 +1,4 @@
-"""What several commands share: number types that name their range, and the model and sampling options."""
+"""Shared by several commands: number types that state their range, and the model and sampling options."""
 
 from __future__ import annotations
 

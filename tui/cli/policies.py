@@ -73,7 +73,7 @@ def policies(
     if as_json and as_csv:
         raise click.UsageError("--json and --csv cannot be used together")
     if textfile is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:
-        raise click.UsageError("--seed is for the text that the model writes: leave out --seed or TEXTFILE")
+        raise click.UsageError("--seed applies to text written by the model: leave out --seed or TEXTFILE")
     text = None if textfile is None else read_text(textfile)
     decoder = load_model(model)
     wanted = list(dict.fromkeys(chosen)) or default_policies(decoder.config)

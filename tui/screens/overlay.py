@@ -1,4 +1,4 @@
-"""What all screens over the dashboard that show something of the text have in common: they are fed like a view."""
+"""Base class of screens over the dashboard that show something of the text: they are fed like a view."""
 
 from __future__ import annotations
 
