@@ -163,11 +163,11 @@ def draw_losses(runs: list[Run], bin_size: int, about: str) -> None:
     for run, mean, style in zip(runs, means, STYLES, strict=True):
         top.plot(middles, mean, label=run.policy, linewidth=1.2, **style)
         bottom.plot(middles, mean - means[0], linewidth=1.2, **style)
-    top.set_ylabel(f"loss (nats a token,\nmean of {bin_size:,})")
+    top.set_ylabel(f"loss (nats per token,\nmean of {bin_size:,})")
     top.set_title("Loss against position: full with its window recomputed, a window, sinks", fontsize=11)
     top.set_ylim(bottom=0)
     top.legend(loc="lower right", ncols=len(runs))
-    bottom.set_ylabel("difference from full\n(nats a token)")
+    bottom.set_ylabel("difference from full\n(nats per token)")
     bottom.set_xlabel("position in the text (tokens)")
     figure.supxlabel(about, fontsize=7, color="0.35")
     save_figure(figure, IMAGES / FIGURES[0])

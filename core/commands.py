@@ -1,6 +1,6 @@
-"""What a user may ask of the generation loop between two tokens.
+"""What a user may request of the generation loop between two tokens.
 
-What cannot be carried out changes nothing, and :class:`~kvtui.core.events.Unanswered` says why.
+A command that cannot be carried out changes nothing, and :class:`~kvtui.core.events.Unanswered` says why.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class SetCache:
     """Turn the cache on or off. The text stays the same; only the time of a token changes.
 
     Attributes:
-        on: whether the cache is to be on.
+        on: whether the cache should be on.
     """
 
     on: bool
@@ -38,7 +38,7 @@ class SetPolicy:
 
 @dataclass(frozen=True)
 class Pause:
-    """Wait before the next token until told otherwise. Questions are still answered."""
+    """Wait before the next token until resumed. Questions are still answered."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Resume:
 
 @dataclass(frozen=True)
 class Step:
-    """Write one token and pause; several in a row write as many."""
+    """Write one token and pause; several in a row write as many tokens."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class SetPace:
     """Change the pace. The wait is never part of the measured time.
 
     Attributes:
-        tokens_per_second: from 0.01 to 1,000,000, or None for as fast as the model goes.
+        tokens_per_second: from 0.01 to 1,000,000, or None for as fast as possible.
     """
 
     tokens_per_second: float | None
@@ -64,7 +64,7 @@ class SetPace:
 
 @dataclass(frozen=True)
 class SetVerify:
-    """Run every token without the cache as well, from now on or no longer. It is not part of the measured time.
+    """Start or stop running every token without the cache as well. It is not part of the measured time.
 
     Attributes:
         on: whether to compare.
@@ -77,13 +77,13 @@ class SetVerify:
 class Fork:
     """Continue from another token. The text before it stays, with what the cache holds of it.
 
-    The branch that was being written is kept, and can be returned to. The new one gets a random generator of its own,
-    seeded with the seed of the text and the branch's number: the same forks in the same order give the same texts.
+    The branch being left is kept, and can be returned to. The new one gets its own random generator, seeded with the
+    seed of the text and the branch's number: the same forks in the same order give the same texts.
 
     Attributes:
-        position: the first token to replace, by its place in the whole text; the text's length to add to it.
-        tokens: ids that take its place.
-        text: instead of ``tokens``: text that is spelled with the longest tokens that fit.
+        position: index in the whole text of the first token to replace; the text's length to append.
+        tokens: ids that replace it.
+        text: alternative to ``tokens``: text to encode with the longest tokens that fit.
     """
 
     position: int
@@ -128,8 +128,8 @@ class ShowAttention(Question):
         heads: which heads, None for all.
         first_row: first query row, by default the newest.
         last_row: the row after the last, None for the end.
-        position: the token of the whole text with which the window ends for this purpose; None for the newest.
-        mean: whether the mean of the heads is wanted in place of each.
+        position: index in the whole text of the token where the window is taken to end; None for the newest.
+        mean: whether the mean of the heads is wanted instead of each head.
     """
 
     answer: ClassVar[type[Answer]] = events.Attention
@@ -151,7 +151,7 @@ class ShowCache(Question):
             the ``reason`` why it is kept.
         first_layer: counted from 0.
         last_layer: the layer after the last, None for all.
-        length: the cache as it was with that many positions, None as it is now.
+        length: show the cache as it was at that many positions; None as it is now.
     """
 
     quantity: Quantity = "value"
@@ -164,12 +164,12 @@ class ShowCache(Question):
 
 @dataclass(frozen=True)
 class SetHeads:
-    """Write on with some heads switched off.
+    """Continue with some heads switched off.
 
-    What is cached was computed with other heads, so the cache is emptied: the next token recomputes the context.
+    The cached keys and values were computed with other heads, so the cache is emptied: the next token recomputes them.
 
     Attributes:
-        off: (layer, head) pairs, counted from 0; an empty tuple brings all heads back.
+        off: (layer, head) pairs, counted from 0; an empty tuple switches all heads on.
     """
 
     off: tuple[tuple[int, int], ...] = ()
@@ -180,10 +180,10 @@ class Inspect(Question):
     """Ask how a token came about.
 
     Attributes:
-        position: place of the token in the whole text, None for the newest.
-        heads_off: (layer, head) pairs to switch off, in comparison to the whole model.
-        continuation: tokens to write greedily from before the token, with those heads and without them; only if heads
-            are named.
+        position: index of the token in the whole text, None for the newest.
+        heads_off: (layer, head) pairs to switch off, for comparison with the whole model.
+        continuation: number of tokens to write greedily from before the token, with those heads and without them; only
+        if heads are named.
     """
 
     position: int | None = None
@@ -216,7 +216,7 @@ class CommandSource(Protocol):
     """Where commands come from: a pipe, a queue, or a list in a test."""
 
     def poll(self, timeout: float | None) -> Command | None:
-        """The next command, waiting for it up to ``timeout`` seconds (None: for ever); None if there is none.
+        """The next command, waiting for it up to ``timeout`` seconds (None: indefinitely); None if there is none.
 
         ``poll(0)`` must be cheap: it is called after every token.
         """

@@ -1,4 +1,4 @@
-"""The shape of a decoder, checked once so that the rest of the code need not ask."""
+"""The shape of a decoder, validated once so that the rest of the code can rely on it."""
 
 from __future__ import annotations
 
@@ -65,22 +65,22 @@ class ModelConfig:
         for name in (*_SIZES, *(["sliding_window"] if self.sliding_window is not None else [])):
             value, largest = getattr(self, name), _LARGEST_OF.get(name, _LARGEST)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
-                raise KvtuiError(f"{name} is {brief(value)}; it has to be a whole number from 1 to {largest:,}")
+                raise KvtuiError(f"{name} is {brief(value)}; it must be a whole number from 1 to {largest:,}")
         for name, choices in (("norm", Norm), ("position", Position), ("mlp", Mlp)):
             if getattr(self, name) not in get_args(choices):
                 raise KvtuiError(
-                    f"{name} is {brief(getattr(self, name))}; it has to be one of {', '.join(get_args(choices))}"
+                    f"{name} is {brief(getattr(self, name))}; it must be one of {', '.join(get_args(choices))}"
                 )
         for name in ("tied_output", "bias", "qkv_bias", "query_key_norm"):
             if not isinstance(getattr(self, name), bool):
-                raise KvtuiError(f"{name} is {brief(getattr(self, name))}; it has to be true or false")
+                raise KvtuiError(f"{name} is {brief(getattr(self, name))}; it must be true or false")
         for name in ("norm_epsilon", "rotary_base"):
             value = getattr(self, name)
             if not is_positive(value):
-                raise KvtuiError(f"{name} is {brief(value)}; it has to be a number from 1e-30 to 1e12")
+                raise KvtuiError(f"{name} is {brief(value)}; it must be a number from 1e-30 to 1e12")
         divisors = self.rotary_divisors
         if not isinstance(divisors, tuple) or not all(is_positive(value) for value in divisors):
-            raise KvtuiError("rotary_divisors has to be a list of numbers from 1e-30 to 1e12")
+            raise KvtuiError("rotary_divisors must be a list of numbers from 1e-30 to 1e12")
         if divisors and len(divisors) != self.head_dim // 2:
             raise KvtuiError(
                 f"rotary_divisors has {len(divisors)} numbers; a head of {self.head_dim} has {self.head_dim // 2} pairs"
@@ -88,10 +88,10 @@ class ModelConfig:
         if self.num_heads % self.num_kv_heads:
             raise KvtuiError(
                 f"{self.num_heads} heads cannot share {self.num_kv_heads} key/value heads evenly; "
-                "num_kv_heads has to divide num_heads"
+                "num_kv_heads must divide num_heads"
             )
         if self.position == "rotary" and self.head_dim % 2:
-            raise KvtuiError(f"head_dim is {self.head_dim}; rotary positions turn pairs, so it has to be even")
+            raise KvtuiError(f"head_dim is {self.head_dim}; rotary positions turn pairs, so it must be even")
 
     @property
     def query_dim(self) -> int:

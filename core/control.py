@@ -1,6 +1,6 @@
-"""The generation loop: it sets the pace, obeys commands and answers questions while a text is written.
+"""The generation loop: it sets the pace, obeys commands and answers questions while a text is being written.
 
-There is one such loop. Everything that shows or stores a text reads the events that it yields.
+There is only one such loop. Everything that shows or stores a text reads the events it yields.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class GenerationLoop:
 
     Attributes:
         generation: the text.
-        pace: tokens a second, None for as fast as the model goes.
+        pace: tokens per second, None for as fast as possible.
         paused: whether it waits before the next token.
         cancelled: whether a command has ended the text.
 
@@ -36,10 +36,10 @@ class GenerationLoop:
         model: the decoder.
         prompt: what to continue.
         settings: how to write.
-        source: of the commands, asked between two tokens.
+        source: of commands, polled between two tokens.
 
     Raises:
-        KvtuiError: a character that the model never saw, or a setting out of range.
+        KvtuiError: a character that the model does not know, or a setting out of range.
     """
 
     def __init__(
@@ -55,16 +55,16 @@ class GenerationLoop:
         self.cancelled = False
         self._source = source
         self._steps_allowed = 0
-        self._due = 0.0  # when the next token is, a time of perf_counter
+        self._due = 0.0  # when the next token is due, a time of perf_counter
 
     def run(self) -> Iterator[events.Event]:
-        """Prefill, then one token after another until the length is reached, the model ends the text, or a command."""
+        """Prefill, then write tokens until the length is reached, the model ends the text, or a command does."""
         yield self.generation.prefill()
         yield from self.generation.evicted_by_policy()
         yield from self._write()
 
     def resume(self, command: commands.Fork | commands.Revisit) -> Iterator[events.Event]:
-        """Continue after the end, from another place; yields only the refusal if that is impossible."""
+        """Continue after the end, from another position; yields only the refusal if that is impossible."""
         for event in self.handle(command):
             yield event
             if isinstance(event, events.Unanswered):
@@ -86,7 +86,7 @@ class GenerationLoop:
 
     @property
     def end_reason(self) -> events.EndReason | None:
-        """Why no further token is to be written; None if one is."""
+        """Why no further token will be written; None if one will."""
         if self.cancelled:
             return "cancelled"
         sequence, most = self.generation.sequence, self.generation.settings.max_new_tokens
@@ -97,7 +97,7 @@ class GenerationLoop:
     # Commands
 
     def poll_commands(self) -> Iterator[events.Event]:
-        """Handle commands until the next token is due, or no further one is to be written."""
+        """Handle commands until the next token is due, or no further one will be written."""
         if self.pace is not None:
             self._due = max(self._due + 1.0 / self.pace, time.perf_counter())
         if self._source is None:
@@ -127,7 +127,7 @@ class GenerationLoop:
             yield self.state()
 
     def state(self) -> events.State:
-        """The settings as they are now."""
+        """The current settings."""
         generation = self.generation
         return events.State(
             cache=generation.cache_on,
@@ -139,10 +139,10 @@ class GenerationLoop:
         )
 
     def apply(self, command: commands.Command) -> Iterator[events.Event]:
-        """Apply a command that is not a question; nothing is done before the first event is asked for.
+        """Apply a command that is not a question; nothing happens before the first event is requested.
 
         Raises:
-            KvtuiError: it cannot be carried out.
+            KvtuiError: the command cannot be carried out.
         """
         generation = self.generation
         match command:
@@ -191,26 +191,26 @@ def generate(
     """Write text, one event at a time.
 
     The same seed gives the same text with the full cache on, off, or toggled at any step, past the context too: when
-    the context is full, the oldest half of it is dropped in either case. Other policies write another text.
+    the context is full, the oldest half of it is dropped in either case. Other policies write different text.
 
     Args:
         model: the decoder.
         prompt: what to continue; empty starts from the tokenizer's ``start_id``. If it is longer than the context, its
             end is used and the ``prefill`` event says how much was dropped.
-        max_new_tokens: when to end, None for never.
+        max_new_tokens: number of tokens to write, None for no limit.
         seed: of the sampler's random generator.
-        cache: whether to begin with the cache on.
-        policy: what the cache keeps while it is on: as ``--policy`` has it, or one of your own.
+        cache: whether the cache is on at the start.
+        policy: what the cache keeps while it is on: a value of ``--policy``, or a policy of your own.
         sampling: how to choose tokens.
-        commands: source of commands, asked between two tokens.
-        pace: tokens a second, None for as fast as the model goes. Waiting is never part of a measured time.
+        commands: source of commands, polled between two tokens.
+        pace: tokens per second, None for as fast as possible. Waiting is never part of a measured time.
         paused: wait for a command before the first token.
         parts: measure where each token's time goes.
         observe: keep what :class:`~kvtui.core.commands.ShowAttention` needs.
-        verify: run every token without the cache as well (not timed) and report the greatest logit difference.
+        verify: run every token without the cache as well (untimed) and report the largest logit difference.
 
     Raises:
-        KvtuiError: a character that the model never saw, or a number out of range; at once, not when first read.
+        KvtuiError: a character that the model does not know, or a number out of range; raised at once, not when read.
     """
     settings = GenerationSettings(
         max_new_tokens=max_new_tokens,

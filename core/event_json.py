@@ -192,4 +192,4 @@ def _object(value: Any, name: str) -> dict[str, Any]:
 
 def _wrong(value: Any, name: str, right: str) -> KvtuiError:
     words = json.dumps(value)
-    return KvtuiError(f"{name} is {words if len(words) <= 40 else words[:37] + '…'}; it has to be {right}")
+    return KvtuiError(f"{name} is {words if len(words) <= 40 else words[:37] + '…'}; it must be {right}")

@@ -26,15 +26,15 @@ class Prefill:
     """The prompt has been run through the model.
 
     Attributes:
-        tokens: positions that were run.
+        tokens: positions run.
         seconds: model time.
         cache: whether keys and values were stored.
         cache_bytes: bytes of keys and values in use afterwards.
-        prompt: the text that was run: the end of the prompt where that was longer than the context.
+        prompt: the text that was run: the end of the prompt if that was longer than the context.
         dropped: tokens of the prompt that did not fit.
-        parts: where the time went, a ``Parts``, if asked for with ``parts=True``; else left out.
+        parts: where the time went, a ``Parts``, if requested with ``parts=True``; otherwise omitted.
         cached_positions: positions that a head has in the cache afterwards.
-        window_start: place in the whole text of the first token in the model's window.
+        window_start: index in the whole text of the first token in the model's window.
     """
 
     tokens: int
@@ -54,27 +54,27 @@ class Token:
 
     Attributes:
         step: number of the token, from 0.
-        position: its place in the whole text, the prompt included.
+        position: its index in the whole text, including the prompt.
         id: the token.
-        text: what it adds to the text; empty for a special token, and for one that ends within a character, which the
-            token that completes it brings.
+        text: what it adds to the text; empty for a special token, and for one that ends within a character, which
+        comes with the token that completes it.
         logprob: log-probability in nats under the model itself (temperature 1, nothing cut off).
         seconds: model time of this token: sampling it and running it.
         cache: whether the cache was on.
         context: positions that the model could attend to, this one included.
-        computed: positions that were run in this step: 1 with a warm cache; all of them without a cache, and once when
-            the cache was just turned on or the window just moved.
+        computed: positions run in this step: 1 with a warm cache; all of them without a cache, and once after the cache
+        was switched on or the window moved.
         cached_positions: positions that a head has in the cache afterwards.
-        cache_bytes: bytes of keys and values in use afterwards, and of all else that the cache policy needs.
-        parts: where the time went, a ``Parts``, if asked for with ``parts=True``; else left out.
-        max_logit_error: greatest difference between these logits and an uncached run's, if asked for with
-            ``verify=True``; else left out. Under a policy that includes what the policy changes.
-        argmax_agrees: whether both runs find the same token likeliest, or so nearly alike that rounding decides, if
-            asked for with ``verify=True``; else left out.
-        logit_tolerance: the greatest difference that rounding may explain: a two-thousandth of the largest logit, if
-            asked for with ``verify=True``; else left out.
-        window_start: place in the whole text of the first token in the model's window; a cache policy may have dropped
-            it all the same.
+        cache_bytes: bytes of keys and values in use afterwards, and of everything else that the cache policy needs.
+        parts: where the time went, a ``Parts``, if requested with ``parts=True``; otherwise omitted.
+        max_logit_error: largest difference between these logits and an uncached run's, if requested with
+        ``verify=True``; otherwise omitted. Under a policy this includes the policy's own effect.
+        argmax_agrees: whether both runs agree on the most likely token, or find two so close that rounding decides, if
+        requested with ``verify=True``; otherwise omitted.
+        logit_tolerance: the largest difference that rounding may explain: a two-thousandth of the largest logit, if
+        requested with ``verify=True``; otherwise omitted.
+        window_start: index in the whole text of the first token in the model's window; a cache policy may have dropped
+        it nevertheless.
     """
 
     step: int
@@ -99,16 +99,16 @@ class Token:
 class Evict:
     """Positions were dropped.
 
-    Because of ``context``: it was full, and the oldest are gone; the next token recomputes what is kept. Because of the
+    Because of the ``context``: it was full, and the oldest are gone; the next token recomputes the rest. Because of the
     ``policy``: by the prompt that was just run, or to make room for the next token.
 
     Attributes:
-        dropped: positions that are gone from each head.
-        kept: positions that remain in each head.
-        position: place in the whole text of the oldest one that any head has kept.
+        dropped: number of positions dropped from each head.
+        kept: number of positions that remain in each head.
+        position: index in the whole text of the oldest position kept by any head.
         reason: ``context`` or ``policy``.
-        positions: (layers, key/value heads, dropped) places in the whole text, where a policy dropped them; else left
-            out.
+        positions: (layers, key/value heads, dropped) indices in the whole text, if a policy dropped them; otherwise
+        omitted.
     """
 
     dropped: int
@@ -125,10 +125,10 @@ class State:
     Attributes:
         cache: whether the cache is on.
         paused: whether it waits before the next token.
-        pace: tokens a second, None for unlimited.
-        heads_off: (layer, head) pairs that it writes without; empty for the whole model.
+        pace: tokens per second, None for unlimited.
+        heads_off: (layer, head) pairs switched off; empty for the whole model.
         verify: whether every token is run without the cache as well.
-        policy: of the cache, as ``--policy`` has it.
+        policy: of the cache, as given to ``--policy``.
     """
 
     cache: bool
@@ -141,17 +141,17 @@ class State:
 
 @dataclass(frozen=True)
 class Branch:
-    """From now on another continuation of the text is written: a new one, or an earlier one again.
+    """Another continuation of the text is written from now on: a new one, or an earlier one again.
 
     Attributes:
         number: of the branch; 0 is the original text.
-        parent: the branch that was written before.
-        position: the first token of the whole text in which the two differ.
-        length: tokens of the whole text of this branch so far.
+        parent: the branch written before.
+        position: index in the whole text of the first token that differs.
+        length: number of tokens in the whole text of this branch so far.
         reused: positions that stayed in the cache.
-        computed: positions that were run: the rest of the window, and at least its newest, for what the model expects
-            after it.
-        seconds: model time of that.
+        computed: positions run: the rest of the window, and at least its newest, because the prediction after it is
+        needed.
+        seconds: model time of running them.
     """
 
     number: int
@@ -164,7 +164,7 @@ class Branch:
 
 
 class Answer:
-    """What an event is that answers a question (:class:`kvtui.core.commands.Question`)."""
+    """Base class of events that answer a question (:class:`kvtui.core.commands.Question`)."""
 
 
 @dataclass(frozen=True)
@@ -174,14 +174,14 @@ class Attention(Answer):
     Attributes:
         layer: counted from 0.
         heads: the heads in ``weights``.
-        first_row: place in the window of the first query row.
-        weights: (heads, rows, keys) float32; a row sums to 1, and keys after it are 0. Where a policy holds positions
-            from before the window, they have what a row lacks to 1.
+        first_row: index in the window of the first query row.
+        weights: (heads, rows, keys) float32; a row sums to 1, and keys after it are 0. If a policy holds positions
+        from before the window, they have the remainder of a row.
         keys: the tokens of all keys, as labels.
-        position: place in the whole text of the first key.
-        dropped: (heads, rows, keys) which keys a cache policy had dropped when the query came; None if none.
-        mean: whether the mean of the heads was asked for; then it stands for one head in the arrays, and in ``dropped``
-            a key that every head had dropped.
+        position: index in the whole text of the first key.
+        dropped: (heads, rows, keys) which keys a cache policy had dropped when the query was computed; None if none.
+        mean: whether the mean of the heads was requested; the arrays then have one head, and ``dropped`` marks a key
+        that every head had dropped.
     """
 
     layer: int
@@ -236,13 +236,13 @@ class LensLayer:
 
 @dataclass(frozen=True)
 class WithoutHeads:
-    """The prediction of the model without some heads: what they add to the residual is zero at every position.
+    """The prediction of the model without some heads: their contribution to the residual is zero at every position.
 
     Attributes:
         heads: (layer, head) pairs that are off.
-        kl: KL(whole ‖ without) in nats: how much worse the prediction is for what the whole model would write.
-        candidates: as those of the whole model, and what becomes of each of those.
-        continuation: what would follow if the likeliest token is always taken; empty if it was not asked for.
+        kl: KL(whole ‖ without) in nats: how much worse it predicts what the whole model would write.
+        candidates: the whole model's candidates, with their probabilities in this model.
+        continuation: what would follow if the likeliest token is always taken; empty if not requested.
         continuation_with: the same from the whole model.
     """
 
@@ -257,20 +257,20 @@ class WithoutHeads:
 class Inspection(Answer):
     """How a token came about, sent on request (see :class:`kvtui.core.commands.Inspect`).
 
-    The model is run over the text before the token once more, with a cache of its own and all of its heads.
+    The model is run again over the text before the token, with its own cache and all of its heads.
 
     Attributes:
-        position: place of the token in the whole text.
+        position: index of the token in the whole text.
         id: the token.
         text: the token as a label.
-        written: false for a token of the prompt, which was given and not chosen.
+        written: false for a token of the prompt, which was given, not chosen.
         context: positions that the prediction could attend to.
         before: the end of the text before it.
-        candidates: the ten likeliest tokens and the one that was written, each a ``Candidate``.
+        candidates: the ten likeliest tokens and the one written, each a ``Candidate``.
         lens: a ``LensLayer`` for the embedding, and one for each layer.
         entropy: (layers, heads) entropy in nats of the attention weights of the position before the token.
-        without: a ``WithoutHeads`` if heads were named, else None.
-        seconds: what this answer took; no part of any token's time.
+        without: a ``WithoutHeads`` if heads were named, otherwise None.
+        seconds: time taken by this answer; not part of any token's time.
     """
 
     position: int
@@ -296,12 +296,12 @@ class CacheContents(Answer):
             index into ``reasons``.
         first_layer: the first layer in ``numbers``.
         kept: (layers, key/value heads, kept) the positions that each head holds, ascending.
-        numbers: (layers, key/value heads, kept) float32, a number for each of them.
-        length: positions that have been run; those that are not among ``kept`` were dropped.
-        position: place in the whole text of position 0.
-        written: how many positions the newest step wrote: the last so many.
-        process_bytes: memory of the process as the system measures it (its resident set); None if it does not say.
-        reasons: of ``reason``, a word for each number, as the policy has it; the first stands for "there is room".
+        numbers: (layers, key/value heads, kept) float32, one number for each of them.
+        length: positions run; those not among ``kept`` were dropped.
+        position: index in the whole text of position 0.
+        written: number of positions written by the newest step, which are the last ones.
+        process_bytes: memory of the process as measured by the system (its resident set); None if not available.
+        reasons: for ``reason``, a phrase for each number, chosen by the policy; the first means "cache not full".
     """
 
     quantity: Quantity
@@ -317,13 +317,13 @@ class CacheContents(Answer):
 
 @dataclass(frozen=True)
 class Breakdown(Answer):
-    """Where the time of one more token goes, with the cache and without, measured on request in turns.
+    """Where the time of one more token goes, with the cache and without, measured on request, alternately.
 
     Attributes:
-        context: positions, that token included.
+        context: positions, including that token.
         cached: a ``Parts`` of one position that finds the others in the cache.
-        uncached: a ``Parts`` of running all positions, which is what a prefill of so many does as well.
-        rounds: uncached runs that the median was taken of.
+        uncached: a ``Parts`` of running all positions, which is also what a prefill of that length does.
+        rounds: number of uncached runs behind the median.
     """
 
     context: int
@@ -337,10 +337,10 @@ class Limits(Answer):
     """The machine's limits, measured on request.
 
     Attributes:
-        bandwidth: bytes a second that matrix-vector products read.
-        flops: floating-point operations a second that products of large matrices reach.
-        bytes_read: what was read at a time to measure the bandwidth: as much as the model has weights.
-        threads: that the matrix library used.
+        bandwidth: bytes per second read by matrix-vector products.
+        flops: floating-point operations per second reached by products of large matrices.
+        bytes_read: bytes read at a time to measure the bandwidth: as many as the model has weights.
+        threads: used by the matrix library.
     """
 
     bandwidth: float
@@ -355,7 +355,7 @@ class Unanswered(Answer):
     carried out, such as a fork at a token that does not exist.
 
     Attributes:
-        question: the command that asked.
+        question: the question or command.
         reason: one line.
     """
 
@@ -369,7 +369,7 @@ class End:
 
     Attributes:
         reason: ``length``, ``stop`` or ``cancelled``.
-        tokens: tokens that were written.
+        tokens: number of tokens written.
         seconds: model time of all tokens, without the prefill.
         tokens_per_second: ``tokens`` / ``seconds``.
     """
@@ -385,7 +385,7 @@ class RaceEstimate:
     """How long a race would take, from a few timed passes and counted operations; sent before a race that takes long.
 
     Attributes:
-        tokens: to be written in each lane.
+        tokens: number to write in each lane.
         labels: of the lanes.
         seconds: model time of each lane, its prefill included.
         moves: how many times the window would move, if the race is longer than the context.
@@ -403,11 +403,11 @@ class RacePrefill:
 
     Attributes:
         lane: counted from 0; the others are compared with lane 0.
-        label: what to call it.
+        label: its name.
         prefill: a ``Prefill``.
-        tokens: to be written in each lane, None for no end.
+        tokens: number to write in each lane, None for unlimited.
         kl: divergence of its next-token distribution from lane 0's, D(lane 0 ‖ this), in nats.
-        max_logit_difference: greatest difference between its logits and lane 0's.
+        max_logit_difference: largest difference between its logits and lane 0's.
         multiply_adds: counted, of this pass.
     """
 
@@ -427,11 +427,11 @@ class RaceToken:
     Attributes:
         lane: counted from 0.
         token: a ``Token``.
-        agrees: whether this lane's own sampler drew lane 0's token, whether or not it was written.
-        kl: divergence of its next-token distribution from lane 0's, in nats; None where the texts have parted.
-        max_logit_difference: greatest difference between its logits and lane 0's; None where the texts have parted.
+        agrees: whether this lane's own sampler picked lane 0's token, whether or not it was written.
+        kl: divergence of its next-token distribution from lane 0's, in nats; None where the texts have diverged.
+        max_logit_difference: largest difference between its logits and lane 0's; None where the texts have diverged.
         multiply_adds: counted, of this token.
-        evicted: positions that were dropped before it, because the context was full; else 0.
+        evicted: positions dropped before it because the context was full; otherwise 0.
     """
 
     lane: int
@@ -445,17 +445,17 @@ class RaceToken:
 
 @dataclass(frozen=True)
 class RaceEnd:
-    """A race is over. The tuples hold a value a lane.
+    """A race is over. The tuples hold one value per lane.
 
     Attributes:
-        reason: ``length``, ``stop`` or ``cancelled``, as of a text alone.
-        tokens: written in each lane.
+        reason: ``length``, ``stop`` or ``cancelled``, as for a single text.
+        tokens: number written in each lane.
         seconds: model time of the tokens, without the prefill.
         prefill_seconds: model time of the prompt.
-        agreed: tokens that were lane 0's too.
-        kl_mean: mean divergence from lane 0 where the texts had not parted, in nats a token.
-        max_logit_difference: the greatest there was.
-        multiply_adds: counted, of all tokens; the prompt's are in its ``RacePrefill``.
+        agreed: number of tokens equal to lane 0's.
+        kl_mean: mean divergence from lane 0 where the texts had not diverged, in nats per token.
+        max_logit_difference: the largest of all.
+        multiply_adds: counted, over all tokens; the prompt's are in its ``RacePrefill``.
     """
 
     reason: EndReason

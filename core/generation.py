@@ -26,32 +26,32 @@ from kvtui.core.sequence import Sequence, common_length
 from kvtui.core.settings import GenerationSettings
 from kvtui.core.tokenizer import spell
 
-_WARM_UPS = 8  # steps until one takes what it takes in a row, measured
-_PROCESSOR_CACHE = 1 << 26  # bytes; hardly anything of a larger model stays there
+_WARM_UPS = 8  # steps until the time of a step has settled, measured
+_PROCESSOR_CACHE = 1 << 26  # bytes; hardly any of a larger model's weights stay in it
 
 
 class Generation:
-    """A text that is being written, with its branches and the cache that they share.
+    """A text being written, with its branches and the cache that they share.
 
     Call :meth:`prefill` once, then :meth:`write` for each token.
 
     Attributes:
-        model: the one that writes: the whole model, or without some heads.
+        model: the model in use: the whole model, or the model without some heads.
         whole_model: the model with all of its heads.
-        settings: how writing began; what can be changed on the way is in the attributes below.
-        sequence: the branch that is being written.
+        settings: the initial settings; what can be changed later is in the attributes below.
+        sequence: the branch being written.
         cache: keys and values of its newest positions.
         cache_on: whether the cache is used.
-        cache_start: place in the whole text of the cache's first position.
+        cache_start: index in the whole text of the cache's first position.
         policy: what the cache keeps.
-        heads_off: (layer, head) pairs that the model writes without.
+        heads_off: (layer, head) pairs switched off.
         verify: whether every token is compared with a run without the cache.
         logits: (V,) the prediction after the newest token.
-        computed: positions that the newest step has run.
+        computed: positions run in the newest step.
         record: queries and keys of the window, if observing.
         total_written: tokens written in all branches.
-        seconds: model time of those.
-        memory: what questions about the text keep from one to the next, by type; writing does not use it.
+        seconds: total model time of those tokens.
+        memory: what questions about the text keep between calls, by type; writing does not use it.
 
     Args:
         model: the decoder.
@@ -60,7 +60,7 @@ class Generation:
         settings: how to write.
 
     Raises:
-        KvtuiError: a character that the model never saw, or a setting out of range.
+        KvtuiError: a character that the model does not know, or a setting out of range.
     """
 
     def __init__(self, model: Model, prompt: str, settings: GenerationSettings | None = None) -> None:
@@ -90,7 +90,7 @@ class Generation:
 
     @property
     def window(self) -> list[int]:
-        """The ids that the model sees: the newest tokens, at most its context."""
+        """The token ids in the model's window: the newest tokens, at most its context."""
         return self.sequence.window
 
     # Tokens
@@ -112,10 +112,10 @@ class Generation:
         )
 
     def write(self, token: int | None = None) -> Iterator[events.Evict | events.Token]:
-        """One more token: sampled, or the one that is given. An ``evict`` first if something was dropped for it."""
+        """Write one token, sampled or given. An ``evict`` event precedes it if something was dropped for it."""
         if self.sequence.full:
             dropped = self._move_window()
-            if not (self.cache_on and self.cache.endless):  # the next step runs the rest again, at its new positions
+            if not (self.cache_on and self.cache.endless):  # the next step recomputes the rest, at its new positions
                 self.cache.reset()
                 yield events.Evict(dropped, self.sequence.window_length, self.sequence.window_start)
         written = self._next_token(token)
@@ -123,7 +123,7 @@ class Generation:
         yield written
 
     def evicted_by_policy(self) -> Iterator[events.Evict]:
-        """An event if the cache policy has dropped positions since last asked."""
+        """An event if the cache policy has dropped positions since the last call."""
         positions, queries = self.cache.take_evicted()  # (layers, G, n), (n,)
         count = len(queries)
         if count:
@@ -143,7 +143,7 @@ class Generation:
         sequence.ids.append(token)
         logits = self._run_window()
         seconds = (perf_counter_ns() - started) / 1e9
-        self.logits = logits.copy()  # they may lie in a buffer of the model's, which its next step overwrites
+        self.logits = logits.copy()  # they may lie in a buffer of the model that its next step overwrites
         self.total_written += 1
         self.seconds += seconds
         return events.Token(
@@ -164,7 +164,7 @@ class Generation:
         )
 
     def _run_timed(self) -> float:
-        """Run what the cache does not hold yet; the seconds that it took."""
+        """Run whatever the cache does not hold yet; returns the seconds it took."""
         started = perf_counter_ns()
         if self._stopwatch:
             self._stopwatch.start()
@@ -174,7 +174,7 @@ class Generation:
         return seconds
 
     def _run_window(self) -> Array:
-        """Run what the cache does not hold yet: one token, or the whole window if the cache is off or was emptied.
+        """Run whatever the cache does not hold yet: one token, or the whole window if the cache is off or was emptied.
 
         Returns:
             Logits after the newest token, (V,).
@@ -191,14 +191,14 @@ class Generation:
         return self.model.forward(missing, cache, last=True, record=self.record, stopwatch=self._stopwatch)[0]
 
     def _move_window(self) -> int:
-        """Drop the oldest half of the window, but nothing of the cache; how many that are."""
+        """Drop the oldest half of the window, but nothing from the cache; returns the number of tokens dropped."""
         dropped = self.sequence.move_window()
         if self.record is not None:
             self.record.move(self.sequence.window_length)
         return dropped
 
     def _compare(self) -> dict[str, Any]:
-        """The newest prediction against one without the cache, as fields of a token."""
+        """Compare the newest prediction with one made without the cache; returns fields of a token."""
         expected = self.model.forward(self.sequence.window, last=True)[0]
         tolerance = rounding(expected)
         return {
@@ -208,12 +208,11 @@ class Generation:
         }
 
     def warm_up(self, until: float = math.inf) -> None:
-        """Repeat the newest cached step, not timed, as if there had been no wait since.
+        """Repeat the newest cached step, untimed, to undo the effect of a wait.
 
         A step of a small model finds its weights in the processor's caches. After a wait, or after another forward pass
-        of the model, they are not there, and the step was measured at more than twice its usual time. Nothing happens
-        without a warm cache that keeps everything, if the model does not fit, or after ``until``, a time of
-        ``perf_counter``.
+        of the model, they are gone, and the step was measured at more than twice its usual time. Does nothing without a
+        warm cache that keeps everything, if the model does not fit, or after ``until``, a time of ``perf_counter``.
         """
         cache, length = self.cache, self.cache.length
         fits = parameter_count(self.model.config) * self.model.dtype.itemsize <= _PROCESSOR_CACHE
@@ -233,7 +232,7 @@ class Generation:
         """Begin another branch: the same text up to ``position``, then the given tokens, or those that spell ``text``.
 
         Raises:
-            KvtuiError: there is no such token to replace, or no token for what was given.
+            KvtuiError: there is no such token to replace, or no token for the replacement.
         """
         number, left = len(self._branches), self.sequence
         branch = left.fork(position, left.sampler.reseeded(self.settings.seed, number))
@@ -243,27 +242,27 @@ class Generation:
                 f"no fork with tokens {tokens}: the vocabulary has 0 to {self.model.config.vocab_size - 1}"
             )
         if not tokens:
-            raise KvtuiError("no fork without a token to go on with")
+            raise KvtuiError("no fork without a token to continue with")
         self._branches.append(branch)
         yield from self._switch_to(branch)
         for token in tokens:
             yield from self.write(token)
 
     def revisit(self, number: int) -> Iterator[events.Event]:
-        """Continue a branch where it was left.
+        """Continue a branch left earlier.
 
         Raises:
-            KvtuiError: there is no such branch, or it is being written.
+            KvtuiError: there is no such branch, or it is the current one.
         """
         branch = self._branches[number] if 0 <= number < len(self._branches) else None
         if branch is None or branch is self.sequence:
-            raise KvtuiError(f"no branch {number} to go back to")
+            raise KvtuiError(f"no branch {number} to return to")
         yield from self._switch_to(branch)
 
     def _switch_to(self, branch: Sequence) -> Iterator[events.Event]:
-        """Write a branch from now on: what the cache holds of it stays, the rest of its window is run.
+        """Switch to a branch: what the cache holds of it stays, the rest of its window is recomputed.
 
-        The newest token is run in any case, as the prediction after it is needed.
+        The newest token is always run, because the prediction after it is needed.
         """
         left, self.sequence = self.sequence, branch
         shared = common_length(left.ids, branch.ids)
@@ -282,9 +281,9 @@ class Generation:
         yield from self.evicted_by_policy()
 
     def _truncate_cache(self, count: int) -> int:
-        """Keep of the cache what it holds of the window's first ``count`` tokens; how many of them that are.
+        """Keep what the cache holds of the window's first ``count`` tokens; returns how many that are.
 
-        A policy that cannot go back keeps nothing, and the window is run again.
+        A policy that cannot go back keeps nothing, and the window is recomputed.
         """
         before = self.sequence.window_start - self.cache_start if self.cache.length else 0
         count = max(0, min(count, self.cache.length - before))
@@ -295,26 +294,26 @@ class Generation:
             return 0
         return count
 
-    # What can be changed between two tokens
+    # Settings that can change between two tokens
 
     def set_cache(self, on: bool) -> None:
-        """Use the cache or do not. Turned off, it forgets what it holds."""
+        """Switch the cache on or off. Switching it off empties it."""
         if not on:
             self.cache.reset()
         self.cache_on = on
 
     def set_policy(self, policy: str | CachePolicy | Policy) -> None:
-        """Change what the cache keeps; the next token runs the window once more under the new policy.
+        """Change the cache policy; the next token recomputes the window under the new policy.
 
         Raises:
-            KvtuiError: there is no such policy, or this model cannot have it.
+            KvtuiError: there is no such policy, or it does not work with this model.
         """
         parsed = parse_policy(policy)
         self.cache = self.model.new_cache(parsed)
         self.policy = parsed
 
     def set_heads(self, off: Collection[Head]) -> None:
-        """Switch heads off. The next token is predicted already; those after it are predicted without them.
+        """Switch heads off. The next token has already been predicted; later ones are predicted without these heads.
 
         Raises:
             KvtuiError: there is no such head.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 
-# Query rows that are scored together. A block's scores stay in the processor's cache during softmax, and keys after the
+# Query rows scored together. A block's scores stay in the processor's cache during softmax, and keys after the
 # block's last row are never scored: that skips nearly half of all the work.
 QUERY_BLOCK = 64
 
@@ -54,9 +54,9 @@ def gelu(x: Array) -> Array:
 
 
 def gelu_erf(x: Array) -> Array:
-    """x · Φ(x) itself, which is max(x, 0) - |x|/2 erfc(|x|/√2) (Hendrycks & Gimpel 2016, sec. 2). Same shape.
+    """x · Φ(x) exactly, as max(x, 0) - |x|/2 erfc(|x|/√2) (Hendrycks & Gimpel 2016, sec. 2). Same shape.
 
-    erfc is Abramowitz & Stegun 1964, 7.1.26, which is wrong by at most 1.5e-7.
+    erfc is approximated by Abramowitz & Stegun 1964, 7.1.26, with an error of at most 1.5e-7.
     """
     size = np.abs(x)
     place = size * (_ERFC_SCALE / sqrt(2.0))
@@ -92,16 +92,16 @@ def softmax(scores: Array) -> Array:
 
 
 def attention(query: Array, key: Array, value: Array, window: int | None = None) -> Array:
-    """softmax(QKᵀ/√D + mask)V (Vaswani et al. 2017, eq. 1), the way it is written.
+    """softmax(QKᵀ/√D + mask)V (Vaswani et al. 2017, eq. 1), written as the formula.
 
-    This is the definition, to be read; the model runs :func:`causal_attention`, which gives the same faster. The T
-    queries belong to the last T of the S positions. Query head h reads key/value head h // (H/G).
+    This is the definition, for reading; the model runs :func:`causal_attention`, which computes the same faster. The
+    T queries belong to the last T of the S positions. Query head h reads key/value head h // (H/G).
 
     Args:
         query: (H, T, D).
         key: (G, S, D).
         value: (G, S, D).
-        window: how many keys a query sees at most, counting its own; None for all.
+        window: maximum number of keys a query sees, its own included; None for all.
 
     Returns:
         (T, H·D), heads side by side.
@@ -134,7 +134,7 @@ def causal_attention(
     window: int | None = None,
     sink_scores: Array | None = None,
 ) -> Array:
-    """What :func:`attention` computes, a block of query rows at a time and without a copy of the keys for each head.
+    """Computes :func:`attention` one block of query rows at a time, without copying the keys for each head.
 
     Args:
         query: (H, T, D).
@@ -142,9 +142,9 @@ def causal_attention(
         value: (G, S, D).
         on_weights: called with (first row, weights (H, rows, keys)) of each block of query rows.
         block: query rows to score at a time.
-        window: how many keys a query sees at most, counting its own; None for all.
-        sink_scores: (H, T, sinks) scores of the first keys, in place of q · k / √D; these keys are seen whatever the
-            window.
+        window: maximum number of keys a query sees, its own included; None for all.
+        sink_scores: (H, T, sinks) scores of the first keys, instead of q · k / √D; these keys are seen whatever the
+        window.
 
     Returns:
         (T, H·D), heads side by side.
@@ -156,7 +156,7 @@ def causal_attention(
     grouped = query.reshape(num_kv_heads, group, num_new, head_dim) * query.dtype.type(head_dim**-0.5)
     out = np.empty((num_new, num_heads, head_dim), query.dtype)  # (T, H, D)
     heads_first = out.transpose(1, 0, 2).reshape(num_kv_heads, group, num_new, head_dim)  # a view
-    hidden = np.triu(np.full((block, block), -np.inf, query.dtype), 1)  # what a block's own keys must not show
+    hidden = np.triu(np.full((block, block), -np.inf, query.dtype), 1)  # hides a block's own later keys
     buffer = np.empty(num_heads * min(block, num_new) * num_seen, query.dtype)
     for first in range(0, num_new, block):
         last = min(first + block, num_new)
@@ -173,7 +173,7 @@ def causal_attention(
         np.exp(scores, out=scores)
         total = scores.sum(axis=-1, keepdims=True)  # (G, H/G, rows, 1)
         mixed = np.matmul(scores, value[:, None, :seen], out=heads_first[:, :, first:last])
-        mixed /= total  # softmax's division, on D numbers a row in place of as many as there are keys
+        mixed /= total  # softmax's division, on D numbers per row instead of one for each key
         if on_weights is not None:
             on_weights(first, (scores / total).reshape(num_heads, rows, seen))
     return out.reshape(num_new, num_heads * head_dim)

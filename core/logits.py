@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from kvtui.core.layers import Array
 
 # Of the largest logit. Measured in float32: 8e-7 in the bundled model, 2e-6 in another trained one, 3e-5 in random ones
-# of 24 layers with logits of 90. A cache that is wrong makes hundredths and more.
+# of 24 layers with logits of 90. A wrong cache causes errors of 1e-2 and more.
 ROUNDING = 5e-4
 
 
 def rounding(logits: Array) -> float:
-    """The greatest difference of a logit that rounding may explain, (V,).
+    """The largest difference of a logit that rounding may explain, (V,).
 
-    Relative to the largest one: a sum loses in rounding what is in proportion to its terms, so a model with logits of a
-    hundred loses more than one with logits of ten.
+    Relative to the largest logit: rounding errors of a sum are proportional to its terms, so a model with logits of
+    a hundred loses more than one with logits of ten.
     """
     return ROUNDING * float(np.abs(logits).max())
 
@@ -30,9 +30,9 @@ def log_softmax(logits: Array) -> NDArray[np.float64]:
 
 
 def kl_divergence(logits: Array, other: Array) -> float:
-    """KL(p ‖ q) in nats of the distributions that two rows of logits stand for (Kullback & Leibler 1951). (V,), (V,).
+    """KL(p ‖ q) in nats of the distributions given by two rows of logits (Kullback & Leibler 1951). (V,), (V,).
 
-    What it costs, in nats a token, to predict with ``other`` what follows the distribution of ``logits``.
+    The cost, in nats per token, of predicting with ``other`` what follows the distribution of ``logits``.
     """
     log_p, log_q = log_softmax(logits), log_softmax(other)
     return float(max(0.0, np.sum(np.exp(log_p) * (log_p - log_q))))

@@ -13,7 +13,7 @@ _STATM = Path("/proc/self/statm")
 
 
 def resident_bytes(statm: Path = _STATM) -> int | None:
-    """Bytes of this process that are in memory now (its resident set); None if the system does not report it.
+    """Bytes of this process in memory now (its resident set); None if the system does not report it.
 
     Linux reports it as the second number of ``/proc/self/statm``, in pages (proc(5)). ``getrusage``, available
     elsewhere, reports only the peak, which would not fall when a cache is released, so it is no substitute.
@@ -30,7 +30,7 @@ def blas_threads() -> int:
 
 
 def machine() -> str:
-    """Processor, cores and software of this machine, in a line."""
+    """Processor, cores and software of this machine, on one line."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():

@@ -31,7 +31,7 @@ LARGEST_STEP = 1 << 25  # parameters; 134 MB as float32
 
 @dataclass(frozen=True)
 class _Pass:
-    """What a pass over new positions carries along: its place, its cache, and the instruments, each None if unused.
+    """State of one pass over new positions: its start, its cache, and the instruments, each None if unused.
 
     Attributes:
         start: the first of the new positions.
@@ -44,12 +44,12 @@ class _Pass:
     stopwatch: Stopwatch | None
 
     def mark(self, part: str) -> None:
-        """The time since the last mark belongs to ``part``."""
+        """Attribute the time since the last mark to ``part``."""
         if self.stopwatch is not None:
             self.stopwatch.mark(part)
 
     def note(self, residual: Array) -> None:
-        """The residual, as it leaves the embedding or a block. (T, E)."""
+        """Record the residual as it leaves the embedding or a block. (T, E)."""
         if self.residuals is not None:
             self.residuals.write(residual)
 
@@ -61,10 +61,10 @@ class Model:
         config: its shape.
         tokenizer: text to ids and back.
         parameters: an array for every name of :func:`kvtui.core.config.parameter_shapes`.
-        name: what the screen calls it.
-        training: how it came about, empty if unknown.
+        name: shown on screen.
+        training: how it was trained, empty if unknown.
         path: the file or folder it came from.
-        source: what kind of file that was.
+        source: what kind of file that is.
 
     One model serves one text at a time: :meth:`decode` works in buffers of its own, so two threads must not share it.
     """
@@ -81,7 +81,7 @@ class Model:
     ) -> None:
         shapes = {parameter: value.shape for parameter, value in parameters.items()}
         if shapes != parameter_shapes(config):
-            raise KvtuiError("the parameters do not have the names and shapes that the config asks for")
+            raise KvtuiError("the parameters do not have the names and shapes required by the config")
         self.config = config
         self.tokenizer = tokenizer
         self.parameters = parameters
@@ -91,17 +91,17 @@ class Model:
         self.source = source
         self.dtype = parameters["token_embedding"].dtype
         self.rotary = RotaryTable(config, self.dtype)
-        self.has_step = parameter_count(config) <= LARGEST_STEP  # whether decode has a path of its own
+        self.has_step = parameter_count(config) <= LARGEST_STEP  # whether decode has its own fast path
         self._step: DecodeStep | None = None
 
     def new_cache(self, policy: str | CachePolicy | Policy = "full") -> Cache:
         """An empty cache.
 
         Args:
-            policy: what it keeps, as :func:`kvtui.core.cache.parse_policy` reads it, or one of your own.
+            policy: what the cache keeps: a value for :func:`kvtui.core.cache.parse_policy`, or a policy of your own.
 
         Raises:
-            KvtuiError: there is no such policy, or this model cannot have it.
+            KvtuiError: there is no such policy, or it does not work with this model.
         """
         return parse_policy(policy).new_cache(self.config, self.dtype, self.rotary.at)
 
@@ -119,16 +119,16 @@ class Model:
 
         Without a cache the ids are the whole text. With one they follow the positions it has seen, and their keys and
         values are stored in it. If it keeps everything, the logits are the same as without it; docs/policies.md says
-        what the other kinds do with several positions at once.
+        what other policies do with several positions at once.
 
         Args:
             ids: (T,) at least one.
             cache: where to read earlier keys and values, and to store the new ones.
-            last: whether only the logits of the last position are wanted: with a large vocabulary those of a long text
-                take much time and memory, and generating text needs no others.
-            record: where to note queries and keys for :meth:`AttentionRecord.weights`.
-            residuals: where to note the residual of the newest position, for the logit lens.
-            stopwatch: where to note the time of each part.
+            last: whether to return only the logits of the last position: for a large vocabulary and a long text, the
+            others take much time and memory, and generating text does not need them.
+            record: where to record queries and keys for :meth:`AttentionRecord.weights`.
+            residuals: where to record the residual of the newest position, for the logit lens.
+            stopwatch: where to record the time of each part.
 
         Returns:
             (T, V), or (1, V) if ``last``.
@@ -154,7 +154,7 @@ class Model:
             done = end
         return logits[-1] if last or len(logits) == 1 else np.concatenate(logits)
 
-    # One pass, from top to bottom
+    # One pass, top to bottom
 
     def _pass(self, ids: IntArray, last: bool, this: _Pass) -> Array:
         """Embedding, all blocks, output. (T,) -> (T, V), or (1, V) if ``last``."""
@@ -221,7 +221,7 @@ class Model:
             return x @ self.parameters["token_embedding"].T
         return self._linear("output", x)
 
-    # What the parts of a pass are made of
+    # Building blocks of a pass
 
     def _linear(self, name: str, x: Array) -> Array:  # (T, n) -> (T, m)
         y = x @ self.parameters[f"{name}.weight"]
@@ -250,11 +250,11 @@ class Model:
         record: AttentionRecord | None = None,
         stopwatch: Stopwatch | None = None,
     ) -> Array:
-        """Logits after one more token: the same as ``forward([token], cache)[0]``, on the fast path.
+        """Logits after one more token: equal to ``forward([token], cache)[0]``, on the fast path.
 
-        The first call prepares the weights (see :mod:`kvtui.core.step`), a second copy of them all. For a large model
-        that would take too much memory and gain next to nothing, as reading the weights takes nearly all of its time:
-        it has no other path than ``forward``.
+        The first call prepares the weights (see :mod:`kvtui.core.step`), a second copy of all of them. For a large
+        model that would take too much memory and gain almost nothing, because reading the weights takes nearly all of
+        its time: such a model uses ``forward``.
 
         Returns:
             (V,), valid until the next call.
@@ -266,13 +266,13 @@ class Model:
         return self.decode_step(token, cache, record, stopwatch)
 
     def prepare(self) -> None:
-        """Get ready for :meth:`decode`, so that the first token's time does not include it."""
+        """Prepare :meth:`decode`, so that the first token's time does not include it."""
         if self.has_step:
             _ = self.decode_step
 
     @property
     def decode_step(self) -> DecodeStep:
-        """The optimised single-token step, prepared when first asked for."""
+        """The optimised single-token step, prepared on first use."""
         if self._step is None:
             self._step = DecodeStep(self.config, self.parameters, self.rotary.at)
         return self._step
@@ -280,9 +280,9 @@ class Model:
     # The model with some heads switched off
 
     def without_heads(self, heads: Collection[Head]) -> Model:
-        """This model with some heads switched off: what they would add to the residual is zero, at every position.
+        """This model with some heads switched off: their contribution to the residual is zero, at every position.
 
-        The rows of the attention's output projection that read a head are zero; every other parameter is shared.
+        In the attention's output projection, the rows of these heads are zero; every other parameter is shared.
 
         Args:
             heads: (layer, head) pairs, both counted from 0.
@@ -309,7 +309,7 @@ class Model:
     def _check_ids(self, ids: Sequence[int] | IntArray) -> IntArray:
         array = np.asarray(ids)
         if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu":
-            raise KvtuiError("the model needs a flat list of at least one id, each a whole number")
+            raise KvtuiError("the model needs a flat list of at least one id, each an integer")
         if array.min() < 0 or array.max() >= self.config.vocab_size:
             raise KvtuiError(f"an id is outside the vocabulary of {self.config.vocab_size}")
         return array

@@ -1,6 +1,6 @@
-"""What a forward pass can be told to observe: the time of its parts, queries and keys, and the residual.
+"""What a forward pass can record: the time of its parts, queries and keys, and the residual.
 
-All of it is optional and off by default, and none of it changes a number that the model computes.
+Recording is optional and off by default, and never changes a number that the model computes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Parts:
 
 
 class SinkCache(Protocol):
-    """What :class:`AttentionRecord` needs of a cache: the first positions that it never drops, and their scores."""
+    """What :class:`AttentionRecord` needs from a cache: the first positions, which it never drops, and their scores."""
 
     sinks: int
 
@@ -57,14 +57,14 @@ class SinkCache(Protocol):
 
 
 class Stopwatch:
-    """Notes the time at the end of each part; it is added up only in :meth:`parts`, outside the measured time."""
+    """Records the time at the end of each part; :meth:`parts` sums up later, outside the measured time."""
 
     def __init__(self) -> None:
         self._marks: list[tuple[str, int]] = []
         self.start()
 
     def start(self) -> None:
-        """Forget earlier measurements and start at zero."""
+        """Discard earlier measurements and start at zero."""
         self._marks = [("", perf_counter_ns())]
 
     def mark(self, part: str) -> None:
@@ -80,13 +80,13 @@ class Stopwatch:
 
 
 class AttentionRecord:
-    """Queries and keys of the newest positions: of the window, and of those before it that its rows may have seen.
+    """Queries and keys of the newest positions: those in the window, and earlier ones that its rows may have seen.
 
-    Keeping the weights themselves would cost layers × heads × S numbers a token (590 kB for GPT-2). A query and a key
-    are a few kilobytes, and the weights of the rows that a user looks at are computed from them on request.
+    Keeping the weights themselves would take layers × heads × S numbers per token (590 kB for GPT-2). A query and a
+    key are a few kilobytes, and the weights of the rows on screen are computed from them on request.
 
     Attributes:
-        first: the oldest position on record, in the cache's count of positions; rows and keys count from it.
+        first: the oldest position on record, in the cache's numbering; rows and keys count from it.
     """
 
     def __init__(self, config: ModelConfig, dtype: Any = np.float32) -> None:
@@ -95,20 +95,20 @@ class AttentionRecord:
         room = 2 * self._context  # the second half stays untouched, and takes no memory, until a window moves
         self._queries = np.zeros((config.num_layers, config.num_heads, room, config.head_dim), dtype)
         self._keys = np.zeros((config.num_layers, config.num_kv_heads, room, config.head_dim), dtype)
-        # First query row that did not see a key any more.
+        # First query row that no longer saw a key.
         self._missed_by = np.full(self._keys.shape[:3], _NEVER, np.int64)
         self._dropped_from = False  # whether any key was missed
         self.restart(None)
 
     def restart(self, cache: SinkCache | None) -> None:
-        """The text is run from the beginning of the window, into ``cache`` if there is one."""
+        """The text starts over at the beginning of the window, into ``cache`` if there is one."""
         self.first = 0
         self._count = 0  # positions on record
         self._cache = cache
-        if self._dropped_from:  # not every time: without a cache the text is run from the beginning at every token
+        if self._dropped_from:  # not every time: without a cache the text starts over at every token
             self._missed_by[...] = _NEVER
             self._dropped_from = False
-        self._sinks = self._keys[:, :, :0]  # keys of sinks that are not on record any more, (layers, G, sinks, D)
+        self._sinks = self._keys[:, :, :0]  # keys of sinks no longer on record, (layers, G, sinks, D)
 
     def drop(self, positions: IntArray, queries: IntArray) -> None:
         """A cache policy dropped positions, (layers, G, n); the first query to miss each is in ``queries``, (n,)."""
@@ -118,9 +118,9 @@ class AttentionRecord:
         self._dropped_from = True
 
     def move(self, window: int) -> None:
-        """The window has only so many positions from now on, though the cache may go on without a break.
+        """The window is limited to this many positions from now on, though the cache may continue without a break.
 
-        What stood a whole context before it is forgotten: no row of the window has seen that, sinks apart.
+        Positions a whole context before it are discarded: no row of the window has seen them, apart from sinks.
         """
         leaving, kept = self._count - self._context - window, self._context + window
         if leaving <= 0:
@@ -145,7 +145,7 @@ class AttentionRecord:
     def weights(self, layer: int, first: int, last: int) -> Array:
         """Attention weights of query rows ``first`` up to ``last`` over keys 0 up to ``last``. (H, rows, last).
 
-        A row sums to 1, or to less where sinks that are not on record any more have the rest.
+        A row sums to 1, or to less if sinks no longer on record have the rest.
         """
         if self.any_dropped(layer, last):
             return self._kept_weights(layer, first, last)[1]
@@ -177,7 +177,7 @@ class AttentionRecord:
 
     @property
     def sinks(self) -> int:
-        """Sinks that are not on record any more."""
+        """Number of sinks no longer on record."""
         return self._sinks.shape[2]
 
     def keys(self, layer: int, last: int) -> Array:
@@ -185,17 +185,17 @@ class AttentionRecord:
         return np.concatenate([self._sinks[layer], self._keys[layer, :, :last]], axis=1)
 
     def columns(self, positions: IntArray) -> IntArray:
-        """Where positions of the cache stand among them: sinks first, then the record. Same shape."""
+        """Where positions of the cache are in that order: sinks first, then the record. Same shape."""
         return np.where(positions < self.first, positions, positions - self.first + self.sinks)
 
     def sink_weights(self, layer: int, first: int, last: int) -> Array:
-        """What rows give to sinks that are not on record any more. (H, rows, sinks), no sinks if there are none."""
+        """Weights that rows give to sinks no longer on record. (H, rows, sinks), no sinks if there are none."""
         if not self._sinks.size:
             return np.empty((self._queries.shape[1], last - first, 0), np.float32)
         return self._kept_weights(layer, first, last)[0]
 
     def _kept_weights(self, layer: int, first: int, last: int) -> tuple[Array, Array]:
-        """Weights of what the cache held when each row came: of sinks before the record, and of the record."""
+        """Weights of what the cache held at each row: of sinks before the record, and of the record."""
         queries, keys, cache = self._queries[layer, :, first:last], self._keys[layer, :, :last], self._cache
         assert cache is not None
         rows = np.arange(first, last)
@@ -219,7 +219,7 @@ class ResidualRecord:
         self._rows: list[Array] = []
 
     def write(self, residual: Array) -> None:
-        """Note the last row of (T, E)."""
+        """Record the last row of (T, E)."""
         self._rows.append(residual[-1].copy())
 
     def stacked(self) -> Array:

@@ -1,6 +1,6 @@
 """Several ways of writing the same text, side by side: the cache on against off, or one cache policy against another.
 
-All lanes run in one process and take turns token by token, so that a slow moment of the machine falls on all of them.
+All lanes run in one process and take turns token by token, so that a slow moment of the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from kvtui.core.sampling import Sampler
 from kvtui.core.sequence import kept_when_full
 from kvtui.core.settings import GenerationSettings
 
-_PASSES = (1, 8, 32, 128, 512)  # positions of the forward passes that are timed
-_PASS_SECONDS = 0.25  # no pass is tried that would take longer
+_PASSES = (1, 8, 32, 128, 512)  # positions in the timed forward passes
+_PASS_SECONDS = 0.25  # no pass that would take longer is tried
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Lane:
     """One way of writing the text.
 
     Attributes:
-        label: what to call it.
+        label: its name.
         cache: whether the cache is on.
         policy: of the cache.
-        follow: take the first lane's tokens instead of its own, so that the distributions stay comparable.
+        follow: use the first lane's tokens instead of its own, so that the distributions stay comparable.
     """
 
     label: str
@@ -53,7 +53,7 @@ RaceCommand = (
 
 
 class Race:
-    """Lanes that write from the same prompt with the same seed, a token each in turn.
+    """Lanes that continue the same prompt with the same seed, taking turns token by token.
 
     The first lane sets the pace and obeys the commands (pause, step, pace, stop; any other is ignored, as the lanes are
     fixed); the others follow it token by token.
@@ -61,12 +61,12 @@ class Race:
     Args:
         model: the decoder, shared by all lanes.
         prompt: what to continue.
-        lanes: two or more; they say what cache each of them has.
-        settings: of every lane, its cache and policy apart. Past the context the window moves, in all lanes at once.
-        source: of the commands, asked between two rounds.
+        lanes: two or more; they specify their caches.
+        settings: of every lane, except its cache and policy. Past the context the window moves, in all lanes at once.
+        source: of commands, polled between two rounds.
 
     Raises:
-        KvtuiError: fewer than two lanes, a character that the model never saw, or a setting out of range.
+        KvtuiError: fewer than two lanes, a character that the model does not know, or a setting out of range.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Race:
         return [runner.generation for runner in self._runners]
 
     def run(self) -> Iterator[events.Event]:
-        """A ``RacePrefill`` of each lane, then a ``RaceToken`` of each in turn, ``State`` between; one ``RaceEnd``."""
+        """A ``RacePrefill`` per lane, then a ``RaceToken`` per lane in turn, ``State`` between; one ``RaceEnd``."""
         for runner in self._runners:
             yield runner.prefill(self._max_new_tokens)
         leader = self._leader
@@ -124,7 +124,7 @@ class Race:
 
 
 class _Runner:
-    """A lane that is being run, and its totals so far."""
+    """A running lane and its totals so far."""
 
     def __init__(self, number: int, lane: Lane, generation: Generation, first: Generation, sampler: Sampler) -> None:
         self.generation = generation
@@ -137,7 +137,7 @@ class _Runner:
         self._number = number
         self._lane = lane
         self._first = first
-        self._sampler = sampler  # tells a following lane what it would have written
+        self._sampler = sampler  # determines what a following lane would have written
         self._parted = False
 
     def prefill(self, tokens: int | None) -> events.RacePrefill:
@@ -151,7 +151,7 @@ class _Runner:
         )
 
     def step(self) -> events.RaceToken:
-        """Write a token; a lane that is not the first does so after the first."""
+        """Write a token; other lanes do so after the first."""
         if self.disturbed:
             self.generation.warm_up()
         follows = self._lane.follow and self.generation is not self._first
@@ -167,7 +167,7 @@ class _Runner:
         return self._wrote(token, agrees, evicted)
 
     def _wrote(self, token: events.Token, agrees: bool, evicted: int) -> events.RaceToken:
-        """A token has been written: compare and count."""
+        """A token has been written: update comparisons and counts."""
         self.agreed += agrees
         self._parted = self._parted or token.id != self._first.sequence.ids[-1]
         kl, difference = self._compare()
@@ -179,7 +179,7 @@ class _Runner:
         return events.RaceToken(self._number, token, agrees, kl, difference, counted, evicted)
 
     def _compare(self) -> tuple[float, float] | tuple[None, None]:
-        """Divergence and greatest logit difference from the first lane, if both have the same text before them."""
+        """Divergence and largest logit difference from the first lane, if both have the same preceding text."""
         if self._parted:
             return None, None
         reference, logits = self._first.logits, self.generation.logits
@@ -192,7 +192,7 @@ class _Runner:
 
 
 class _RaceCommands:
-    """Passes on the commands that a race obeys: its lanes are fixed, and nothing in them is observed."""
+    """Passes on the commands that a race obeys: its lanes are fixed, and it answers no questions."""
 
     def __init__(self, source: CommandSource) -> None:
         self._source = source
@@ -202,13 +202,13 @@ class _RaceCommands:
         return command if isinstance(command, RaceCommand) else None
 
 
-# Before it is run
+# Before the race
 
 
 def estimate_race(
     model: Model, prompt_tokens: int, max_new_tokens: int, lanes: Sequence[Lane] = LANES
 ) -> events.RaceEstimate:
-    """How long every lane would take, from a few timed forward passes over made-up tokens and counted operations.
+    """Estimate how long every lane would take, from a few timed passes over made-up tokens and counted operations.
 
     Passes without the cache are timed at growing lengths as long as none takes more than a quarter of a second, and a
     cached step at its shortest. Times at other lengths follow from the multiply-adds. Takes a second or two.
@@ -239,7 +239,7 @@ def _contexts(context_length: int, start: int, tokens: int) -> Iterator[tuple[in
 
 
 def _time_passes(model: Model) -> list[tuple[int, float]]:
-    """(positions, seconds) of passes without a cache that do not take too long."""
+    """(positions, seconds) of passes without a cache, as far as they stay short."""
     ids = np.arange(_PASSES[-1]) % model.config.vocab_size
     times: list[tuple[int, float]] = []
     for positions in _PASSES:

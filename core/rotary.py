@@ -17,21 +17,21 @@ from kvtui.core.layers import Array
 RotationAt = Callable[[int], NDArray[Any]]  # position -> (D/2,) complex, the rotation of each pair
 
 _CHUNK = 64  # positions past the context that are computed together
-_CHUNKS = 8  # that are kept: two for each text that is being written, of the newest position and of the sinks
+_CHUNKS = 8  # kept: two for each text being written, for the newest position and for the sinks
 
 
 def rotary_frequencies(head_dim: int, base: float) -> NDArray[np.float64]:
-    """base^(-2j/D) for each pair j = 0 .. D/2-1 of a head, in radians a position (Su et al. 2021, eq. 15). (D/2,)."""
+    """base^(-2j/D) for each pair j = 0 .. D/2-1 of a head, in radians per position (Su et al. 2021, eq. 15). (D/2,)."""
     return base ** (-np.arange(0, head_dim, 2) / head_dim)
 
 
 def llama3_divisors(
     frequencies: NDArray[np.float64], factor: float, low: float, high: float, original_context: float
 ) -> NDArray[np.float64]:
-    """What Llama 3.1 divides each rotary frequency by to reach a longer context. (D/2,) -> (D/2,).
+    """The divisor of each rotary frequency with which Llama 3.1 reaches a longer context. (D/2,) -> (D/2,).
 
     Pairs that complete fewer than ``low`` rotations over the original context are slowed down by ``factor``, those that
-    complete more than ``high`` are left alone, and in between the divisor changes smoothly (``apply_scaling`` in
+    complete more than ``high`` are unchanged, and in between the divisor changes smoothly (``apply_scaling`` in
     llama-models).
     """
     rotations = frequencies * original_context / (2 * np.pi)  # (D/2,)
@@ -49,11 +49,11 @@ def rotary_table(
     """exp(i · position · frequency) for every position and pair of a head. (positions, D/2), complex.
 
     Args:
-        positions: which, or how many from 0 on.
+        positions: indices, or their number counted from 0.
         head_dim: D; the pairs of a head are (2j, 2j+1), as in Su et al. 2021.
         base: of the frequencies.
-        dtype: of the numbers to be rotated.
-        divisors: (D/2,) what the frequencies are divided by; empty to leave them as they are.
+        dtype: of the numbers to rotate.
+        divisors: (D/2,) divisors of the frequencies; empty for none.
     """
     frequencies = rotary_frequencies(head_dim, base)  # (D/2,)
     if len(divisors):
@@ -80,16 +80,16 @@ def rotate(heads: Array, rotation: NDArray[Any]) -> Array:
 
 
 class RotaryTable:
-    """The rotation of every position: a table for a model's context, and stretches past it that are computed on demand.
+    """The rotation of every position: a table for a model's context, and chunks past it, computed on demand.
 
-    Positions past the context come up when a cache drops old ones and the text goes on. The stretches used last stay.
+    Positions past the context occur when a cache drops old ones and the text continues. Recently used chunks are kept.
     """
 
     def __init__(self, config: ModelConfig, dtype: Any = np.float32) -> None:
         self._config = config
         self._dtype = dtype
         self._within = self._compute(config.context_length)  # (context, D/2)
-        self._past: dict[int, NDArray[Any]] = {}  # number of a stretch -> (_CHUNK, D/2)
+        self._past: dict[int, NDArray[Any]] = {}  # number of a chunk -> (_CHUNK, D/2)
 
     def at(self, position: int) -> NDArray[Any]:
         """The rotation of one position, which may lie past the context. (D/2,)."""

@@ -30,11 +30,11 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         if not (isfinite(self.temperature) and 0 <= self.temperature <= 100):
-            raise KvtuiError(f"temperature is {self.temperature}; it has to be from 0 (greedy) to 100")
+            raise KvtuiError(f"temperature is {self.temperature}; it must be from 0 (greedy) to 100")
         if self.top_k is not None and self.top_k < 1:
-            raise KvtuiError(f"top-k is {self.top_k}; it has to be at least 1")
+            raise KvtuiError(f"top-k is {self.top_k}; it must be at least 1")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise KvtuiError(f"top-p is {self.top_p}; it has to be above 0 and at most 1")
+            raise KvtuiError(f"top-p is {self.top_p}; it must be above 0 and at most 1")
 
 
 class Sampler:
@@ -46,7 +46,7 @@ class Sampler:
 
     def __init__(self, settings: SamplingSettings, seed: int) -> None:
         if seed < 0:
-            raise KvtuiError(f"seed is {seed}; it has to be 0 or more")
+            raise KvtuiError(f"seed is {seed}; it must be 0 or more")
         self.settings = settings
         self._rng = np.random.default_rng(seed)
 
@@ -59,7 +59,7 @@ class Sampler:
     def sample(self, logits: Array, given: int | None = None) -> tuple[int, float]:
         """Sample one token. (V,) -> its id, and its log-probability in nats under the model at temperature 1.
 
-        With ``given`` that token is returned whatever was drawn; the random number is consumed anyway.
+        If ``given``, that token is returned regardless of the draw; the random number is consumed anyway.
         """
         draw = self._rng.random()
         wide = logits.astype(np.float64)
@@ -89,7 +89,7 @@ class Sampler:
 
 
 def survivors(weights: Array, settings: SamplingSettings) -> IntArray:
-    """The tokens that top-k, and then top-p, leave to sample from, likeliest first.
+    """The tokens that top-k, then top-p, leave for sampling, likeliest first.
 
     Args:
         weights: (V,) probabilities after the temperature, normalised or not.

@@ -16,20 +16,20 @@ def kept_when_full(context_length: int) -> int:
 
 
 class Sequence:
-    """A text that grows by one token at a time, and all that is needed to continue it later.
+    """A text that grows by one token at a time, and everything needed to continue it later.
 
     The model sees a window: the newest tokens, at most its context. When that is full, the window moves (see
-    :meth:`move_window`). The cache is not in here, as all branches of a text share one.
+    :meth:`move_window`). The cache is separate, because all branches of a text share one.
 
     Attributes:
         ids: tokens of the whole text.
-        prompt_tokens: how many of them are the prompt's.
-        window_start: place in the whole text of the window's first token.
+        prompt_tokens: number of tokens in the prompt.
+        window_start: index in the whole text of the window's first token.
         sampler: with the state of its random generator.
-        text: turns each token that is written into text, never half a character.
+        text: turns each written token into text, never half a character.
 
     Args:
-        ids: the prompt, one token or more; the window begins with as many of its last tokens as the context holds.
+        ids: the prompt, at least one token; the window starts with as many of its last tokens as the context holds.
         context_length: positions that the model can use.
         sampler: chooses the tokens that follow.
         tokenizer: gives the text of each token.
@@ -48,22 +48,22 @@ class Sequence:
 
     @property
     def window(self) -> list[int]:
-        """The ids that the model sees."""
+        """The ids in the window."""
         return self.ids[self.window_start :]
 
     @property
     def window_length(self) -> int:
-        """Tokens in the window."""
+        """Number of tokens in the window."""
         return len(self.ids) - self.window_start
 
     @property
     def position(self) -> int:
-        """Place in the whole text of the newest token."""
+        """Index in the whole text of the newest token."""
         return len(self.ids) - 1
 
     @property
     def written(self) -> int:
-        """Tokens after the prompt."""
+        """Number of tokens after the prompt."""
         return len(self.ids) - self.prompt_tokens
 
     @property
@@ -72,10 +72,10 @@ class Sequence:
         return self.window_length == self._context_length
 
     def move_window(self) -> int:
-        """Drop the oldest half of a full window; how many tokens that are.
+        """Drop the oldest half of a full window; returns the number of tokens dropped.
 
         Raises:
-            KvtuiError: nothing would be left to drop, as the context has a single position.
+            KvtuiError: nothing can be dropped, because the context has a single position.
         """
         dropped = self.window_length - kept_when_full(self._context_length)
         if not dropped:
@@ -85,21 +85,21 @@ class Sequence:
         return dropped
 
     def context_of(self, position: int) -> list[int]:
-        """The ids that the model saw when it predicted the token at a position of the whole text.
+        """The ids that the model saw when it predicted the token at an index of the whole text.
 
         Raises:
-            KvtuiError: there is no such token, or nothing stood before it.
+            KvtuiError: there is no such token, or it is the first.
         """
         start = next(start for first, start in reversed(self._starts) if first <= position or not first)
         if not start < position < len(self.ids):
-            raise KvtuiError(f"no prediction was made of token {position}: there are those of {start + 1} and after")
+            raise KvtuiError(f"token {position} was not predicted: predictions start at token {start + 1}")
         return self.ids[start:position]
 
     def fork(self, position: int, sampler: Sampler) -> Sequence:
-        """The same text up to a token, without it, to be continued with another sampler.
+        """The same text up to a token, exclusive, to be continued with another sampler.
 
         Raises:
-            KvtuiError: the token is the prompt's, lies beyond the end, or has left the window.
+            KvtuiError: the token belongs to the prompt, lies beyond the end, or has left the window.
         """
         first = self.prompt_tokens
         if not first <= position <= len(self.ids):
@@ -120,5 +120,5 @@ class Sequence:
 
 
 def common_length(first: AnySequence[int], second: AnySequence[int]) -> int:
-    """How many ids at the beginning of two texts are the same."""
+    """Length of the common beginning of two texts."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))

@@ -1,4 +1,4 @@
-"""How a text is to be written: one value that every layer passes on, from the command line down to the model."""
+"""How to write a text: one value passed from the command line down to the model."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class GenerationSettings:
     """How to write a text.
 
     Attributes:
-        max_new_tokens: when to end, None for never.
+        max_new_tokens: number of tokens to write, None for no limit.
         seed: of the sampler's random generator.
         sampling: how to choose tokens.
-        cache: whether to begin with the cache on.
-        policy: what the cache keeps while it is on: as ``--policy`` has it, or one of your own.
-        pace: tokens a second, None for as fast as the model goes. Waiting is never part of a measured time.
+        cache: whether the cache is on at the start.
+        policy: what the cache keeps while it is on: a value of ``--policy``, or a policy of your own.
+        pace: tokens per second, None for as fast as possible. Waiting is never part of a measured time.
         paused: wait for a command before the first token.
-        verify: run every token without the cache as well (not timed) and report the greatest logit difference.
+        verify: run every token without the cache as well (untimed) and report the largest logit difference.
         parts: measure where each token's time goes.
         observe: keep what :class:`~kvtui.core.commands.ShowAttention` needs.
     """
@@ -40,11 +40,11 @@ class GenerationSettings:
     def check(self) -> None:
         """Raise KvtuiError for a number out of range."""
         if self.max_new_tokens is not None and self.max_new_tokens < 0:
-            raise KvtuiError(f"max_new_tokens is {self.max_new_tokens}; it has to be 0 or more")
+            raise KvtuiError(f"max_new_tokens is {self.max_new_tokens}; it must be 0 or more")
         check_pace(self.pace)
 
 
 def check_pace(pace: float | None) -> None:
-    """Raise KvtuiError unless ``pace`` is a rate in tokens a second that can be kept, or None for unlimited."""
+    """Raise KvtuiError unless ``pace`` is a valid number of tokens per second, or None for unlimited."""
     if pace is not None and not 0.01 <= pace <= 1e6:
-        raise KvtuiError(f"pace is {pace}; it has to be from 0.01 to 1,000,000 tokens a second, or unlimited")
+        raise KvtuiError(f"pace is {pace}; it must be from 0.01 to 1,000,000 tokens per second, or unlimited")

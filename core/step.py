@@ -1,14 +1,14 @@
 """One token through the decoder, as fast as NumPy goes: the one place where speed comes before simplicity.
 
-It computes what ``Model.forward`` computes for a single position (a test holds them equal). A step of a small model is
-two things: reading every weight once, which nothing here can avoid, and about a microsecond for every NumPy call. So:
+It computes the same as ``Model.forward`` for a single position (a test checks this). A step of a small model consists
+of two things: reading every weight once, which is unavoidable, and about a microsecond per NumPy call. Hence:
 
 * vectors instead of one-row matrices, and buffers allocated once, as in llama2.c's ``RunState``;
-* query, key and value weights side by side, one product for the three;
+* query, key and value weights side by side, with one product for all three;
 * whatever is constant is folded into the weights once: a norm's gain and bias into the projection that reads it, the
   mean that LayerNorm subtracts into the projections that write to the residual, 1/√D into the query, GELU's factors
   into the projections around it;
-* the folded weights of all blocks are in one piece of memory, each matrix starting on a cache line of its own.
+* the folded weights of all blocks in one piece of memory, each matrix starting on its own cache line.
 
 Letters in shape comments are those of :mod:`kvtui.core.layers`.
 """
@@ -31,7 +31,7 @@ from kvtui.core.observe import AttentionRecord, Stopwatch
 from kvtui.core.rotary import RotationAt
 
 _CACHE_LINE = 64  # bytes
-# GELU's argument √(2/π) (x + 0.044715 x³) is s³ + LINEAR s for s = CUBE_ROOT x: one factor less to multiply with.
+# GELU's argument √(2/π) (x + 0.044715 x³) is s³ + LINEAR s for s = CUBE_ROOT x: one multiplication less.
 _CUBE_ROOT = (layers.GELU_SCALE * layers.GELU_CUBIC) ** (1 / 3)
 _LINEAR = layers.GELU_SCALE / _CUBE_ROOT
 
@@ -68,7 +68,7 @@ class DecodeStep:
         self._allocate()
 
     def with_blocks(self, parameters: dict[str, Array], changed: Collection[int]) -> DecodeStep:
-        """The same step with other parameters in the layers of ``changed``: only those are folded anew."""
+        """The same step with other parameters in the layers of ``changed``: only those are folded again."""
         step = copy(self)
         step._parameters = parameters
         step._blocks = [
@@ -79,7 +79,7 @@ class DecodeStep:
         return step
 
     def _allocate(self) -> None:
-        """The buffers, which no two steps may share."""
+        """The buffers, which two steps must not share."""
         config = self._config
         dtype = self._embedding.dtype
         heads, kv_heads, head_dim = config.num_heads, config.num_kv_heads, config.head_dim
@@ -169,7 +169,7 @@ class DecodeStep:
         np.multiply(x, 1.0 / sqrt(x.dot(x) / len(x) + self._config.norm_epsilon), out=out)
 
     def _attend(self, cache: Cache, layer: int, scores: Array, ones: Array) -> None:
-        """softmax(qKᵀ)V for one query a head, into ``_mixed``; ``scores`` is a buffer, (G, H/G, S); ``ones`` (S,)."""
+        """softmax(qKᵀ)V for one query per head, into ``_mixed``; ``scores`` is a buffer, (G, H/G, S); ``ones`` (S,)."""
         cache.score(layer, self._query, scores)
         np.maximum.reduce(scores, axis=2, out=self._largest, keepdims=True)
         np.subtract(scores, self._largest, out=scores)

@@ -127,7 +127,7 @@ class CharTokenizer:
             raise KvtuiError("a character vocabulary needs at least one character")
         self.vocabulary = tuple(vocabulary)
         if any(not isinstance(character, str) or len(character) != 1 for character in self.vocabulary):
-            raise KvtuiError("every entry of a character vocabulary has to be one character")
+            raise KvtuiError("every entry of a character vocabulary must be one character")
         for character in self.vocabulary:
             # A model writes to the terminal: an untrusted one must not be able to move the cursor.
             if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r":
@@ -169,7 +169,7 @@ class CharTokenizer:
             line = text.count("\n", 0, place) + 1
             column = place - (text.rfind("\n", 0, place) + 1) + 1
             raise KvtuiError(
-                f"the model never saw the character {describe_character(text[place])}, "
+                f"the model does not know the character {describe_character(text[place])}, "
                 f"at line {line}, column {column}; remove or replace it"
             ) from None
 

@@ -1,4 +1,4 @@
-"""Everything that the user can do, in one table: keys, footer, help screen and command palette all come from it."""
+"""All actions of the user in one table: keys, footer, help screen and command palette are derived from it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ class Action:
     """One action.
 
     Attributes:
-        name: of the ``action_…`` method of the app, or of the view that has it.
-        keys: as Textual names them, separated by commas.
-        shown: the keys as a user would write them.
+        name: of the ``action_…`` method of the app, or of the view that defines it.
+        keys: Textual's names, separated by commas.
+        shown: the keys as the screen shows them.
         title: its name in the palette.
         help: one sentence.
         brief: its name in the key line; empty if it is not shown there.
-        asks: whether it needs the model, which another program's stream of events cannot provide.
-        elsewhere: what to say instead of doing it while another program writes; empty if it is done all the same.
-        rank: the lower, the further left it is in the key line, and the longer it stays when space runs out. The
-            visible view's own have 1; the less important ones have more.
+        asks: whether it needs the model, which a stream from another program cannot provide.
+        elsewhere: message shown instead while another program writes; empty if the action works then too.
+        rank: the lower, the further left in the key line, and the longer it stays when space runs out. Actions of the
+        visible view have 1; less important ones have more.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Action:
 
     @property
     def first_key(self) -> str:
-        """The id under which the app finds it."""
+        """The id by which the app finds it."""
         return self.keys.split(",")[0]
 
 
@@ -70,12 +70,12 @@ RUNNING: tuple[Action, ...] = (
         "u",
         "u",
         "Unlimited pace",
-        "As fast as the model goes; again: back to the previous pace.",
+        "As fast as possible; again: back to the previous pace.",
         "Unlimited",
         rank=6,
     ),
 )
-# Not while typing, nor over another screen; everywhere else no pane takes these keys.
+# Not while typing or on another screen; elsewhere, no pane uses these keys.
 PAST: tuple[Action, ...] = (
     Action(
         "earlier", "left", "←", "Earlier token", "Look at the previous token: all panes show its moment.", "-", rank=4
@@ -89,7 +89,7 @@ PAST: tuple[Action, ...] = (
         "Token",
         rank=4,
     ),
-    Action("first_token", "home", "Home", "First token", "Look at the first token that is kept.", "-", rank=4),
+    Action("first_token", "home", "Home", "First token", "Look at the first token still kept.", "-", rank=4),
     Action("live", "end", "End", "Follow again", "Back to the newest token and the end of the text.", "Follow", rank=4),
 )
 LAB: tuple[Action, ...] = (
@@ -183,7 +183,7 @@ DASHBOARD: tuple[Action, ...] = (
         rank=5,
         elsewhere="Another program writes this text: its cache cannot be changed from here.",
     ),
-    Action("theme", "d", "d", "Dark or light", "Switch the theme; the palette has more of them.", "Theme", rank=6),
+    Action("theme", "d", "d", "Dark or light", "Switch the theme; the palette lists more.", "Theme", rank=6),
     Action("help", "question_mark,f1", "?", "Help", "Keys, and what each pane shows.", "Help", rank=7),
     Action(
         "quit",
@@ -199,7 +199,7 @@ ACTIONS: tuple[Action, ...] = (*RUNNING, *PAST, *LAB, *DASHBOARD)
 
 
 def number_keys(count: int) -> tuple[str, ...]:
-    """The first ``count`` digits that no action uses: for the views, so that a new one never takes an action's key.
+    """The first ``count`` digits not used by any action: for the views, so that a new one never takes an action's key.
 
     Raises:
         ValueError: there are too few.
@@ -207,18 +207,18 @@ def number_keys(count: int) -> tuple[str, ...]:
     taken = {key for action in ACTIONS for key in action.keys.split(",")}
     free = tuple(digit for digit in "1234567890" if digit not in taken)
     if count > len(free):
-        raise ValueError(f"{count} views, and only {len(free)} digits that no action uses")
+        raise ValueError(f"{count} views, but only {len(free)} digits not used by actions")
     return free[:count]
 
 
-# While the tour is open, and no prompt is being typed.
+# While the tour is open and no prompt is being typed.
 TOUR: tuple[tuple[str, str, str], ...] = (
     ("space", "tour_on", "Next chapter"),
-    ("backspace", "tour_back", "Chapter before"),
+    ("backspace", "tour_back", "Previous chapter"),
     ("escape", "tour_leave", "Leave the tour"),
 )
 
-# Keys that work in the prompt as well.
+# Keys that also work in the prompt.
 ALWAYS: tuple[tuple[str, str, str], ...] = (
     ("f6", "tour", "Tour"),
     ("ctrl+t,f2", "toggle_cache", "Toggle the KV cache"),

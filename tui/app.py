@@ -1,4 +1,4 @@
-"""The dashboard as a program: its themes, its palette, the keys that work everywhere, and the end."""
+"""The dashboard as an application: themes, command palette, global keys, and exit."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from kvtui.tui.worker.protocol import ModelInfo
 
 
 class KvtuiApp(App[None]):
-    """Watches a model write.
+    """Shows a model as it writes.
 
     Args:
-        link: the generator process, started.
+        link: the generator process, already started.
         model: its model.
-        settings: how to begin.
+        settings: how the dashboard starts.
     """
 
     TITLE = "kvtui"
-    CSS_PATH = Path(__file__).with_name("kvtui.tcss")  # not a relative one: subclasses stand elsewhere
+    CSS_PATH = Path(__file__).with_name("kvtui.tcss")  # absolute, because subclasses live in other folders
     AUTO_FOCUS = None  # the main screen decides: keys pressed early must not end up in a prompt that is running
     ENABLE_COMMAND_PALETTE = True
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
@@ -50,11 +50,11 @@ class KvtuiApp(App[None]):
         self.main = MainScreen(self.session, settings)
 
     def get_default_screen(self) -> MainScreen:
-        """The screen that all others stand above."""
+        """The screen below all others."""
         return self.main
 
     async def action_act(self, name: str) -> None:
-        """Carry out an action, whatever stands above the main screen."""
+        """Carry out an action, whatever screen is on top."""
         await self.main.action_act(name)
 
     def action_theme(self) -> None:
@@ -62,11 +62,11 @@ class KvtuiApp(App[None]):
         self.theme = "textual-light" if self.current_theme.dark else "textual-dark"
 
     def action_interrupt(self) -> None:
-        """Quit as after Ctrl-C."""
+        """Quit as on Ctrl-C."""
         self.exit(return_code=INTERRUPTED)
 
     def pop_screen(self) -> AwaitComplete:
-        """Close what is over the dashboard. A key that is pressed twice closes it once: the second comes too late."""
+        """Close the screen on top. A key pressed twice closes it once: the second press comes too late."""
         return super().pop_screen() if len(self.screen_stack) > 1 else AwaitComplete()
 
     def action_command_palette(self) -> None:
@@ -75,7 +75,7 @@ class KvtuiApp(App[None]):
             self.push_screen(Palette(id="--command-palette"))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Every action, and Textual's own."""
+        """Every action, and Textual's own commands."""
         main = self.main
         for action in ACTIONS:
             yield SystemCommand(f"{action.title}  ({action.shown})", action.help, partial(main.action_act, action.name))
@@ -92,6 +92,6 @@ class KvtuiApp(App[None]):
                 yield command
 
     def _act_in_view(self, number: int, key: str) -> None:
-        """What the palette does with a view's own action: show the view first."""
+        """Run a view's own action from the palette: show the view first."""
         self.main.action_view(number)
         self.main.action_in_view(key)

@@ -1,4 +1,4 @@
-"""Characters that a terminal can show: none of them moves the cursor. The ground that everything else stands on."""
+"""Characters that a terminal can show without moving the cursor. Depends on nothing else in the dashboard."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _WIDE = "□"
 def symbol(text: str) -> str:
     """One visible character, one cell wide, for a token.
 
-    A token with several characters is represented by the first that is not white space: words start with a space in
-    most vocabularies, and a row of ``␣`` would show nothing.
+    A token of several characters is represented by the first that is not white space: words start with a space in
+    most vocabularies, so a row of ``␣`` would be useless.
     """
     character = text if len(text) <= 1 else (text.strip() or text)[0]
     if character in _NAMED:

@@ -1,4 +1,4 @@
-"""The screen of the dashboard: views around a session, drawn at most twelve times a second."""
+"""The main screen: views of a session, drawn at most twelve times per second."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from kvtui.tui.views.view import View
 
 TICK_SECONDS = 1 / 12
 NOTICE_SECONDS = 8.0
-CRAMPED_HEIGHT = 24  # below it the tour leaves out panes that it does not speak of
+CRAMPED_HEIGHT = 24  # below it the tour hides panes that it does not discuss
 _BY_NAME = {action.name: action for action in ACTIONS}
 _PAST = frozenset(action.name for action in PAST)
 _TOUR = frozenset(name for _, name, _ in TOUR)
 
 
 class MainScreen(Screen[None]):
-    """Prompt, views, tour and keys; it feeds the visible view and carries out what the user wants of the session.
+    """Prompt, views, tour and keys; updates the visible view and turns the user's actions into calls of the session.
 
     Args:
-        session: what is shown.
-        settings: how to begin.
+        session: the session shown.
+        settings: how the dashboard starts.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -71,7 +71,7 @@ class MainScreen(Screen[None]):
     # Views
 
     def compose(self) -> ComposeResult:
-        """Top to bottom as a user meets them."""
+        """Compose the widgets from top to bottom."""
         session = self.session
         yield Static(id="too-small")
         with Vertical(id="main"):
@@ -84,7 +84,7 @@ class MainScreen(Screen[None]):
             yield KeysPane(VIEWS[0].ACTIONS, id="keys")
 
     def on_mount(self) -> None:
-        """Start at once if there is a prompt, else wait for one."""
+        """Start at once if there is a prompt, otherwise wait for one."""
         self.prompt.stream = self.session.model.stream
         self.tick()
         self.set_interval(TICK_SECONDS, self.tick)
@@ -99,12 +99,12 @@ class MainScreen(Screen[None]):
 
     @property
     def view(self) -> View:
-        """The one that is visible."""
+        """The visible view."""
         return self.query_one(ViewSwitcher).view
 
     @property
     def prompt(self) -> PromptPane:
-        """What the model goes on from."""
+        """The pane where the prompt is typed."""
         return self.query_one(PromptPane)
 
     @property
@@ -114,12 +114,12 @@ class MainScreen(Screen[None]):
 
     @property
     def _above(self) -> Overlay | None:
-        """What stands above this screen and shows something of the text, once it can show it."""
+        """The screen on top of this one, if it shows something of the text and is ready for it."""
         top = self.app.screen
         return top if isinstance(top, Overlay) and top.is_mounted else None
 
     def on_resize(self, event: events.Resize) -> None:
-        """Say what size is needed if this one will not do."""
+        """Show the required size if the terminal is too small."""
         small = event.size.width < LEAST_WIDTH or event.size.height < LEAST_HEIGHT
         self.set_class(small, "-too-small")
         self.set_class(event.size.height < CRAMPED_HEIGHT, "-cramped")
@@ -143,10 +143,10 @@ class MainScreen(Screen[None]):
     def _show_view(self, title: str) -> None:
         self.action_view([view.TITLE for view in VIEWS].index(title))
 
-    # What the generator process tells
+    # Reports of the generator process
 
     def tick(self) -> None:
-        """Hand what has come since the last tick to the visible view, all at once."""
+        """Pass everything that has arrived since the last tick to the visible view at once."""
         if not self.app.is_running:
             return
         view, session, above = self.view, self.session, self._above
@@ -180,7 +180,7 @@ class MainScreen(Screen[None]):
         self.set_class(keys.looking_back and not keys.typing, "-past")
 
     def _ask(self, news: bool) -> None:
-        """Ask for what the visible view shows, or the screen above it, when it is its turn."""
+        """Ask what the visible view, or the screen on top of it, needs to know, when it is due."""
         if self.session.answering:
             asker = self._above or self.view
             self.questions.ask(asker.questions(self.session), news)
@@ -192,7 +192,7 @@ class MainScreen(Screen[None]):
     # Keys
 
     async def action_act(self, name: str) -> None:
-        """Carry out an action, or say why not while another program writes."""
+        """Carry out an action, or explain why it is unavailable while another program writes."""
         action = _BY_NAME.get(name)
         if action is not None and action.elsewhere and self.session.model.stream:
             self.notify(action.elsewhere, severity="warning")
@@ -201,13 +201,13 @@ class MainScreen(Screen[None]):
             self.tick()
 
     def action_in_view(self, key: str) -> None:
-        """A key that is the visible view's own."""
+        """Handle a key of the visible view."""
         for action in self.view.ACTIONS:
             if key in action.keys.split(","):
                 getattr(self.view, f"action_{action.name}")()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The keys of the past and of the tour's card go through every pane, but not through a text field."""
+        """Keys that move among earlier tokens, and those of the tour, work in every pane but not in a text field."""
         name = parameters[0] if action == "act" else action
         if name in _PAST or name in _TOUR:
             return not isinstance(self.focused, Input) and (name in _PAST or self.tour.display)
@@ -216,17 +216,17 @@ class MainScreen(Screen[None]):
     # Starting and stopping
 
     def _start(self, prompt: str | None, seed: int | None = None) -> None:
-        """Begin what the view is about, a text or a race; or say why not."""
+        """Start what the view shows, a text or a race; or explain why that is impossible."""
         process = self.session.process
         if prompt is not None and self.view.start(self.session, prompt, seed):
             self.questions.forget()
             self.tick()
         elif process.loading:
-            self.notify(f"Wait: {process.loading} is being loaded.", severity="warning", markup=False)
+            self.notify(f"{process.loading} is still loading.", severity="warning", markup=False)
         elif self.session.state.phase == "dead":
             process.revive()
         else:
-            self.notify("Write a prompt first: press p.", severity="warning")
+            self.notify("Enter a prompt first: press p.", severity="warning")
 
     @on(PromptSubmitted)
     def _prompt_submitted(self, message: PromptSubmitted) -> None:
@@ -235,11 +235,11 @@ class MainScreen(Screen[None]):
 
     @on(PromptLeft)
     def action_leave_prompt(self) -> None:
-        """Give the keys to the dashboard."""
+        """Leave the prompt: keys are actions again."""
         self.view.focus_first()
 
     async def action_submit_prompt(self) -> None:
-        """As Enter in the prompt."""
+        """Same as Enter in the prompt."""
         await self.prompt.input.action_submit()
 
     def action_prompt(self) -> None:
@@ -247,11 +247,11 @@ class MainScreen(Screen[None]):
         self.prompt.input.focus()
 
     def action_restart(self) -> None:
-        """The same prompt and seed."""
+        """Restart with the same prompt and seed."""
         self._start(self.session.prompt, self.session.state.seed)
 
     def action_restart_next(self) -> None:
-        """The same prompt, another text."""
+        """Restart with the same prompt and the next seed."""
         self._start(self.session.prompt, self.session.state.seed + 1)
 
     def action_stop(self) -> None:
@@ -263,7 +263,7 @@ class MainScreen(Screen[None]):
         self.app.push_screen(ModelsScreen(self._settings.models_dir, self.session.process.path), self._load)
 
     def _load(self, chosen: LibraryModel | None) -> None:
-        """The user has chosen a model, or none."""
+        """The user has chosen a model, or cancelled."""
         if chosen is None:
             return
         if self.session.load(chosen.model, chosen.name):
@@ -271,19 +271,19 @@ class MainScreen(Screen[None]):
             self.tick()
         else:
             loading = self.session.process.loading
-            self.notify(f"Wait: {loading} is still being loaded.", severity="warning", markup=False)
+            self.notify(f"{loading} is still loading.", severity="warning", markup=False)
 
-    # While it writes
+    # While a text is being written
 
     def action_toggle_cache(self) -> None:
-        """For this text, or for the next one during a race."""
+        """Switch the cache, for this text or, during a race, for the next."""
         self.session.toggle_cache()
         if self.session.racing:
             how = "with" if self.session.state.cache else "without"
             self.notify(f"A race keeps its lanes. The next text will be written {how} the cache.")
 
     def action_pause(self) -> None:
-        """Pause, resume, or begin again after the end."""
+        """Pause, resume, or start again after the end."""
         phase = self.session.state.phase
         if phase == "writing":
             self.session.pause()
@@ -293,30 +293,30 @@ class MainScreen(Screen[None]):
             self.action_restart()
 
     def action_step(self) -> None:
-        """One token."""
+        """Write one token."""
         if self.session.running:
             self.session.step()
 
     def action_slower(self) -> None:
-        """The pace before."""
+        """Choose the next slower pace."""
         self.session.set_pace(slower(self.session.state.pace))
 
     def action_faster(self) -> None:
-        """The pace after."""
+        """Choose the next faster pace."""
         self.session.set_pace(faster(self.session.state.pace))
 
     def action_unlimited(self) -> None:
-        """No pace, or the one before."""
+        """Remove the pace limit, or return to the previous pace."""
         state = self.session.state
         self.session.set_pace(None if state.pace is not None else state.last_pace)
 
     def action_policy(self) -> None:
-        """Choose what the cache keeps."""
+        """Choose the cache policy."""
         screen = PolicyScreen(self.session.state.policy, self.session.model.config)
         self.app.push_screen(screen, self.set_policy)
 
     def set_policy(self, policy: str | None) -> None:
-        """Let the cache keep this from now on; None changes nothing."""
+        """Set the cache policy; None changes nothing."""
         if policy is None or policy == self.session.state.policy:
             return
         try:
@@ -332,27 +332,27 @@ class MainScreen(Screen[None]):
         self.tick()
 
     def action_verify(self) -> None:
-        """Against a run without the cache."""
+        """Compare every token with a run without the cache, or stop doing so."""
         if self.session.racing:
             self.notify("A race compares its lanes at every token anyway. Verifying applies to the next text.")
         self.session.toggle_verify()
 
-    # What is looked at
+    # Selecting tokens
 
     def action_earlier(self) -> None:
-        """One token back."""
+        """Select the previous token."""
         self.session.cursor.move(-1)
 
     def action_later(self) -> None:
-        """One token on."""
+        """Select the next token."""
         self.session.cursor.move(1)
 
     def action_first_token(self) -> None:
-        """The oldest token that is kept."""
+        """Select the oldest token still kept."""
         self.session.cursor.look_at(0)
 
     def action_live(self) -> None:
-        """The newest token."""
+        """Return to the newest token."""
         self.session.cursor.look_at(None)
         self.tick()
         self.view.follow()
@@ -362,36 +362,36 @@ class MainScreen(Screen[None]):
         self.session.cursor.look_at(message.position)
         self.tick()
 
-    # Tour, and other screens
+    # Tour and other screens
 
     def action_tour(self) -> None:
-        """Open its card, or away with it."""
+        """Open the tour, or close it."""
         if self.tour.display:
             self.action_tour_leave()
         else:
             self._guide.open()
 
     def action_tour_on(self) -> None:
-        """The next chapter; after the last one, the end."""
+        """Go to the next chapter; after the last one, close the tour."""
         self._guide.turn(1)
 
     def action_tour_back(self) -> None:
-        """The chapter before."""
+        """Go to the previous chapter."""
         self._guide.turn(-1)
 
     def action_tour_leave(self) -> None:
-        """The dashboard stays as it is."""
+        """Close the tour; the dashboard stays as it is."""
         self._guide.leave()
 
     def action_fork(self) -> None:
-        """Something else in the place of the token that is looked at."""
+        """Replace the selected token."""
         try:
             self.app.push_screen(fork_screen(self.session))
         except KvtuiError as error:
             self.notify(str(error), severity="warning", markup=False)
 
     def action_branches(self) -> None:
-        """All continuations."""
+        """List the branches."""
         if len(self.session.branches) == 1:
             self.notify("There is only one text so far: press f to fork it.", severity="warning")
         else:

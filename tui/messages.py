@@ -9,16 +9,16 @@ from textual.message import Message
 
 @dataclass
 class QuestionChanged(Message):
-    """What a pane shows has changed: ask the worker again, without waiting for the next tick."""
+    """What a pane shows has changed: ask the worker now, without waiting for the next tick."""
 
     def can_replace(self, message: Message) -> bool:
-        """Only the newest wish counts."""
+        """Only the newest request counts."""
         return isinstance(message, QuestionChanged)
 
 
 @dataclass
 class PromptSubmitted(Message):
-    """The user pressed Enter in the prompt: write on from this text."""
+    """The user pressed Enter in the prompt: continue this text."""
 
     text: str
 
@@ -37,6 +37,6 @@ class HeadChosen(Message):
 
 @dataclass
 class TokenPicked(Message):
-    """The user clicked on a token of the text, ``position`` being its place in the whole of it: look at it."""
+    """The user clicked on a token of the text: select it. ``position`` is its index in the whole text."""
 
     position: int

@@ -1,4 +1,4 @@
-"""How the dashboard is opened: what the command line says to it, and the numbers on which both agree."""
+"""Settings with which the command line opens the dashboard, and constants that both use."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from pathlib import Path
 
 from kvtui.core.settings import GenerationSettings
 
-DEFAULT_PACE = 25.0  # tokens a second: slow enough to watch
+DEFAULT_PACE = 25.0  # tokens per second: slow enough to watch
 
 LEAST_WIDTH, LEAST_HEIGHT = 64, 20  # cells of a terminal
-INTERRUPTED = 130  # the exit status after Ctrl-C: 128 and the number of the signal
+INTERRUPTED = 130  # exit status after Ctrl-C: 128 plus the number of the signal
 
 
 @dataclass(frozen=True)
 class DashboardSettings:
-    """How to open the dashboard.
+    """How the dashboard starts.
 
     Attributes:
-        prompt: written on at once; empty or None opens with the prompt focused.
+        prompt: continued at once; if empty or None, the dashboard opens with the prompt focused.
         model: a file, a folder or the name of a bundled model; None for the bundled one.
-        generation: how texts are written, until the user changes it.
-        models_dir: where to look for other models, None for the Hugging Face cache.
-        tour: whether to begin with the guided tour.
+        generation: settings of texts, until the user changes them.
+        models_dir: folder to search for other models, None for the Hugging Face cache.
+        tour: whether to start with the guided tour.
     """
 
     prompt: str | None = None

@@ -1,4 +1,4 @@
-"""The KV cache, full or kept small by a policy. One file a policy; :mod:`kvtui.core.cache.registry` gives the names."""
+"""The KV cache, full or reduced by a policy. One file per policy; :mod:`kvtui.core.cache.registry` finds them."""
 
 from kvtui.core.cache.base import Cache, KeptBecause
 from kvtui.core.cache.eviction import Entries, EvictingCache, Eviction

@@ -1,4 +1,4 @@
-"""Keys and values in two arrays that are allocated once: what the full cache and all policies build on."""
+"""Keys and values in two arrays that are allocated once: the basis of the full cache and all policies."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from kvtui.core.layers import Array
 
 
 class ArrayCache(Cache):
-    """Writes to places in the arrays, and reads them as views: nothing is copied or concatenated in a step.
+    """Writes to slots of the arrays and reads them as views: nothing is copied or concatenated in a step.
 
-    A subclass says in ``begin``, by :meth:`_use`, which places a pass writes and which it reads.
+    In ``begin``, a subclass calls :meth:`_use` to say which slots a pass writes and which it reads.
 
     Attributes:
-        keys: (layers, G, capacity, D), rotated already where the model has rotary positions.
+        keys: (layers, G, capacity, D), already rotated if the model has rotary positions.
         values: (layers, G, capacity, D).
-        capacity: places in the arrays.
+        capacity: slots in the arrays.
 
     Args:
         config: the model's shape.
-        capacity: places to allocate.
+        capacity: slots to allocate.
         dtype: of the numbers held.
     """
 
@@ -45,7 +45,7 @@ class ArrayCache(Cache):
 
     @property
     def bytes_per_token(self) -> int:
-        """Bytes that one position takes."""
+        """Bytes per position."""
         return self.bytes_allocated // self.capacity
 
     @property
@@ -62,10 +62,10 @@ class ArrayCache(Cache):
             )
 
     def _use(self, new: slice, end: int) -> int:
-        """A pass writes the places ``new`` and reads those up to ``end``, as far as the model looks back.
+        """A pass writes the slots ``new`` and reads those up to ``end``, as far back as the model looks.
 
         Returns:
-            How many it reads.
+            Number of slots read.
         """
         one, window = new.stop - new.start == 1, self.config.sliding_window
         first = max(0, end - window) if one and window else 0
@@ -76,7 +76,7 @@ class ArrayCache(Cache):
         return end - first
 
     def attend(self, layer: int, query: Array, key: Array, value: Array) -> Array:
-        """Store T new positions and let their queries read what the cache holds. (H, T, D), (G, T, D), (G, T, D)
+        """Store T new positions and let their queries attend to the cache. (H, T, D), (G, T, D), (G, T, D)
         -> (T, H·D)."""
         self.write(layer, key, value)
         keys, values = self._seen_keys[layer], self._seen_values[layer]
@@ -96,16 +96,16 @@ class ArrayCache(Cache):
         np.matmul(weights, self._seen_values[layer], out=out)
 
     def advance(self, count: int) -> None:
-        """All layers have stored ``count`` positions: they are in use from now on."""
+        """All layers have stored ``count`` positions: count them as in use."""
         self.check_room(count)
         self.length += count
 
     def truncate(self, length: int) -> None:
-        """Forget every position from ``length`` on."""
+        """Discard every position from ``length`` on."""
         if not 0 <= length <= self.length:
             raise KvtuiError(f"cannot truncate to {length} positions: {self.length} are in use")
         self.length = length
 
     def reset(self) -> None:
-        """Forget everything; the memory stays allocated."""
+        """Discard everything; the memory stays allocated."""
         self.length = 0

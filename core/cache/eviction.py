@@ -1,4 +1,4 @@
-"""Policies that rank positions: a cache of fixed size, and one class for each way to say which positions matter."""
+"""Policies that rank positions: a cache of fixed size, and a class per way of deciding which positions matter."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Entries:
     """What a policy can base its choice on. Leading axes are (G,) in a prompt's pass and (layers, G) in a single step.
 
     Attributes:
-        positions: (…, S) places in the text.
-        attention: (…, S) what the policy's ``observe`` has noted of the attention they received.
+        positions: (…, S) indices in the text.
+        attention: (…, S) attention received, as recorded by the policy's ``observe``.
         keys: (…, S, D).
         values: (…, S, D).
         newest: the newest position of the pass.
@@ -38,15 +38,15 @@ class Entries:
 
 
 class Eviction(Policy):
-    """Which positions to keep, head by head: the class to derive a policy of your own from.
+    """Which positions to keep, separately for each head: derive your own policies from this class.
 
-    A pass over several positions (the prompt) attends to everything there is, then keeps the most important. A single
-    step first drops the least important position, if it has to, then attends to what is left and to itself. Keys keep
-    the rotary angles of their places in the text, as in the code of the papers.
+    A pass over several positions (the prompt) attends to everything present, then keeps the most important. A single
+    step first drops the least important position if the cache is full, then attends to the rest and to itself. Keys
+    keep the rotary angles of their positions in the text, as in the papers' code.
 
     Attributes:
-        watches: which attention weights ``observe`` gets: those of every pass, of the prompt only, or none.
-        kept_for: what the policy keeps positions for, in a word or a few; the cache map names it.
+        watches: which attention weights ``observe`` receives: those of every pass, of the prompt only, or none.
+        kept_for: why the policy keeps positions, in a few words; shown on the cache map.
     """
 
     watches: Literal["always", "prompt", "never"] = "never"
@@ -54,34 +54,34 @@ class Eviction(Policy):
 
     @abstractmethod
     def keeps(self, held: int, new: int) -> int:
-        """How many positions to keep when ``new`` ones come to ``held`` others."""
+        """How many positions to keep when ``new`` ones join the ``held`` ones."""
 
     @abstractmethod
     def importance(self, entries: Entries) -> Array:
-        """A number for each entry, (…, S): the lowest are dropped. Infinity protects."""
+        """A score for each entry, (…, S): the lowest are dropped. Infinity protects."""
 
     def observe(self, attention: Array, weights: Array, rows_left: int) -> None:
-        """Note in ``attention`` what some query rows attended to; by default the sum of all weights.
+        """Record in ``attention`` what some query rows attended to; by default the sum of all weights.
 
         Args:
             attention: (G, S), changed in place.
             weights: (G, H/G, rows, keys); keys after them are hidden from these rows.
-            rows_left: query rows of the pass from the first of these on.
+            rows_left: number of query rows of the pass, counted from the first of these.
         """
         attention[:, : weights.shape[3]] += weights.sum(axis=(1, 2))
 
     def new_cache(self, config: ModelConfig, dtype: Any, rotation_at: RotationAt) -> EvictingCache:
-        """A cache in which this policy chooses."""
+        """An empty cache controlled by this policy."""
         return EvictingCache(config, self, dtype)
 
 
 class EvictingCache(ArrayCache):
-    """A cache in which every head keeps its own choice of positions.
+    """A cache in which every head keeps its own selection of positions.
 
     Attributes:
-        policy: what chooses.
-        places: (layers, G, capacity) place in the text of each entry.
-        attention: (layers, G, capacity) what the policy has noted.
+        policy: makes the selection.
+        places: (layers, G, capacity) index in the text of each entry.
+        attention: (layers, G, capacity) attention recorded by the policy.
     """
 
     def __init__(self, config: ModelConfig, policy: Eviction, dtype: Any) -> None:
@@ -94,10 +94,10 @@ class EvictingCache(ArrayCache):
         self._layers: IntArray = np.arange(config.num_layers)[:, None]
         self._heads: IntArray = np.arange(config.num_kv_heads)
         self._num_held = 0
-        self._count = 0  # positions of this pass
-        self._evicted: list[tuple[IntArray, IntArray]] = []  # as take_evicted has them, of each pass
+        self._count = 0  # positions in this pass
+        self._evicted: list[tuple[IntArray, IntArray]] = []  # for take_evicted, from each pass
         self._dropped: list[IntArray] = []  # (G, n) of each layer of this pass
-        self._exact_from = 0  # the least length that truncate can go back to
+        self._exact_from = 0  # the shortest length that truncate can restore
 
     @property
     def num_held(self) -> int:
@@ -106,7 +106,7 @@ class EvictingCache(ArrayCache):
 
     @property
     def bytes_allocated(self) -> int:
-        """Bytes of all arrays, what the policy notes included."""
+        """Bytes of all arrays, including the policy's records."""
         return super().bytes_allocated + self.places.nbytes + self.attention.nbytes
 
     def check_room(self, count: int) -> None:
@@ -118,7 +118,7 @@ class EvictingCache(ArrayCache):
             )
 
     def begin(self, count: int) -> int:
-        """Find places: a single position takes that of the least important if there is no room."""
+        """Find slots: if the cache is full, a single position takes that of the least important one."""
         self.check_room(count)
         self._count, held = count, self._num_held
         self._next = min(self.policy.keeps(held, count), held + count)
@@ -151,7 +151,7 @@ class EvictingCache(ArrayCache):
             self.values[layer, self._heads, self._slot[layer]] = value[:, 0]
 
     def observe(self, layer: int, weights: Array) -> None:
-        """See one position's attention weights, (G, H/G, S)."""
+        """Receive one position's attention weights, (G, H/G, S)."""
         self.policy.observe(self.attention[layer], weights[:, :, None], 1)
 
     def attend(self, layer: int, query: Array, key: Array, value: Array) -> Array:
@@ -189,7 +189,7 @@ class EvictingCache(ArrayCache):
         return layers.causal_attention(query, entries.keys, entries.values, on_weights if watches else None)
 
     def _keep(self, layer: int, entries: Entries) -> None:
-        """Store the most important entries, in the order of the text."""
+        """Store the most important entries in text order."""
         order = np.argsort(-self.policy.importance(entries), axis=-1, kind="stable")  # (G, S)
         chosen = np.sort(order[:, : self._next], axis=-1)
         dropped = np.sort(order[:, self._next :], axis=-1)
@@ -200,7 +200,7 @@ class EvictingCache(ArrayCache):
             stored[layer, :, : self._next] = np.take_along_axis(found, chosen[..., None], axis=1)
 
     def advance(self, count: int) -> None:
-        """All layers have stored their positions: they are in use from now on."""
+        """All layers have stored their positions: count them as in use."""
         watched = self.policy.watches == "always" or (self.policy.watches == "prompt" and count > 1)
         evicted = self._next < self._num_held + count
         self.length += count
@@ -213,11 +213,11 @@ class EvictingCache(ArrayCache):
 
     @property
     def oldest(self) -> int:
-        """The first position that some head holds."""
+        """The first position held by any head."""
         return int(self.places[:, :, : self._num_held].min(initial=self.length))
 
     def positions(self, layer: int) -> IntArray:
-        """The positions that each head holds, ascending. (G, K)."""
+        """The positions held by each head, ascending. (G, K)."""
         return np.sort(self.places[layer, :, : self._num_held], axis=-1)
 
     def read(self, layer: int) -> tuple[Array, Array]:
@@ -226,9 +226,9 @@ class EvictingCache(ArrayCache):
         return tuple(np.take_along_axis(array[layer], order, axis=1) for array in (self.keys, self.values))  # type: ignore[return-value]
 
     def reason(self, layer: int) -> IntArray:
-        """What the policy protected when it last looked is recent, the others were chosen by their importance. (G, K).
+        """Positions protected at the policy's last selection are recent, the others were chosen by importance. (G, K).
 
-        For what came after the last look, as with SnapKV after the prompt, there was room.
+        Positions that came later, as with SnapKV after the prompt, are kept because the cache was not full.
         """
         if self.length == self._num_held:
             return super().reason(layer)
@@ -239,15 +239,15 @@ class EvictingCache(ArrayCache):
         return np.take_along_axis(codes, np.argsort(places, axis=-1), axis=1)
 
     def take_evicted(self) -> tuple[IntArray, IntArray]:
-        """Positions dropped since last asked, (layers, G, n), and for each the first query that missed it, (n,)."""
+        """Positions dropped since the last call, (layers, G, n), and for each the first query that missed it, (n,)."""
         parts, self._evicted = [super().take_evicted(), *self._evicted], []
         return np.concatenate([part for part, _ in parts], axis=2), np.concatenate([queries for _, queries in parts])
 
     def truncate(self, length: int) -> None:
-        """Forget every position from ``length`` on, back to where the policy last looked or dropped something."""
+        """Discard every position from ``length`` on, back to the policy's last selection or drop."""
         if 0 < length < self._exact_from:
             raise KvtuiError(
-                f"cannot truncate to {length} positions: what was dropped or noted after that cannot be undone; "
+                f"cannot truncate to {length} positions: later drops and records of the policy cannot be undone; "
                 "run the text again from its beginning"
             )
         before = self.length
@@ -258,7 +258,7 @@ class EvictingCache(ArrayCache):
             self.reset()
 
     def reset(self) -> None:
-        """Forget everything; the memory stays allocated."""
+        """Discard everything; the memory stays allocated."""
         super().reset()
         self._num_held = self._exact_from = 0
         self._evicted.clear()

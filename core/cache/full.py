@@ -15,11 +15,11 @@ from kvtui.core.rotary import RotationAt
 
 
 class FullCache(ArrayCache):
-    """Keys and values of every layer for all positions so far, one behind the other.
+    """Keys and values of every layer for all positions so far, in order.
 
     Args:
         config: the model's shape.
-        capacity: positions to make room for, the model's context by default.
+        capacity: maximum number of positions, by default the model's context.
         dtype: of the numbers held.
     """
 
@@ -38,7 +38,7 @@ class FullCache(ArrayCache):
         return self.length
 
     def positions(self, layer: int) -> IntArray:
-        """All of them. (G, K)."""
+        """All positions. (G, K)."""
         return np.broadcast_to(np.arange(self.length), (self.config.num_kv_heads, self.length))
 
     def read(self, layer: int) -> tuple[Array, Array]:
@@ -51,7 +51,7 @@ class Full(Policy):
     """Keep everything."""
 
     def new_cache(self, config: ModelConfig, dtype: Any, rotation_at: RotationAt) -> FullCache:
-        """Room for the model's context."""
+        """An empty cache with the capacity of the model's context."""
         return FullCache(config, dtype=dtype)
 
 

@@ -1,4 +1,4 @@
-"""Heavy hitters: the positions that have been attended to most (H2O, Zhang et al. 2023)."""
+"""Heavy hitters: the positions that have received the most attention (H2O, Zhang et al. 2023)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class HeavyHitters(Eviction):
     kept_for = "heavy hitter"
 
     def keeps(self, held: int, new: int) -> int:
-        """Never more than both together."""
+        """Never more than both numbers together."""
         return min(held + new, self.heavy + self.recent)
 
     def importance(self, entries: Entries) -> Array:
-        """Attention so far; the last ones are safe."""
+        """Attention so far; the last positions are protected."""
         return np.where(entries.positions > entries.newest - self.recent, np.inf, entries.attention)
 
 

@@ -1,4 +1,4 @@
-"""What a policy is: a rule for what a cache keeps, and the name by which it is asked for."""
+"""A policy: a rule for what a cache keeps, and its name."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Policy(ABC):
 
     @property
     def endless(self) -> bool:
-        """Whether a text can go on past the context without running anything again."""
+        """Whether a text can continue past the context without recomputing anything."""
         return False
 
-    def check(self, config: ModelConfig, spec: str) -> None:  # noqa: B027 - most policies go with every model
-        """Raise KvtuiError, with the reason, if a model of this shape cannot have this policy, written ``spec``."""
+    def check(self, config: ModelConfig, spec: str) -> None:  # noqa: B027 - most policies work with every model
+        """Raise KvtuiError, with the reason, if this policy, written ``spec``, does not work with such a model."""
 
     @abstractmethod
     def new_cache(self, config: ModelConfig, dtype: Any, rotation_at: RotationAt) -> Cache:
-        """An empty cache for a model of this shape.
+        """An empty cache for a model of this shape, controlled by this policy.
 
         Args:
             config: the model's shape.
@@ -36,22 +36,22 @@ class Policy(ABC):
 
 
 def halves(positions: int) -> tuple[int, int]:
-    """So many positions in two parts, the larger one last."""
+    """Split a number of positions into two parts, the larger one last."""
     return positions // 2, positions - positions // 2
 
 
 @dataclass(frozen=True)
 class PolicyKind:
-    """A policy that can be asked for by name. Its module lists it in ``KINDS``; the registry finds it there.
+    """A policy that can be selected by name. Its module lists it in ``KINDS``, where the registry finds it.
 
     Attributes:
-        form: how it is written, with a letter for each size: ``heavy:H+N``. What is before the colon is its name.
-        example: of that form.
+        form: its syntax, with a letter for each size: ``heavy:H+N``. The part before the colon is its name.
+        example: an example of that form.
         summary: what it keeps, in one line.
-        make: the policy, from its sizes.
-        paper: where it comes from.
-        split: sizes that together keep so many positions, for a policy with two of them.
-        order: place in lists; kinds of the same place are sorted by name.
+        make: creates the policy from its sizes.
+        paper: the publication that it comes from.
+        split: sizes that keep a given number of positions together, for a policy with two sizes.
+        order: rank in lists; kinds of the same rank are sorted by name.
     """
 
     form: str
@@ -64,19 +64,19 @@ class PolicyKind:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the policy."""
         return self.form.partition(":")[0]
 
     @property
     def letters(self) -> list[str]:
-        """Those that stand for its sizes."""
+        """The letters that represent its sizes."""
         return re.findall(r"[A-Z]", self.form)
 
     def written(self, *sizes: int) -> str:
-        """With these sizes, as ``--policy`` has it."""
+        """The ``--policy`` value with these sizes."""
         return self.name + (":" + "+".join(map(str, sizes)) if sizes else "")
 
     def keeping(self, positions: int) -> str:
-        """With so many positions altogether, as ``--policy`` has it."""
+        """The ``--policy`` value that keeps this many positions in total."""
         count = len(self.letters)
         return self.written(*((positions,) if count == 1 else self.split(positions))[:count])

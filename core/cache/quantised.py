@@ -1,4 +1,4 @@
-"""Keys and values in 8 or 4 bits (KIVI, Liu et al. 2024), of all positions or of a window."""
+"""Keys and values in 8 or 4 bits (KIVI, Liu et al. 2024), for all positions or for a window."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.rotary import RotationAt
 
-GROUP = 32  # positions that are packed together, as in the paper's experiments
+GROUP = 32  # positions packed together, as in the paper's experiments
 
 Codes = NDArray[np.integer[Any]]
 
 
 def quantise(x: Array, bits: int, axis: int) -> tuple[Codes, Array, Array | None]:
-    """Whole numbers with x ≈ codes · scale + zero; the error of a number is at most half its scale.
+    """Integer codes with x ≈ codes · scale + zero; the error of a number is at most half its scale.
 
-    4 bits go from 0 to 15, with a zero of their own so that none of them is wasted, as in the paper. 8 bits are enough
-    to do without: they go from -127 to 127, about 0, as in the format Q8_0 of llama.cpp.
+    4-bit codes range from 0 to 15, with a zero point so that none is wasted, as in the paper. 8-bit codes do not need
+    one: they range from -127 to 127, symmetric about 0, as in llama.cpp's format Q8_0.
 
     Args:
         x: of any shape.
-        bits: of a code, 8 or 4.
+        bits: per code, 8 or 4.
         axis: numbers along it share a scale and a zero.
 
     Returns:
-        Codes like ``x``, scale and zero with ``axis`` of length 1; no zero for 8 bits.
+        Codes with the shape of ``x``; scale and zero, whose ``axis`` has length 1. Without a zero for 8 bits.
     """
     if bits == 8:
         scale = np.abs(x).max(axis=axis, keepdims=True) / 127
@@ -46,9 +46,9 @@ def quantise(x: Array, bits: int, axis: int) -> tuple[Codes, Array, Array | None
 
 
 def pack(codes: Codes, bits: int) -> Codes:
-    """Two 4-bit codes to a byte: (…, GROUP, D) -> (…, GROUP/2, D).
+    """Pack two 4-bit codes into a byte: (…, GROUP, D) -> (…, GROUP/2, D).
 
-    Position p is in the low half of a byte and p + GROUP/2 in the high one, so that each unpacks in one piece.
+    Position p is in the low half of a byte and p + GROUP/2 in the high one, so that each half unpacks in one piece.
     """
     if bits == 8:
         return codes
@@ -66,12 +66,12 @@ def unpack(packed: Codes, bits: int, out: Array) -> Array:
 
 
 class Packed:
-    """Groups of keys or of values in few bits.
+    """Groups of keys or values in few bits.
 
     Args:
         shape: (layers, G, groups, D).
-        bits: of a code.
-        axis: along which numbers share a scale: -2 for keys (each channel its own), -1 for values (each position).
+        bits: per code.
+        axis: numbers along it share a scale: -2 for keys (one per channel), -1 for values (one per position).
         dtype: of scales and zeros.
     """
 
@@ -96,7 +96,7 @@ class Packed:
             self.zero[layer, :, group] = zero
 
     def numbers(self, layer: int, count: int) -> Array:
-        """The first ``count`` groups as they are read. -> (G, count, GROUP, D)."""
+        """The first ``count`` groups, dequantised. -> (G, count, GROUP, D)."""
         codes = self.codes[layer, :, :count]
         out = np.empty((*codes.shape[:2], GROUP, codes.shape[3]), self.scale.dtype)
         numbers = unpack(codes, self._bits, out) * self.scale[layer, :, :count]
@@ -105,11 +105,11 @@ class Packed:
 
 @dataclass(frozen=True)
 class Quantised(Policy):
-    """Keep numbers in 8 or 4 bits: those of all positions, or of a window's.
+    """Store numbers in 8 or 4 bits, for all positions or those of a window.
 
     Attributes:
-        bits: of a number, 8 or 4.
-        window: which positions are kept; None for all.
+        bits: per number, 8 or 4.
+        window: the policy that selects positions; None for all.
     """
 
     bits: int
@@ -117,30 +117,30 @@ class Quantised(Policy):
 
     @property
     def endless(self) -> bool:
-        """If it is in a window."""
+        """Whether the window is endless."""
         return self.window is not None
 
     def check(self, config: ModelConfig, spec: str) -> None:
-        """Raise KvtuiError if the model cannot have the window, or the window is too small for a group."""
+        """Raise KvtuiError if the model cannot use the window, or the window is too small for a group."""
         recent = config.context_length
         if self.window is not None:
             self.window.check(config, spec)
             recent = min(self.window.recent, recent - self.window.sinks)
         if recent <= GROUP:
             raise KvtuiError(
-                f"{spec}: the last {GROUP} positions are never packed, so nothing would be with {recent}: "
-                f"keep more than {GROUP}, or leave out int{self.bits}"
+                f"{spec}: the last {GROUP} positions are never packed, so {recent} would pack nothing: "
+                f"keep more than {GROUP}, or omit int{self.bits}"
             )
 
     def new_cache(self, config: ModelConfig, dtype: Any, rotation_at: RotationAt) -> QuantisedCache:
-        """Room for the groups, and for those positions that are not packed."""
+        """An empty cache, with room for the groups and for the positions not packed."""
         window = self.window or Window(0, config.context_length)
         return QuantisedCache(config, self.bits, window.sinks, window.recent, self.endless, dtype, rotation_at)
 
 
 @dataclass(frozen=True)
 class _Views:
-    """What a step reads of one layer's groups."""
+    """What a step reads of the groups in one layer."""
 
     key_codes: Codes  # (G, groups, GROUP·bits/8, D)
     key_scale: Array  # (G, groups, D, 1)
@@ -164,20 +164,20 @@ class _Views:
 
 
 class QuantisedCache(WindowedCache):
-    """Positions in groups of 32, each key channel and each value of a group with a scale of its own.
+    """Positions in groups of 32; each key channel and each value of a group has its own scale.
 
-    The newest positions, up to 32, are kept as they are until they make a group, and so are the sinks (algorithm 1 of
-    the paper: keys per channel, values per token, a residual in full precision). A pass over several positions sees
-    those of the pass as they are. A single step reads the packed ones without expanding them, since
-    q · (codes · scale + zero) = (q · scale) · codes + q · zero, and likewise for the values.
+    The newest positions, up to 32, stay unpacked until they fill a group, and so do the sinks (algorithm 1 of the
+    paper: keys per channel, values per token, a residual in full precision). A pass over several positions sees its
+    own positions unpacked. A single step reads the packed ones without expanding them, since
+    q · (codes · scale + zero) = (q · scale) · codes + q · zero, and similarly for the values.
 
     Args:
         config: the model's shape.
         bits: 8 or 4.
-        sinks: positions at the beginning that are kept as they are.
-        recent: last positions to keep, more than 32.
-        endless: whether older ones are dropped, so that positions can go on past the context.
-        dtype: of what is not packed.
+        sinks: number of first positions kept in full precision.
+        recent: number of last positions to keep, more than 32.
+        endless: whether older positions are dropped, so that the text can continue past the context.
+        dtype: of the numbers not packed.
         rotation_at: the rotation of a position.
     """
 
@@ -197,7 +197,7 @@ class QuantisedCache(WindowedCache):
         shape = (config.num_layers, config.num_kv_heads, groups, config.head_dim)
         self.packed_keys = Packed(shape, bits, -2, dtype)
         self.packed_values = Packed(shape, bits, -1, dtype)
-        self._places = groups  # for groups, used one after the other
+        self._places = groups  # slots for groups, used in turn
         self.bits = bits
         self._groups = 0
         self._hidden: list[slice] = []
@@ -210,26 +210,26 @@ class QuantisedCache(WindowedCache):
 
     @property
     def bytes_used(self) -> int:
-        """Bytes of the groups, of the positions that are not in one, and of the copy of the sinks' keys."""
+        """Bytes of the groups, the ungrouped positions, and the copy of the sinks' keys."""
         groups, tail = self._split(self.length)
         each = (self.keys.nbytes + self.values.nbytes) // self.capacity
         packed = (self.packed_keys.nbytes + self.packed_values.nbytes) // self._places
         return (min(self.length, self.sinks) + tail) * each + groups * packed + self._sink_copy_bytes
 
     def _split(self, length: int) -> tuple[int, int]:
-        """Groups and single positions, the sinks not counted, when ``length`` positions have been run."""
+        """Numbers of groups and of single positions, sinks excluded, after ``length`` positions."""
         after = max(0, length - self.sinks)
         tail = (after - 1) % GROUP + 1 if after else 0
         return min((after - tail) // GROUP, self._places), tail
 
     def _order(self, length: int) -> list[int]:
-        """Places of the groups there are when ``length`` positions have been run, the oldest group first."""
+        """Slots of the groups present after ``length`` positions, oldest group first."""
         groups, tail = self._split(length)
         made = max(0, length - self.sinks - tail) // GROUP
         return [number % self._places for number in range(made - groups, made)]
 
     def max_pass(self, count: int) -> int:
-        """As many as fit without dropping any; after that until a group is packed, as later ones read it packed."""
+        """As many as fit without dropping any; then up to the next packed group, as later positions read it packed."""
         if not self.drops(1):
             return min(count, self.sinks + self.recent - self.length)
         return min(count, GROUP - self._split(self.length)[1] % GROUP)
@@ -243,7 +243,7 @@ class QuantisedCache(WindowedCache):
             )
 
     def begin(self, count: int) -> int:
-        """Find places; the oldest positions of a group that are not to be seen any more are hidden."""
+        """Find slots; the oldest positions of a group that are outside the window are hidden."""
         self.check_room(count)
         length = self.length + count
         if self.drops(count):
@@ -264,19 +264,19 @@ class QuantisedCache(WindowedCache):
         return single + groups * GROUP
 
     def _single_place(self, position: int) -> tuple[int, int]:
-        """Where a position is stored before it is packed, and how many fit there one after the other."""
+        """Where a position is stored before it is packed, and how many fit there in a row."""
         after = position - self.sinks
         return (position, -after) if after < 0 else (self.sinks + after % GROUP, GROUP - after % GROUP)
 
     def _pack(self, layer: int | slice, position: int) -> None:
-        """Quantise the group before ``position``, if it is full."""
+        """Quantise the group before ``position`` if it is full."""
         number, more = divmod(position - self.sinks, GROUP)
         if number > 0 and not more:
             for packed, single in ((self.packed_keys, self.keys), (self.packed_values, self.values)):
                 packed.store(layer, (number - 1) % self._places, single[layer, :, self.sinks :])
 
     def _write_several(self, layer: int, key: Array, value: Array) -> None:
-        """Store new positions, and quantise each group that is full when another comes. (G, T, D) each."""
+        """Store new positions; quantise each full group when another position arrives. (G, T, D) each."""
         done, count = 0, key.shape[1]
         while done < count:
             if done:  # begin() did it for the first position
@@ -317,9 +317,9 @@ class QuantisedCache(WindowedCache):
             out += np.matmul(self._packed, views.value_zero)
 
     def _bind(self, scores: Array) -> None:
-        """Views of a step's scores, the same in all layers; and of what they are made from, when groups have come.
+        """Views of a step's scores, shared by all layers; and of their sources, when groups have been added.
 
-        Made once, as a view takes a good part of the time of a small product.
+        Made once, because creating a view takes a good part of the time of a small product.
         """
         single = scores.shape[2] - self._groups * GROUP
         self._single, self._packed = scores[..., :single], scores[..., single:]
@@ -332,7 +332,7 @@ class QuantisedCache(WindowedCache):
             self._views = [_Views.of(self, layer, self._groups) for layer in range(layers)]
 
     def attend(self, layer: int, query: Array, key: Array, value: Array) -> Array:
-        """Several positions that fit see each other as they are, others what a step would. -> (T, H·D)."""
+        """Several positions that fit see each other unpacked; otherwise each sees what a step would. -> (T, H·D)."""
         count = key.shape[1]
         if count > 1 and not self.drops(count):
             held = self._read(layer, self.length)
@@ -346,13 +346,13 @@ class QuantisedCache(WindowedCache):
         return layers.causal_attention(query, keys, values)
 
     def reason(self, layer: int) -> IntArray:
-        """Between the sinks and the newest positions, which are kept as they are, all are packed. (G, K)."""
+        """All positions are packed except the sinks and the newest ones. (G, K)."""
         codes = np.array(super().reason(layer))
         codes[:, self.sinks : max(self.sinks, self.num_held - self._split(self.length)[1])] = KeptBecause.PACKED
         return codes
 
     def read(self, layer: int) -> tuple[Array, Array]:
-        """Keys and values as they are read, in the order of :meth:`positions`. (G, K, D) each."""
+        """Keys and values, dequantised, in the order of :meth:`positions`. (G, K, D) each."""
         return self._read(layer, self.length)
 
     def _read(self, layer: int, length: int, queries: int = 1) -> tuple[Array, Array]:
@@ -373,7 +373,7 @@ class QuantisedCache(WindowedCache):
         return parts[0], parts[1]
 
     def truncate(self, length: int) -> None:
-        """Forget every position from ``length`` on, as far as they are not packed."""
+        """Discard every position from ``length`` on; packed positions cannot be discarded."""
         packed = self.length - self._split(self.length)[1]
         packed = packed if packed > self.sinks else 0
         if 0 < length <= packed:
@@ -388,7 +388,7 @@ KINDS = tuple(
     PolicyKind(
         f"int{bits}",
         f"int{bits}",
-        f"{bits} bits a number; can be combined: int{bits},{window}",
+        f"{bits} bits per number; can be combined: int{bits},{window}",
         partial(Quantised, bits),
         "Liu et al. 2024 (KIVI)",
         order=order,

@@ -1,7 +1,7 @@
-"""The policies by name: what ``--policy`` understands.
+"""The policies by name: the values of ``--policy``.
 
-Each module of this folder that has a ``KINDS`` lists its policies there. So a new policy is one new file, and the
-command line, shell completion, the dashboard and ``kvtui policies`` know it.
+Each module in this folder that defines ``KINDS`` lists its policies there. A new policy is therefore one new file, and
+the command line, shell completion, the dashboard and ``kvtui policies`` find it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kvtui.core.rotary import RotationAt
 
 
 def _listed() -> tuple[PolicyKind, ...]:
-    """The policies of all modules beside this one, in the order of lists."""
+    """The policies of all modules in this folder, in list order."""
     here = Path(__file__)
     names = [module.name for module in iter_modules([str(here.parent)]) if module.name != here.stem]
     modules = [import_module(f"{__package__}.{name}") for name in names]
@@ -38,11 +38,11 @@ KINDS = _listed()
 
 @dataclass(frozen=True)
 class CachePolicy:
-    """A policy and how it is written.
+    """A policy and its spelling.
 
     Attributes:
-        spec: as ``--policy`` has it, such as ``int4,sink:4+124``.
-        policy: what is kept.
+        spec: as given to ``--policy``, such as ``int4,sink:4+124``.
+        policy: the policy itself.
     """
 
     spec: str = "full"
@@ -50,15 +50,15 @@ class CachePolicy:
 
     @property
     def endless(self) -> bool:
-        """Whether a text can go on past the context without running anything again."""
+        """Whether a text can continue past the context without recomputing anything."""
         return self.policy.endless
 
     def check(self, config: ModelConfig) -> None:
-        """Raise KvtuiError, with the reason, if a model of this shape cannot have this policy."""
+        """Raise KvtuiError, with the reason, if this policy does not work with a model of this shape."""
         sight = config.sliding_window
         if sight and self.spec not in ("full", f"window:{sight}"):
             raise KvtuiError(
-                f"{self.spec} does not go with a model that looks back {sight} positions only: "
+                f"{self.spec} does not work with a model that looks back only {sight} positions: "
                 f"use full or window:{sight}"
             )
         self.policy.check(config, self.spec)
@@ -67,17 +67,17 @@ class CachePolicy:
         """An empty cache.
 
         Raises:
-            KvtuiError: a model of this shape cannot have this policy.
+            KvtuiError: the policy does not work with a model of this shape.
         """
         self.check(config)
         return self.policy.new_cache(config, dtype, rotation_at)
 
 
 def parse_policy(policy: str | CachePolicy | Policy) -> CachePolicy:
-    """A policy from how it is written: a kind, or bits and a kind joined by a comma (``int8,window:128``).
+    """Parse a policy: a kind, or bits and a kind joined by a comma (``int8,window:128``).
 
     Raises:
-        KvtuiError: an unknown name, a size that cannot be, or kinds that do not go together.
+        KvtuiError: an unknown name, an impossible size, or kinds that cannot be combined.
     """
     if isinstance(policy, CachePolicy):
         return policy
@@ -89,7 +89,7 @@ def parse_policy(policy: str | CachePolicy | Policy) -> CachePolicy:
     if len(bits) > 1 or len(others) > 1:
         raise KvtuiError(
             f"{policy}: one kind says which positions are kept, and int8 or int4 in how many bits: "
-            "give one of each at most"
+            "give at most one of each"
         )
     if not bits or not others or isinstance(others[0].policy, Full):
         return (bits or others)[0]
@@ -97,17 +97,17 @@ def parse_policy(policy: str | CachePolicy | Policy) -> CachePolicy:
 
 
 def _combined(text: str, bits: CachePolicy, other: CachePolicy) -> CachePolicy:
-    """Fewer bits of the positions that another policy keeps."""
+    """Store in fewer bits the positions that another policy keeps."""
     if not isinstance(bits.policy, Quantised) or not isinstance(other.policy, Window):
         raise KvtuiError(
-            f"{text}: {bits.spec} packs {GROUP} neighbouring positions with a common scale, and "
-            f"{other.spec.partition(':')[0]} drops single ones, in each head others: use one of the two"
+            f"{text}: {bits.spec} packs {GROUP} neighbouring positions with a common scale, but "
+            f"{other.spec.partition(':')[0]} drops single positions, different ones in each head: use one of the two"
         )
     return CachePolicy(f"{bits.spec},{other.spec}", Quantised(bits.policy.bits, other.policy))
 
 
 def _parse_part(part: str) -> CachePolicy:
-    """One kind with its sizes."""
+    """Parse one kind with its sizes."""
     name, colon, rest = part.strip().partition(":")
     kind = next((kind for kind in KINDS if kind.name == name), None)
     if kind is None:
@@ -119,9 +119,9 @@ def _parse_part(part: str) -> CachePolicy:
     letters = kind.letters
     numbers = rest.split("+") if colon else []
     if len(numbers) != len(letters) or not all(re.fullmatch(r"\d{1,9}", number.strip()) for number in numbers):
-        raise KvtuiError(f"'{part.strip()[:40]}' is not a size of the cache: write {kind.form}, such as {kind.example}")
+        raise KvtuiError(f"'{part.strip()[:40]}' is not a valid size: write {kind.form}, such as {kind.example}")
     sizes = [int(number) for number in numbers]
     for letter, size in zip(letters, sizes, strict=True):
         if not size:
-            raise KvtuiError(f"{part.strip()}: {letter} has to be 1 or more")
+            raise KvtuiError(f"{part.strip()}: {letter} must be 1 or more")
     return CachePolicy(kind.written(*sizes), kind.make(*sizes))

@@ -1,4 +1,4 @@
-"""The first S and the last N positions: a window that moves on for ever (StreamingLLM, Xiao et al. 2023)."""
+"""The first S and the last N positions: a window that moves on indefinitely (StreamingLLM, Xiao et al. 2023)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Window(Policy):
 
     @property
     def endless(self) -> bool:
-        """A text can go on without end."""
+        """A text can continue indefinitely."""
         return True
 
     def check(self, config: ModelConfig, spec: str) -> None:
@@ -34,25 +34,25 @@ class Window(Policy):
         if config.position != "rotary":
             raise KvtuiError(
                 f"{spec} needs rotary positions, which can be counted within the cache; this model has "
-                "learned ones, which are part of everything it has cached: use full, heavy, snap, int8 or int4"
+                "learned positions, which are part of everything it has cached: use full, heavy, snap, int8 or int4"
             )
         if self.sinks >= config.context_length:
             raise KvtuiError(
-                f"{spec}: {self.sinks} sinks fill the model's context of {config.context_length}, so that nothing "
-                f"recent fits: give fewer than {config.context_length}"
+                f"{spec}: {self.sinks} sinks fill the model's context of {config.context_length} and leave no room for "
+                f"recent positions: give fewer than {config.context_length}"
             )
 
     def new_cache(self, config: ModelConfig, dtype: Any, rotation_at: RotationAt) -> RollingCache:
-        """Room for both, as far as the model's context goes."""
+        """An empty cache for both, limited to the model's context."""
         return RollingCache(config, self.sinks, self.recent, dtype, rotation_at)
 
 
 class WindowedCache(ArrayCache):
-    """What holds for every cache of the first S positions, the attention sinks, and the last N, in whatever form.
+    """Common to every cache of the first S positions, the attention sinks, and the last N, however they are stored.
 
-    Rotary positions are those within the cache (sec. 3.2 of the paper). Attention only depends on distances, so the
-    last N may keep the angles of their places in the text: instead of moving all of them back by one for each position
-    that is dropped, the S sinks move forward. The paper's own code rotates every key anew; the distances are the same.
+    Rotary positions are those within the cache (sec. 3.2 of the paper). Attention depends only on distances, so the
+    last N may keep the angles of their positions in the text: instead of moving all of them back by one for each
+    dropped position, the S sinks move forward. The paper's own code re-rotates every key; the distances are the same.
 
     Attributes:
         sinks: S.
@@ -61,10 +61,10 @@ class WindowedCache(ArrayCache):
     Args:
         config: the model's shape.
         sinks: S.
-        recent: N, at least 1, cut to what the model's context leaves.
+        recent: N, at least 1, limited to what the model's context leaves.
         dtype: of the numbers held.
         rotation_at: the rotation of a position.
-        capacity: places to allocate in full precision, as many as positions are kept by default.
+        capacity: slots to allocate in full precision; by default, the number of positions kept.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class WindowedCache(ArrayCache):
         super().__init__(config, capacity or most, dtype)
         self.sinks = sinks
         self.recent = most - sinks
-        self._sink_keys: Array = np.zeros_like(self.keys[:, :, :sinks])  # at their first places
+        self._sink_keys: Array = np.zeros_like(self.keys[:, :, :sinks])  # at their original positions
         self._rotation_at = rotation_at
-        self._told = 0  # evictions that have been told
+        self._told = 0  # evictions reported so far
 
     @property
     def num_held(self) -> int:
@@ -101,15 +101,15 @@ class WindowedCache(ArrayCache):
 
     @property
     def _sink_copy_bytes(self) -> int:
-        """Bytes of the sinks' keys at their first places, once they have moved."""
+        """Bytes of the sinks' keys at their original positions, once they have moved."""
         return self._sink_keys.nbytes if self.evicted else 0
 
     def drops(self, count: int) -> bool:
-        """Whether ``count`` new positions drop others."""
+        """Whether ``count`` new positions cause others to be dropped."""
         return self.length + count > self.sinks + self.recent
 
     def _look_back(self, layer: int, query: Array, keys: Array, values: Array) -> Array:
-        """Attention of the newest T positions to the sinks and to the last N, each its own. (G, S, D) -> (T, H·D)."""
+        """Attention of the newest T positions to the sinks and to the last N of each. (G, S, D) -> (T, H·D)."""
         positions = np.arange(self.length, self.length + query.shape[1])
         scores = self.sink_scores(positions, query, self._sink_keys[layer])
         return layers.causal_attention(query, keys, values, window=self.recent, sink_scores=scores)
@@ -125,11 +125,11 @@ class WindowedCache(ArrayCache):
 
     @property
     def oldest(self) -> int:
-        """The first position that some head holds."""
+        """The first position held by any head."""
         return 0 if self.sinks else self.evicted
 
     def sink_scores(self, positions: IntArray, query: Array, keys: Array) -> Array:
-        """Scores of queries at ``positions`` with the keys of sinks as they were at their first places.
+        """Scores of queries at ``positions`` with the keys of sinks at their original positions.
 
         Instead of rotating the keys forward for each query, the query is rotated back: the product is the same.
         (T,), (H, T, D), (G, S, D) -> (H, T, S).
@@ -140,7 +140,7 @@ class WindowedCache(ArrayCache):
         return layers.attention_scores(rotated.swapaxes(0, 1), keys)
 
     def positions(self, layer: int) -> IntArray:
-        """The positions that each head holds, ascending. (G, K)."""
+        """The positions held by each head, ascending. (G, K)."""
         positions = np.arange(self.num_held)
         positions[self.sinks :] += self.evicted
         return np.broadcast_to(positions, (self.config.num_kv_heads, self.num_held))
@@ -151,29 +151,29 @@ class WindowedCache(ArrayCache):
         return np.broadcast_to(codes, (self.config.num_kv_heads, self.num_held))
 
     def take_evicted(self) -> tuple[IntArray, IntArray]:
-        """Positions dropped since last asked, (layers, G, n), and for each the first query that missed it, (n,)."""
+        """Positions dropped since the last call, (layers, G, n), and for each the first query that missed it, (n,)."""
         positions = np.arange(self._told, self.evicted) + self.sinks
         self._told = self.evicted
         return np.broadcast_to(positions, (*self.keys.shape[:2], len(positions))), positions + self.recent
 
     def truncate(self, length: int) -> None:
-        """Forget every position from ``length`` on, possible until one was dropped."""
+        """Discard every position from ``length`` on; possible until one has been dropped."""
         if self.evicted and 0 < length < self.length:
             raise KvtuiError(
-                f"cannot truncate to {length} positions: {self.evicted} of those before were dropped; "
+                f"cannot truncate to {length} positions: {self.evicted} earlier ones have been dropped; "
                 "run the text again from its beginning"
             )
         super().truncate(length)
         self._told = min(self._told, self.evicted)
 
     def reset(self) -> None:
-        """Forget everything; the memory stays allocated."""
+        """Discard everything; the memory stays allocated."""
         super().reset()
         self._told = 0
 
 
 class RollingCache(WindowedCache):
-    """The first S and the last N positions in full precision; S = 0 is a plain window. Without end."""
+    """The first S and the last N positions in full precision; S = 0 is a plain window. Endless."""
 
     endless = True
 
@@ -183,15 +183,15 @@ class RollingCache(WindowedCache):
         return self.num_held * (self.keys.nbytes + self.values.nbytes) // self.capacity + self._sink_copy_bytes
 
     def check_room(self, count: int) -> None:
-        """There always is room."""
+        """There is always room."""
 
     def max_pass(self, count: int) -> int:
-        """As many as fit without dropping any; then others, each of which drops one, no more than the context has."""
+        """As many as fit without dropping any; then up to a context's worth, each of which drops one."""
         room = self.sinks + self.recent - self.length
         return min(count, room if room > 0 else self.config.context_length)
 
     def begin(self, count: int) -> int:
-        """Find places; a full window gives the new position that of its oldest."""
+        """Find slots; in a full window, a new position replaces the oldest."""
         if not self.drops(count):
             return self._use(slice(self.length, self.length + count), self.length + count)
         self._move_sinks(self.evicted + count)
@@ -199,7 +199,7 @@ class RollingCache(WindowedCache):
         return self._use(slice(slot, slot + 1), self.capacity)
 
     def attend(self, layer: int, query: Array, key: Array, value: Array) -> Array:
-        """Several new positions that drop others see what each would if it came alone. -> (T, H·D)."""
+        """When new positions drop others, each sees what it would see in a single step. -> (T, H·D)."""
         count = key.shape[1]
         if count == 1 or not self.drops(count):
             return super().attend(layer, query, key, value)

@@ -1,4 +1,4 @@
-"""The prompt, compressed to what its end attends to (SnapKV, Li et al. 2024)."""
+"""The prompt, compressed to the positions that its end attends to (SnapKV, Li et al. 2024)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ POOL = 7  # positions; the kernel of the paper's experiments (sec. 5)
 
 @dataclass(frozen=True)
 class SnapKV(Eviction):
-    """Keeps the last ``window`` positions of a prompt and the ``chosen`` others that these attend to most, and
+    """Keeps the last ``window`` positions of a prompt, the ``chosen`` others that these attend to most, and
     everything after the prompt.
 
-    The attention of the window's queries is summed head by head, and each position takes the largest sum of its
-    neighbourhood, so that what is next to an important position is kept with it (sec. 4.2 of the paper). The positions
-    of the window itself are kept anyway, and the attention they get does not count.
+    The attention of the window's queries is summed per head, and each position takes the largest sum in its
+    neighbourhood, so that the neighbours of an important position are kept with it (sec. 4.2 of the paper). The
+    window's own positions are kept anyway, and the attention they receive does not count.
     """
 
     chosen: int
@@ -29,15 +29,15 @@ class SnapKV(Eviction):
     kept_for = "chosen by the prompt's end"
 
     def keeps(self, held: int, new: int) -> int:
-        """The first pass, over the prompt, is cut down; whatever comes after it is kept."""
+        """Reduce the first pass, over the prompt; keep everything after it."""
         return held + new if held or new == 1 else min(new, self.chosen + self.window)
 
     def observe(self, attention: Array, weights: Array, rows_left: int) -> None:
-        """Sum what the last rows of the prompt attend to."""
+        """Sum the attention of the prompt's last rows."""
         super().observe(attention, weights[:, :, max(0, rows_left - self.window) :], rows_left)
 
     def importance(self, entries: Entries) -> Array:
-        """The largest attention among the neighbours; the observing window is safe."""
+        """The largest attention among the neighbours; the observing window is protected."""
         observing = entries.positions > entries.newest - self.window
         votes = np.where(observing, 0, entries.attention)
         edges = [(0, 0)] * (votes.ndim - 1) + [(POOL // 2, POOL // 2)]

@@ -90,7 +90,7 @@ def attention_grid(
     assert image is not None
     bar = figure.colorbar(image, ax=grid, shrink=min(1.0, 4.0 / (side * rows)), aspect=30)
     bar.set_label(f"attention weight\n{WEIGHT_SCALE}", fontsize=8)
-    cells = f", each cell the greatest of {pool} × {pool} weights" if pool > 1 else ""
+    cells = f", each cell the largest of {pool} × {pool} weights" if pool > 1 else ""
     figure.suptitle(f"{_what(maps)}\nqueries in rows, keys in columns{cells}", fontsize=10)
     return figure
 

@@ -66,7 +66,7 @@ def figure_of(ax: Axes) -> Figure:
 
 def heat_map(ax: Axes, weights: Array, largest: float = 1.0, pool: int = 1) -> AxesImage:
     """Draw weights from 0 to ``largest``, later keys left grey. Colours scale with the square root, as small weights
-    would all be dark beside one near 1. With ``pool``, a cell is the greatest of that many rows and columns, for maps
+    would all be dark beside one near 1. With ``pool``, a cell is the largest of that many rows and columns, for maps
     with more tokens than points on the page. weights: (S, S)."""
     import matplotlib
     from matplotlib.colors import PowerNorm

@@ -112,7 +112,7 @@ def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:
             for name, shape in shapes.items():
                 entry = file.get_slice(name)
                 if entry.get_dtype() not in _DTYPES:
-                    raise KvtuiError(f"{path}: {name} has dtype {entry.get_dtype()}; it has to be one of F16, F32, F64")
+                    raise KvtuiError(f"{path}: {name} has dtype {entry.get_dtype()}; it must be one of F16, F32, F64")
                 if tuple(entry.get_shape()) != shape:
                     raise KvtuiError(
                         f"{path}: {name} has shape {tuple(entry.get_shape())}; the config asks for {shape}"

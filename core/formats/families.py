@@ -210,7 +210,7 @@ def _rotary(values: Values, head_dim: Any) -> tuple[float, tuple[float, ...]]:
     if kind == "linear":
         return base, (float(numbers[0]),) * (head_dim // 2)  # type: ignore[arg-type]
     if not numbers[1] < numbers[2]:  # type: ignore[operator]
-        raise KvtuiError(f"low_freq_factor is {numbers[1]}; it has to be below high_freq_factor, {numbers[2]}")
+        raise KvtuiError(f"low_freq_factor is {numbers[1]}; it must be below high_freq_factor, {numbers[2]}")
     frequencies = rotary_frequencies(head_dim, base)
     return base, tuple(llama3_divisors(frequencies, *numbers).tolist())  # type: ignore[arg-type]
 

@@ -167,6 +167,6 @@ class _Cursor:
 
     def from_start_of_data(self, places: list[TensorPlace], alignment: Any) -> tuple[TensorPlace, ...]:
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-            raise _DamagedError(f"general.alignment is {brief(alignment)}; it has to be a power of two")
+            raise _DamagedError(f"general.alignment is {brief(alignment)}; it must be a power of two")
         start = -(-self.place // alignment) * alignment
         return tuple(TensorPlace(p.name, p.kind, p.shape, start + p.offset) for p in places)

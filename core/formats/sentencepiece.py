@@ -19,7 +19,7 @@ class SentencePieceTokenizer:
 
     Args:
         pieces: the text of each token, with plain spaces.
-        scores: of each token; the greatest wins.
+        scores: of each token; the largest wins.
         start_id: begins every text.
         stop_ids: end a text.
         special: tokens without text, including these two kinds.

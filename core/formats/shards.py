@@ -90,7 +90,7 @@ def _read_header(path: Path) -> dict[str, Stored]:
     tensors = {}
     for name, entry in header.items():
         if entry["dtype"] not in _DTYPES:
-            raise KvtuiError(f"{path}: {name} has dtype {entry['dtype']}; it has to be one of {', '.join(_DTYPES)}")
+            raise KvtuiError(f"{path}: {name} has dtype {entry['dtype']}; it must be one of {', '.join(_DTYPES)}")
         tensors[name] = Stored(path, entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
     return tensors
 

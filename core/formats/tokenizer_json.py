@@ -69,7 +69,7 @@ class LibraryTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """One more than the greatest id."""
+        """One more than the largest id."""
         return max(self._names, default=-1) + 1
 
     def encode(self, text: str) -> list[int]:
@@ -180,7 +180,7 @@ def _token_ids(path: Path, values: Mapping[str, Any], name: str) -> list[int]:
     value = values.get(name)
     ids = value if isinstance(value, list) else [] if value is None else [value]
     if not all(isinstance(index, int) and not isinstance(index, bool) for index in ids):
-        raise KvtuiError(f"{path}: {name} is {brief(value)}; it has to be the number of a token, or several")
+        raise KvtuiError(f"{path}: {name} is {brief(value)}; it must be the number of a token, or several")
     return ids
 
 

@@ -1,4 +1,4 @@
-"""What can be asked of a generation: the function that answers each question of :mod:`kvtui.core.commands`."""
+"""Questions about a generation: the function that answers each question of :mod:`kvtui.core.commands`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from kvtui.core.inspection.attention import attention
 from kvtui.core.inspection.cache_contents import cache_contents
 from kvtui.core.inspection.limits import measure_limits, measure_parts
 
-# A function reads the generation (model, sequence, cache, record) and changes nothing about what is written.
-# A new kind of question is a line here.
+# A function reads the generation (model, sequence, cache, record) and never changes what is written.
+# A new kind of question is one more line here.
 ANSWERS: dict[type[commands.Question], Callable[[Generation, Any], events.Answer]] = {
     commands.ShowAttention: attention,
     commands.ShowCache: cache_contents,

@@ -1,8 +1,8 @@
 """How one token came about: the candidates it was chosen from, what each layer would have predicted, how widely each
-head looked, and what the prediction would have been without some heads.
+head attended, and what the prediction would have been without some heads.
 
-Everything is worked out after the fact, by running the text before the token once more through the model. It takes no
-part in writing, and no measured time holds it.
+Everything is computed afterwards, by running the text before the token through the model again. It has no effect on
+writing, and is not part of any measured time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kvtui.core.tokenizer import TextStream, Tokenizer
 
 CANDIDATES = 10
 CONTINUATION_SECONDS = 0.25  # a large model must not keep the user waiting
-BEFORE = 60  # tokens of the text before that are told
+BEFORE = 60  # tokens of preceding text to report
 
 
 def entropy(weights: Array) -> Array:
@@ -44,15 +44,15 @@ def candidates(
     count: int = CANDIDATES,
     also: Collection[int] = (),
 ) -> tuple[Candidate, ...]:
-    """The likeliest tokens, before and after the settings; ``chosen`` is among them, even if it was an unlikely one.
+    """The likeliest tokens, before and after the settings, always including ``chosen``.
 
     Args:
         logits: (V,).
         settings: how the sampler chooses.
         tokenizer: gives the tokens' text.
         chosen: the token that was written.
-        count: how many, beside ``chosen`` and ``also`` where they are none of them.
-        also: ids that are wanted as well.
+        count: how many, in addition to ``chosen`` and ``also`` if those are not among them.
+        also: ids to include as well.
     """
     logs = log_softmax(logits)
     order = np.argsort(-logs, kind="stable")
@@ -96,7 +96,7 @@ def logit_lens(model: Model, residuals: Array, chosen: int) -> tuple[LensLayer, 
     Args:
         model: the decoder.
         residuals: (layers + 1, E) of one position, see :class:`~kvtui.core.observe.ResidualRecord`.
-        chosen: the token whose probability is told as well.
+        chosen: the token whose probability is reported as well.
     """
     logs = log_softmax(model.unembed(residuals))  # (layers + 1, V)
     tops = logs.argmax(axis=-1)
@@ -112,9 +112,9 @@ def logit_lens(model: Model, residuals: Array, chosen: int) -> tuple[LensLayer, 
 
 
 class Follower:
-    """Predicts what follows a text that grows, with a cache of its own: only what is new is run.
+    """Predicts the continuation of a growing text, with its own cache: only what is new is run.
 
-    Kept apart from the generation's cache, so that looking changes nothing there.
+    Kept apart from the generation's cache, so that inspecting changes nothing there.
     """
 
     def __init__(self, model: Model) -> None:
@@ -125,7 +125,7 @@ class Follower:
 
     def follow(self, ids: Sequence[int]) -> tuple[Array, Array]:
         """Logits (V,) after the last id, and the residuals (layers + 1, E) of its position."""
-        shared = _common(self._ids, ids[:-1])  # the last one is always run: its residuals are asked for
+        shared = _common(self._ids, ids[:-1])  # the last one is always run: its residuals are needed
         self._cache.truncate(shared)
         residuals = ResidualRecord()
         logits = self.model.forward(ids[shared:], self._cache, last=True, record=self._record, residuals=residuals)[0]
@@ -139,7 +139,7 @@ class Follower:
         return entropy(np.stack([self._record.weights(layer, last - 1, last)[:, 0] for layer in layers]))
 
     def continuation(self, logits: Array, count: int) -> str:
-        """Up to ``count`` tokens that follow if the likeliest is always taken, as far as context and time go."""
+        """Up to ``count`` tokens that follow if the likeliest is always taken, limited by context and time."""
         length, written = self._cache.length, []
         deadline = perf_counter() + CONTINUATION_SECONDS
         for _ in range(min(count, self._cache.capacity - length)):
@@ -153,7 +153,7 @@ class Follower:
 
 
 class Inspector:
-    """Answers how a token came about, for one token after another of a text."""
+    """Answers how tokens of a text came about, one after another."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -172,14 +172,14 @@ class Inspector:
         position: int,
         written: bool = True,
     ) -> Inspection:
-        """How ``token`` came to follow ``context``.
+        """How ``token`` was chosen after ``context``.
 
         Args:
             context: the ids that the model saw.
             token: the id that was chosen.
             settings: how it was chosen.
-            heads_off: (layer, head) pairs to do without.
-            continuation: tokens to write on greedily, with the heads and without them.
+            heads_off: (layer, head) pairs to switch off.
+            continuation: number of tokens to write greedily, with those heads and without them.
             position: of the token in the whole text, for the answer.
             written: False if the token is one of the prompt's, for the answer.
 
@@ -187,7 +187,7 @@ class Inspector:
             KvtuiError: an empty context, or no such head.
         """
         if not context:
-            raise KvtuiError("nothing stands before the first token: it was not predicted")
+            raise KvtuiError("the first token was not predicted: there is no text before it")
         started = perf_counter()
         logits, residuals = self._whole.follow(context)
         choose = partial(candidates, settings=settings, tokenizer=self._model.tokenizer, chosen=token)
@@ -238,7 +238,7 @@ def inspect(generation: Generation, wanted: Inspect) -> Inspection:
     sequence = generation.sequence
     position = sequence.position if wanted.position is None else wanted.position
     context = sequence.context_of(position)
-    if Inspector not in generation.memory:  # it remembers what it has run, so that the next answer is quicker
+    if Inspector not in generation.memory:  # it remembers what it has run, so that the next answer is faster
         generation.memory[Inspector] = Inspector(generation.whole_model)
     inspector: Inspector = generation.memory[Inspector]
     return inspector.inspect(
@@ -253,7 +253,7 @@ def inspect(generation: Generation, wanted: Inspect) -> Inspection:
 
 
 def _common(first: Sequence[int] | IntArray, second: Sequence[int] | IntArray) -> int:
-    """How many ids two texts begin with in common."""
+    """Length of the common beginning of two texts."""
     length = min(len(first), len(second))
     differ = np.flatnonzero(np.asarray(first[:length]) != np.asarray(second[:length]))
     return int(differ[0]) if len(differ) else length

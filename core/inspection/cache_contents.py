@@ -13,16 +13,16 @@ from kvtui.core.machine import resident_bytes
 
 
 def cache_contents(generation: Generation, wanted: ShowCache) -> CacheContents:
-    """One number for every layer asked for, key/value head and position in the cache.
+    """One number for every requested layer, key/value head and position in the cache.
 
     ``value`` and ``key`` are Euclidean norms. ``attention`` is that of the newest query, the mean over the query heads
-    that share a key/value head, so that a head's numbers sum to 1, or to less if a prompt was cut down after its
+    that share a key/value head, so that a head's numbers sum to 1, or to less if a prompt was reduced after its
     queries had attended to all of it. ``reason`` has indices into the cache's ``reasons``.
-    Nothing in the cache changes until it is dropped: if nothing was, its first n positions are what it held when there
-    were n. Of positions that were dropped since, the keys are still on record, the values are not.
+    Entries never change until they are dropped: if none were, the first n positions are what the cache held at n
+    positions. For positions dropped since, the keys are still on record, the values are not.
 
     Raises:
-        KvtuiError: no such layers, ``attention`` is asked for without observing, or what the cache once held is gone.
+        KvtuiError: no such layers, ``attention`` is requested without observing, or what the cache once held is gone.
     """
     cache = generation.cache
     layers = range(cache.config.num_layers)[wanted.first_layer : wanted.last_layer]

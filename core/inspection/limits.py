@@ -17,15 +17,15 @@ from kvtui.core.observe import Parts, Stopwatch
 from kvtui.core.sampling import Sampler, SamplingSettings
 
 _COLUMNS = 1024  # of the matrix that is read to measure the bandwidth
-_SQUARE = 384  # rows and columns of the matrices that are multiplied; small, as one run in peace is what counts
-_MOST_BYTES = 1 << 28  # what is read at a time, if the model is larger
+_SQUARE = 384  # rows and columns of the multiplied matrices; small, because one undisturbed run is what counts
+_MOST_BYTES = 1 << 28  # read at a time if the model is larger
 
 
 def measure_limits(model: Model, seconds: float = 1.0) -> Limits:
-    """Bandwidth of matrix-vector products and rate of matrix-matrix products: the best of many, half the time each.
+    """Bandwidth of matrix-vector products and rate of matrix-matrix products: the best of many, half the time for each.
 
-    The bandwidth is that of reading as many bytes as the model has weights, since what fits into the processor's
-    caches is read several times as fast as what does not.
+    The bandwidth is that of reading as many bytes as the model has weights, because data that fits into the
+    processor's caches is read several times as fast.
     """
     size = min(parameter_count(model.config) * model.dtype.itemsize, _MOST_BYTES)
     rows = max(1, size // (_COLUMNS * model.dtype.itemsize))
@@ -41,13 +41,13 @@ def measure_limits(model: Model, seconds: float = 1.0) -> Limits:
 def measure_parts(model: Model, ids: Sequence[int], seconds: float = 0.5) -> Breakdown:
     """Where the time of the last of these tokens goes, with the cache and without it.
 
-    Both ways are run in turns, at least once, until the time is up; of each the run with the median total counts. The
-    cache is one of its own, so nothing that is being written changes.
+    Both ways are run in turn, at least once, until the time is up; for each, the run with the median total counts. The
+    cache used is separate, so nothing being written changes.
 
     Args:
         model: the decoder.
         ids: (S,) the context, at most as long as the model's.
-        seconds: when no further round is begun.
+        seconds: time after which no further round starts.
 
     Raises:
         KvtuiError: no ids, or more than the context holds.
@@ -76,7 +76,7 @@ def measure_parts(model: Model, ids: Sequence[int], seconds: float = 0.5) -> Bre
     run(True)  # prepares the step
     ends = perf_counter() + seconds
     while not runs[0] or perf_counter() < ends:
-        for _ in range(5):  # a step that follows a long pass finds other things than weights in the processor's caches
+        for _ in range(5):  # after a long pass, the processor's caches hold other things than weights
             runs[0].append(run(True))
         runs[1].append(run(False))
     return Breakdown(len(ids), _median(runs[0]), _median(runs[1]), len(runs[1]))
@@ -88,7 +88,7 @@ def _median(runs: list[Parts]) -> Parts:
 
 
 def _least_time(work: Callable[[], object], seconds: float) -> float:
-    """Seconds of the fastest of as many runs as there is time for, and at least one."""
+    """Seconds of the fastest run, of as many as there is time for and at least one."""
     work()
     least, ends = np.inf, perf_counter() + seconds
     while not np.isfinite(least) or perf_counter() < ends:

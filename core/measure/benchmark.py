@@ -66,7 +66,7 @@ def benchmark(
         {1 << power for power in range(4, limit.bit_length()) if 1 << power <= limit} | {limit}
     )
     if repeats < 1 or not all(1 <= context <= limit for context in contexts):
-        raise KvtuiError(f"contexts have to be from 1 to {limit}, and there has to be at least one round")
+        raise KvtuiError(f"contexts must be from 1 to {limit}, and there must be at least one round")
     ids = np.random.default_rng(0).integers(model.config.vocab_size, size=limit)
     cache = model.new_cache()
     model.forward(ids, cache, last=True)

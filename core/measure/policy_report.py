@@ -28,7 +28,7 @@ class PolicyReport:
         policy: as given to ``--policy``.
         kl_mean: divergence of its next-token distribution from full's in nats, KL(full ‖ policy): the mean; then the
             median, the 99th percentile and the largest.
-        top1_agreement: share of tokens after which both find the same token likeliest, 0 to 1.
+        top1_agreement: share of tokens after which both agree on the most likely token, 0 to 1.
         loss: of the text under the policy, in nats per token.
         cache_bytes: in use at the end of a window, where it is largest.
         compression: full's bytes then, divided by these.

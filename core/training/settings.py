@@ -90,7 +90,7 @@ class TrainingSettings:
         for name, allowed in RANGES.items():
             value = getattr(self, name)
             if not allowed.holds(value) and not (value is None and name in ("steps", "minutes")):
-                raise KvtuiError(f"{name} is {brief(value)}; it has to be {allowed}")
+                raise KvtuiError(f"{name} is {brief(value)}; it must be {allowed}")
         if self.embed_dim % (2 * self.num_heads):
             raise KvtuiError(
                 f"embed_dim {self.embed_dim} does not split over {self.num_heads} heads into even widths; "

@@ -40,7 +40,7 @@ class Whim:
 
     def poll(self, timeout: float | None) -> Command | None:
         draw = self.draw
-        if timeout is None:  # it would wait for ever
+        if timeout is None:  # it would wait forever
             return Step() if draw.random() < 0.5 else Resume()
         if draw.random() > 0.25:
             return None

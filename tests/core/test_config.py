@@ -33,7 +33,7 @@ CHOICES = [
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("value", [0, -1, 1.0, 2.5, "4", None, True, [4], math.nan, (1 << 24) + 1, 10**400])
 def test_a_size_has_to_be_a_positive_whole_number(name, value):
-    with pytest.raises(KvtuiError, match=rf"^{name} is .*; it has to be a whole number from 1 to [\d,]+$"):
+    with pytest.raises(KvtuiError, match=rf"^{name} is .*; it must be a whole number from 1 to [\d,]+$"):
         ModelConfig(**GOOD | {name: value})
 
 
@@ -51,21 +51,21 @@ def test_layers_context_and_heads_have_lower_bounds(name, largest):
 )
 @pytest.mark.parametrize("value", ["", "Layer", "relu", None, 1, True, ["rms"], {}])
 def test_a_choice_has_to_be_one_of_its_names(name, choices, value):
-    with pytest.raises(KvtuiError, match=f"^{name} is .*; it has to be one of {choices}$"):
+    with pytest.raises(KvtuiError, match=f"^{name} is .*; it must be one of {choices}$"):
         ModelConfig(**GOOD, **{name: value})
 
 
 @pytest.mark.parametrize("name", ["tied_output", "bias", "qkv_bias", "query_key_norm"])
 @pytest.mark.parametrize("value", [0, 1, None, "true", [], 1.0])
 def test_a_switch_has_to_be_true_or_false(name, value):
-    with pytest.raises(KvtuiError, match=f"^{name} is .*; it has to be true or false$"):
+    with pytest.raises(KvtuiError, match=f"^{name} is .*; it must be true or false$"):
         ModelConfig(**GOOD, **{name: value})
 
 
 @pytest.mark.parametrize("name", ["norm_epsilon", "rotary_base"])
 @pytest.mark.parametrize("value", [0, 0.0, -1e-5, math.nan, math.inf, -math.inf, True, "1e-5", None, 1e13, 1e-300])
 def test_a_number_has_to_be_positive_and_finite(name, value):
-    with pytest.raises(KvtuiError, match=f"^{name} is .*; it has to be a number from 1e-30 to 1e12$"):
+    with pytest.raises(KvtuiError, match=f"^{name} is .*; it must be a number from 1e-30 to 1e12$"):
         ModelConfig(**GOOD, **{name: value})
 
 
@@ -76,14 +76,14 @@ def test_kv_heads_have_to_divide_the_heads(heads, kv_heads):
 
 
 def test_rotary_positions_need_an_even_head():
-    with pytest.raises(KvtuiError, match="head_dim is 5; rotary positions turn pairs, so it has to be even"):
+    with pytest.raises(KvtuiError, match="head_dim is 5; rotary positions turn pairs, so it must be even"):
         ModelConfig(**GOOD | {"head_dim": 5}, position="rotary")
     assert ModelConfig(**GOOD | {"head_dim": 5}, position="learned").head_dim == 5
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, "8"])
 def test_a_sliding_window_has_to_be_a_size(value):
-    with pytest.raises(KvtuiError, match=r"^sliding_window is .*; it has to be a whole number from 1 to"):
+    with pytest.raises(KvtuiError, match=r"^sliding_window is .*; it must be a whole number from 1 to"):
         ModelConfig(**GOOD, sliding_window=value)
 
 
@@ -91,11 +91,11 @@ def test_a_sliding_window_has_to_be_a_size(value):
     ("value", "words"),
     [
         ((1.0, 2.0), "rotary_divisors has 2 numbers; a head of 6 has 3 pairs"),
-        ((1.0, 0.0, 2.0), "has to be a list of numbers from 1e-30 to 1e12"),
-        ((1.0, math.nan, 2.0), "has to be a list of numbers"),
-        ((1.0, True, 2.0), "has to be a list of numbers"),
-        ("abc", "has to be a list of numbers"),
-        ({"a": 1}, "has to be a list of numbers"),
+        ((1.0, 0.0, 2.0), "must be a list of numbers from 1e-30 to 1e12"),
+        ((1.0, math.nan, 2.0), "must be a list of numbers"),
+        ((1.0, True, 2.0), "must be a list of numbers"),
+        ("abc", "must be a list of numbers"),
+        ({"a": 1}, "must be a list of numbers"),
     ],
 )
 def test_rotary_divisors_have_to_be_one_positive_number_a_pair(value, words):

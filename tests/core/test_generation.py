@@ -60,7 +60,7 @@ def model() -> Model:
 
 
 class Script:
-    """Commands to give after given numbers of written tokens; ends the test if the loop would wait for ever."""
+    """Commands to give after given numbers of written tokens; ends the test if the loop would wait forever."""
 
     def __init__(self, generation_steps: Mapping[int, Sequence[Command]]) -> None:
         self.plan = dict(generation_steps)

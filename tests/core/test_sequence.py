@@ -254,7 +254,7 @@ def test_the_context_of_each_token_is_the_window_that_it_was_predicted_from():
     assert {position: text.context_of(position) for position in seen} == seen
     assert {len(window) for window in seen.values()} == {3, 4, 5, 6, 7, 8}
     for position in (0, text.position + 1):
-        with pytest.raises(KvtuiError, match=f"no prediction was made of token {position}"):
+        with pytest.raises(KvtuiError, match=f"token {position} was not predicted"):
             text.context_of(position)
 
 

@@ -1,4 +1,4 @@
-"""Characters to ids and back, exactly, and clear words about characters that the model never saw."""
+"""Characters to ids and back, exactly, and clear words about characters that the model does not know."""
 
 from typing import Any
 
@@ -72,7 +72,7 @@ def test_ids_follow_the_order_of_the_vocabulary():
 def test_an_unknown_character_is_named_with_its_place(text, named):
     with pytest.raises(KvtuiError) as caught:
         CharTokenizer.from_text("ab\n").encode(text)
-    assert str(caught.value) == f"the model never saw the character {named}; remove or replace it"
+    assert str(caught.value) == f"the model does not know the character {named}; remove or replace it"
     assert caught.value.__suppress_context__
 
 
@@ -96,12 +96,12 @@ def test_an_id_outside_the_vocabulary_is_refused(wrong):
     [
         ([], "needs at least one character"),
         ("", "needs at least one character"),
-        (["a", "bc"], "has to be one character"),
-        (["a", ""], "has to be one character"),
-        (["a", 1], "has to be one character"),
-        (["a", None], "has to be one character"),
-        ([["a"], "b"], "has to be one character"),
-        ([{}], "has to be one character"),
+        (["a", "bc"], "must be one character"),
+        (["a", ""], "must be one character"),
+        (["a", 1], "must be one character"),
+        (["a", None], "must be one character"),
+        ([["a"], "b"], "must be one character"),
+        ([{}], "must be one character"),
         (["a", "b", "a"], "must not hold a character twice"),
     ],
 )

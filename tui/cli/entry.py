@@ -1,4 +1,4 @@
-"""Entry point of the ``kvtui`` command: Ctrl-C ends it quietly from the first moment on."""
+"""Entry point of the ``kvtui`` command: Ctrl-C ends it quietly from the very start."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def _summary(prefill: events.Prefill, tokens: list[events.Token], end: events.En
         lines.append("the model ended the text")
     errors = [token.max_logit_error for token in tokens if token.max_logit_error is not None]
     if errors:
-        lines.append(f"greatest logit difference from a run without the cache: {max(errors):.2e}")
+        lines.append(f"largest logit difference from a run without the cache: {max(errors):.2e}")
         if policy.spec == "full" and any(
             (token.max_logit_error or 0.0) > (token.logit_tolerance or 0.0) or not token.argmax_agrees
             for token in tokens

@@ -59,7 +59,7 @@ def describe(model: Model) -> dict[str, Any]:
 
 
 def tensor_table(model: Model) -> str:
-    """Name, shape and memory of every tensor; those that all blocks share in kind are one row."""
+    """Name, shape and memory of every tensor; corresponding tensors of all blocks are one row."""
     rows = [("tensor", "shape", "count", "memory")]
     last = model.config.num_layers - 1
     for name, value in model.parameters.items():
@@ -104,7 +104,7 @@ def _rows(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _kinds(config: dict[str, Any]) -> list[str]:
-    """The choices of the architecture; those that few models make only where they are made."""
+    """The choices of the architecture; unusual ones only where they differ from the default."""
     kinds = [f"{config['norm']} norm", f"{config['position']} positions", f"{config['mlp']} MLP"]
     kinds.append("tied output" if config["tied_output"] else "untied output")
     if config["bias"] or config["qkv_bias"]:

@@ -98,7 +98,7 @@ def _signals_close(app: KvtuiApp) -> Iterator[None]:
 
 
 def _open_stream(source: str) -> tuple[BinaryIO, str]:
-    """The stream and what to call it. Standard input gets another descriptor, as 0 has to be the keyboard."""
+    """The stream and what to call it. Standard input gets another descriptor, as 0 must be the keyboard."""
     if source == "-":
         if sys.stdin is None or sys.stdin.isatty():
             raise KvtuiError(

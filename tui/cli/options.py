@@ -1,4 +1,4 @@
-"""What several commands share: number types that name their range, and the model and sampling options."""
+"""Shared by several commands: number types that state their range, and the model and sampling options."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Whole(Kind):
             self.fail(f"{_short(value)} is not a whole number from {self.low:,} to {self.high:,}", param, ctx)
         if not self.low <= number <= self.high:
             self.fail(
-                f"{_short(value)} is out of range: it has to be a whole number from {self.low:,} to {self.high:,}",
+                f"{_short(value)} is out of range: it must be a whole number from {self.low:,} to {self.high:,}",
                 param,
                 ctx,
             )
@@ -63,7 +63,7 @@ class Real(Kind):
             self.fail(f"{_short(value)} is not a number {self.range}", param, ctx)
         inside = isfinite(number) and self.low <= number <= self.high
         if not inside or (self.above and number == self.low) or (self.below and number == self.high):
-            self.fail(f"{_short(value)} is out of range: it has to be {self.range}", param, ctx)
+            self.fail(f"{_short(value)} is out of range: it must be {self.range}", param, ctx)
         return number
 
     @property
@@ -184,8 +184,7 @@ def check_policy(policy: CachePolicy, no_cache: bool) -> None:
     """Raise click.UsageError if the cache is off but a policy says what it keeps."""
     if no_cache and policy.spec != "full":
         raise click.UsageError(
-            f"--no-cache and --policy {policy.spec} exclude each other: a policy says what the cache keeps, and "
-            "without a cache it cannot be applied: leave one out"
+            f"--no-cache and --policy {policy.spec} cannot be used together: without a cache there is nothing to keep"
         )
 
 
@@ -225,7 +224,7 @@ def sampling_settings(
             if value is not None
         ]
         if given:
-            raise click.UsageError(f"--greedy and {given[0]} exclude each other: leave one out")
+            raise click.UsageError(f"--greedy and {given[0]} cannot be used together")
         return SamplingSettings(temperature=0.0)
     if temperature is None:
         temperature = SamplingSettings().temperature
@@ -244,7 +243,7 @@ def generation_settings(
     """The settings that :func:`sampling_options` and :func:`policy_option` ask for.
 
     Raises:
-        click.UsageError: options that exclude each other.
+        click.UsageError: options that cannot be used together.
     """
     sampling = sampling_settings(greedy, temperature, top_k, top_p)
     check_policy(policy, no_cache)

@@ -61,7 +61,7 @@ def policies(
     as_csv: bool,
 ) -> None:
     """Compare cache policies on the same text: how far their predictions are from those of the full cache (KL
-    divergence in nats), how often both find the same token likeliest, the loss of the text, and the cache's size.
+    divergence in nats), how often both agree on the most likely token, the loss of the text, and the cache's size.
 
     Without a TEXTFILE, the text is what the model itself writes with the full cache.
 
@@ -71,9 +71,9 @@ def policies(
       kvtui policies notes.txt --policy int4 --json
     """
     if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other: leave one out")
+        raise click.UsageError("--json and --csv cannot be used together")
     if textfile is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:
-        raise click.UsageError("--seed is for the text that the model writes: leave out --seed or TEXTFILE")
+        raise click.UsageError("--seed applies to text written by the model: leave out --seed or TEXTFILE")
     text = None if textfile is None else read_text(textfile)
     decoder = load_model(model)
     wanted = list(dict.fromkeys(chosen)) or default_policies(decoder.config)
@@ -152,7 +152,7 @@ def _print(reports: list[PolicyReport], about: str) -> None:
         )
     notes = (
         "KL: divergence of the next-token distribution from full's, in nats",
-        "top 1: how often both find the same token likeliest · loss: nats per token",
+        "top 1: how often both agree on the most likely token · loss: nats per token",
         "bytes: of the cache at the end of a window · ms: a decode step, median",
         about,
         machine(),

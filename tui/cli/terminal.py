@@ -13,7 +13,7 @@ def require_terminal(keyboard: bool = True, instead: str = "use 'kvtui generate 
     """Raise KvtuiError unless standard output is a terminal that the dashboard can draw on.
 
     Args:
-        keyboard: whether standard input has to be the terminal as well.
+        keyboard: whether standard input must be the terminal as well.
         instead: what to do if a requirement is not met.
     """
     streams = {"standard output": sys.stdout, "standard error": sys.stderr}  # Textual draws on standard error

@@ -87,7 +87,7 @@ def train_model(
       kvtui "Dear " --model my.safetensors
     """
     if steps is not None and minutes is not None:
-        raise click.UsageError("--steps and --minutes exclude each other: leave one out")
+        raise click.UsageError("--steps and --minutes cannot be used together")
     if resume:
         _refuse_settings(ctx)
     _check_out(textfile, out, resume, force)

@@ -1,4 +1,4 @@
-"""What a chart shows: curves, points and axes. Free of Textual."""
+"""What a chart shows: curves, points and axes. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Curve:
         style: component class of the chart that colours it, such as ``chart--first``.
         marker: ``braille``, or a character to draw every point with.
         joined: whether lines lead from point to point.
-        label: written at the last point, so that curves can be told apart without colour.
+        label: written at the last point, so that curves can be distinguished without colour.
     """
 
     points: Sequence[Point]
@@ -29,7 +29,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis. ``low`` and ``high`` None: fitted to the points, from 0 on or, if logarithmic, in whole decades."""
+    """One axis. If ``low`` and ``high`` are None it fits the points, from 0 or, if logarithmic, in whole decades."""
 
     low: float | None = None
     high: float | None = None

@@ -1,4 +1,4 @@
-"""Attention weights as rows of characters, and how grids and tabs share the space. Free of Textual."""
+"""Attention weights as rows of characters, and how grids and tabs share the space. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy.typing as npt
 from kvtui.core.layers import Array
 
 RAMPS = (" .:-=+*#%@", " ░▒▓█")
-INTENSITIES = 3  # colours of a grid beside the ramp: faint, medium, strong
+INTENSITIES = 3  # colours of a grid in addition to the ramp: faint, medium, strong
 _LEAST_WIDTH, _LEAST_HEIGHT = 8, 2
 
 
 def levels(weights: Array, steps: int) -> npt.NDArray[np.int64]:
-    """(rows, keys): places in a ramp of ``steps`` characters.
+    """(rows, keys): indices into a ramp of ``steps`` characters.
 
     The square root of the weight, because a head that spreads over a hundred keys would otherwise be blank. The scale
     is absolute, so that rows, heads and moments can be compared.
@@ -38,7 +38,7 @@ def paint(weights: Array, ramp: str) -> tuple[list[str], npt.NDArray[np.int64]]:
 
 
 def window(total: int, width: int, first: int | None) -> tuple[int, int]:
-    """The keys that are shown: the newest that fit, or those from ``first`` on."""
+    """The keys shown: the newest that fit, or those from ``first`` on."""
     newest = max(total - width, 0)
     start = newest if first is None else min(max(first, 0), newest)
     return start, min(start + width, total)
@@ -88,7 +88,7 @@ class Tab:
 def tabs(names: Sequence[str], selected: int, width: int, start: int = 0) -> list[Tab]:
     """As many tabs as fit ``width`` cells, around the selected one, which is in brackets, so colour is not needed.
 
-    ``…`` stands for the tabs that do not fit, and leads to the nearest of them.
+    ``…`` replaces the tabs that do not fit, and leads to the nearest of them.
     """
     first, last = 0, len(names)
     while last - first > 1 and _length(names, first, last) > width:
@@ -109,5 +109,5 @@ def tabs(names: Sequence[str], selected: int, width: int, start: int = 0) -> lis
 
 
 def _length(names: Sequence[str], first: int, last: int) -> int:
-    """Number of cells of the tabs ``first`` up to ``last``, with the signs for those left out."""
+    """Number of cells of the tabs ``first`` up to ``last``, including the signs for those left out."""
     return sum(len(name) + 2 for name in names[first:last]) + (first > 0) + (last < len(names))

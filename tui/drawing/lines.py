@@ -1,4 +1,4 @@
-"""Lines of a drawing: texts with their style classes, and bars within a line. Free of Textual."""
+"""Lines of a drawing: texts with their style classes, and bars within a line. Does not import Textual."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A growing text, wrapped to a width, with a mark for every character. Free of Textual."""
+"""A growing text, wrapped to a width, with a mark for every character. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Transcript:
     """Text as lines of at most ``width`` cells, broken after spaces and wide characters if there are any.
 
     Attributes:
-        lines: start and end of each line as places in the text that is kept; a newline belongs to no line.
-        let_go: number of characters that have been dropped.
+        lines: start and end of each line as indices into the kept text; a newline belongs to no line.
+        let_go: number of characters dropped.
     """
 
     def __init__(self, width: int = 80) -> None:
@@ -47,7 +47,7 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """All characters that are kept."""
+        """All characters kept."""
         return "".join(self._characters)
 
     def clear(self) -> None:
@@ -59,13 +59,13 @@ class Transcript:
         self._dropped = self.let_go = 0
 
     def resize(self, width: int) -> None:
-        """Wrap everything to another width."""
+        """Wrap everything again to another width."""
         if max(width, 2) != self._width:
             self._width = max(width, 2)
             self._wrap_from(0)
 
     def append(self, text: str, first: int = PROMPT, second: int = PROMPT) -> None:
-        """Add characters without wrapping them yet. They carry two marks, one for each way of colouring."""
+        """Add characters without wrapping them yet. They carry two marks, one for each tint."""
         for character in text:
             # A combining mark looks like the character that it is drawn on.
             upon = character > "\x7f" and bool(self._characters) and not cell_len(character)
@@ -74,7 +74,7 @@ class Transcript:
                 marks.append(marks[-1] if upon else mark)
 
     def wrap(self) -> None:
-        """Update ``lines``, in time proportional to what is new, and drop what is too old."""
+        """Update ``lines``, in time proportional to what is new, and drop text that is too old."""
         self._wrap_from(len(self.lines) - 1)
         if len(self._characters) > LIMIT + _SLACK:
             self._let_go()
@@ -87,7 +87,7 @@ class Transcript:
     def line(self, number: int, colouring: int, cuts: tuple[int, ...] = ()) -> list[tuple[str, int, int]]:
         """Pieces of a line, each with the mark shared by its characters and the place of its first character.
 
-        No piece crosses one of the ``cuts``, places in the text that is kept.
+        No piece crosses one of the ``cuts``, indices into the kept text.
         """
         start, end = self.lines[number]
         marks = self._marks[colouring]
@@ -100,7 +100,7 @@ class Transcript:
         return pieces
 
     def place_at(self, x: int, y: int) -> int | None:
-        """The place of the character in cell x of line y; None if there is none."""
+        """The index of the character in cell x of line y; None if there is none."""
         if not 0 <= y < len(self.lines):
             return None
         start, end = self.lines[y]
@@ -120,7 +120,7 @@ class Transcript:
         return _width(self._characters[place - 1] if place > start else "", character)
 
     def line_of(self, place: int) -> int:
-        """The line that contains the character at a place."""
+        """The line that contains the character at an index."""
         return max(bisect_right(self.lines, place, key=lambda line: line[0]) - 1, 0)
 
     def _let_go(self) -> None:

@@ -30,7 +30,7 @@ def three_digits(count: float) -> str:
 
 
 def _scaled(number: float, least: float) -> tuple[float, str]:
-    """A number in the greatest unit of which it has at least ``least``: what would round to 1000 is 1 of the next unit.
+    """A number in the largest unit that makes it at least ``least``; what would round to 1000 becomes 1 of the next.
     The unit of a number below a thousand is empty."""
     for prefix, size in _PREFIXES:
         if number >= least * size:
@@ -47,12 +47,12 @@ def duration(seconds: float) -> str:
 
 
 def head_name(head: Head) -> str:
-    """As the screen counts: from 1."""
+    """Name of a head, counted from 1 as on screen."""
     return f"L{head[0] + 1} H{head[1] + 1}"
 
 
 def off_words(off: Collection[Head]) -> str:
-    """The heads that are off, by name."""
+    """The names of the heads that are off."""
     return ", ".join(head_name(head) for head in sorted(off))
 
 

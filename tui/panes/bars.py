@@ -13,8 +13,8 @@ import numpy.typing as npt
 from kvtui.tui.session.timings import Columns, Floats, Kind
 
 SOLID = " ▁▂▃▄▅▆▇█"
-DOTTED = " ⣀⣀⣤⣤⣶⣶⣿⣿"  # another shape, not another colour, distinguishes the uncached bars
-_SPREAD = 50.0  # least ratio of a logarithmic axis' ends: leaves space for uncached bars before there are any
+DOTTED = " ⣀⣀⣤⣤⣶⣶⣿⣿"  # the uncached bars differ in shape, not only in colour
+_SPREAD = 50.0  # minimum ratio of a logarithmic axis' ends: leaves space for uncached bars before there are any
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def round_up(value: float) -> float:
 
 
 def round_down(value: float) -> float:
-    """The greatest of … 1, 2, 5, 10 … that is not above."""
+    """The largest of … 1, 2, 5, 10 … that is not above."""
     power = 10.0 ** math.floor(math.log10(max(value, 1e-6)))
     return next(step * power for step in (10, 5, 2, 1, 0.5) if step * power <= value * (1 + 1e-9))
 
@@ -116,7 +116,7 @@ def line(milliseconds: Floats, scale: Scale, rows: int) -> npt.NDArray[np.bool_]
 
 
 def runs(values: Sequence[int] | npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Start and end of each stretch of equal values."""
+    """Start and end of each run of equal values."""
     array = np.asarray(values)
     if not len(array):
         return []
@@ -131,7 +131,7 @@ def explain(computed: int, moved: bool) -> str:
 
 
 def band(columns: Columns, left: int = 0) -> tuple[str, npt.NDArray[np.int64]]:
-    """One line below the graph: which stretches ran with the cache, what the last spike was, and each cell's kind.
+    """One line below the graph: which stretches ran with the cache, what caused the last spike, and each cell's kind.
 
     As wide as the graph plus the ``left`` empty cells before it, into which an explanation may extend.
     """
@@ -156,7 +156,7 @@ def band(columns: Columns, left: int = 0) -> tuple[str, npt.NDArray[np.int64]]:
 
 
 def _write_beside(line: list[str], place: int, words: str) -> tuple[int, int]:
-    """Write text after a mark, or before it if the line ends too soon. Returns the cells that both take."""
+    """Write text after a mark, or before it if the line ends too soon. Returns the cells used by both."""
     if place + 1 + len(words) <= len(line):
         taken = (place, place + 1 + len(words))
         line[place + 1 : taken[1]] = list(words)

@@ -14,18 +14,18 @@ from textual_plotext import PlotextPlot
 from kvtui.tui.drawing.chart import Axis, Curve, Drawing, Point
 from kvtui.tui.panes.bars import round_up
 
-LEAST_SECONDS = 0.25  # between two drawings: one takes up to 15 ms, during which keys wait
+LEAST_SECONDS = 0.25  # between two redraws: one takes up to 15 ms, during which keys wait
 _MOST_POINTS = 160  # per curve; longer ones are thinned out
 
 
 class Chart(PlotextPlot):
-    """Draws what it was last shown, at most four times a second: :meth:`show` may be called at any rate.
+    """Draws what it was last given, at most four times per second: :meth:`show` may be called at any rate.
 
-    Call it only while the chart is visible; then a hidden chart costs nothing.
+    Call it only while the chart is visible, so that a hidden chart costs nothing.
 
     Args:
-        title: in the upper border: what is drawn against what.
-        subtitle: in the lower border: what the signs mean.
+        title: in the upper border: what is plotted against what.
+        subtitle: in the lower border: what the symbols mean.
         hint: what to show before there is anything to draw.
     """
 
@@ -59,7 +59,7 @@ class Chart(PlotextPlot):
         return monotonic() - self._drawn_at >= LEAST_SECONDS
 
     def show(self, drawing: Drawing) -> None:
-        """Draw this if a drawing is due; otherwise it is drawn by a later call."""
+        """Draw this if a redraw is due; otherwise a later call draws it."""
         self._wanted = drawing
         if self.due and drawing is not self._shown:
             self._shown, self._drawn_at = drawing, monotonic()
@@ -67,7 +67,7 @@ class Chart(PlotextPlot):
 
     @property
     def up_to_date(self) -> bool:
-        """Whether what it was last shown has been drawn."""
+        """Whether the latest data has been drawn."""
         return self._shown is self._wanted
 
     def render(self) -> Text:
@@ -128,19 +128,19 @@ class Chart(PlotextPlot):
 
 @dataclass(frozen=True)
 class _Scale:
-    """Map values to places on an axis: the values themselves, or their base-10 logarithms."""
+    """Maps values to positions on an axis: the values themselves, or their base-10 logarithms."""
 
     low: float
     high: float
     logarithmic: bool
 
     def place(self, value: float) -> float:
-        """The place of a value; one outside the axis goes to its end."""
+        """The position of a value; values outside the axis move to its end."""
         place = math.log10(max(value, 1e-12)) if self.logarithmic else value
         return min(max(place, self.low), self.high)
 
     def ticks(self, most: int) -> tuple[list[float], list[str]]:
-        """Places and labels of at most ``most + 1`` ticks."""
+        """Positions and labels of at most ``most + 1`` ticks."""
         if self.logarithmic:
             decades = max(1, math.ceil((self.high - self.low) / most))
             places = [float(power) for power in range(math.ceil(self.low), math.floor(self.high) + 1, decades)]

@@ -1,4 +1,4 @@
-"""The line at the bottom: the keys that work now, as many as fit. Each entry can be clicked."""
+"""The key line at the bottom: the keys that work now, as many as fit. Each entry can be clicked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.widget import Widget
 from kvtui.tui.actions import ACTIONS, LAB, PAST, Action
 from kvtui.tui.session.state import Phase
 
-Entry = tuple[tuple[tuple[str, str], ...], str]  # keys with their actions, and a word for them
+Entry = tuple[tuple[tuple[str, str], ...], str]  # keys with their actions, and a label
 
 TYPING: tuple[Entry, ...] = (
     ((("Enter", "submit_prompt"),), "Write"),
@@ -27,17 +27,17 @@ TOURING: tuple[Entry, ...] = (
     ((("Backspace", "tour_back"),), "Back"),
     ((("Esc", "tour_leave"),), "Leave the tour"),
 )
-_NOT_LEFT_OUT = ("Help", "Quit")  # others go first when space runs out
+_NOT_LEFT_OUT = ("Help", "Quit")  # others are dropped first when space runs out
 _PAUSE = {"paused": "Resume", "ended": "Again"}  # what Space does, by phase
 
 
 def entries(
     phase: Phase, of_view: Sequence[Action] = (), stream: bool = False, looking_back: bool = False
 ) -> list[Entry]:
-    """The entries outside the prompt. Actions whose word is ``-`` share the entry of the next one.
+    """The entries outside the prompt. Actions labelled ``-`` share the entry of the next one.
 
-    For a ``stream``, another program's events, only those that ask the model nothing. When ``looking_back``, those that
-    move among earlier tokens come first, the others by rank.
+    For a ``stream`` from another program, only those that do not need the model. When ``looking_back``, those that move
+    among earlier tokens come first, the others by rank.
     """
     calls = [(action, f"act('{action.name}')") for action in ACTIONS]
     calls += [(action, f"in_view('{action.first_key}')") for action in of_view]

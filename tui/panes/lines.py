@@ -1,4 +1,4 @@
-"""From lines of pieces to what Textual draws, and a pane of lines that a function lays out."""
+"""Converts lines of pieces to Textual strips, and a pane of lines that a function lays out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Draw = Callable[[int, int], list[Line]]
 
 
 def strips(widget: Widget, lines: Iterable[Line], width: int | None = None) -> list[Strip]:
-    """Each line as wide as the widget's content, or of ``width`` cells; its pieces in the colours of the widget's
+    """The lines as strips as wide as the widget's content, or ``width`` cells; pieces are coloured by the widget's
     component classes."""
     width = widget.size.width if width is None else width
     plain, style = widget.rich_style, widget.get_component_rich_style

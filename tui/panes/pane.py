@@ -1,4 +1,4 @@
-"""What a pane is to its view."""
+"""The interface of a pane to its view."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from kvtui.tui.session.update import Update
 
 @runtime_checkable
 class Pane(Protocol):
-    """A widget that takes what it shows from the session by itself: its view composes it, and that is all.
+    """A widget that takes what it shows from the session by itself: its view only has to compose it.
 
-    A widget without ``feed`` is shown what it shows by the view that has composed it.
+    The view itself fills a widget that has no ``feed``.
     """
 
     def feed(self, update: Update, session: Session) -> None:
-        """Take in what is new, and refresh if that is seen.
+        """Take in what is new, and refresh if it is visible.
 
-        Called twelve times a second while the view is visible, and at once when it becomes visible. What happened
-        while the view was hidden comes with that first call.
+        Called twelve times per second while the view is visible, and at once when it becomes visible. The first call
+        then brings everything that happened while the view was hidden.
         """
         ...

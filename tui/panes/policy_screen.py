@@ -1,4 +1,4 @@
-"""The screen of ``P``: what the cache keeps, chosen from the known policies or typed."""
+"""The dialog of ``P``: a cache policy, chosen from a list or typed."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from kvtui.core.cache import KINDS, parse_policy
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 
-OFF = "off"  # no policy: a lane of a race without the cache
+OFF = "off"  # no policy: a race lane without the cache
 COMBINED = "int8,window:128"  # an example of a combination
 CHOICES = (*(kind.example for kind in KINDS), COMBINED)
-HINT = "The text continues; its next token runs the context once under the new policy. You can change the numbers."
+HINT = "The text continues; its next token recomputes the context under the new policy. You can change the numbers."
 
 
 class PolicyScreen(ModalScreen[str | None]):
-    """Returns the policy as written, or None if the user leaves.
+    """Returns the policy as entered, or None if the user cancels.
 
     Args:
         current: the policy in force.
-        config: of the model, which may not allow every policy.
-        title: what it is chosen for.
-        hint: what follows from the choice.
-        off: whether no cache at all is a choice as well.
+        config: of the model, which may not support every policy.
+        title: the purpose of the choice.
+        hint: the effect of the choice.
+        off: whether to offer no cache as well.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -52,17 +52,17 @@ class PolicyScreen(ModalScreen[str | None]):
         self._choices = (*CHOICES, OFF) if off else CHOICES
 
     def compose(self) -> ComposeResult:
-        """An input field, what it means or what is wrong with it, and the known policies."""
+        """An input field, the meaning of its content or the error in it, and the known policies."""
         with Vertical(id="policy") as box:
             box.border_title = self._title
-            box.border_subtitle = "↑ ↓ choose · Enter applies · Esc leaves"
+            box.border_subtitle = "↑ ↓ choose · Enter applies · Esc cancels"
             yield Input(self._current, id="policy-spec", select_on_focus=True)
             yield Static(id="policy-meaning")
             yield OptionList(*map(self._option, self._choices), id="policy-list")
             yield Static(self._hint, id="policy-hint")
 
     def on_mount(self) -> None:
-        """Mark the policy in force."""
+        """Mark the current policy."""
         kinds = [choice.partition(":")[0] for choice in self._choices]
         kind = self._current.partition(":")[0]
         self._list.highlighted = kinds.index(kind) if kind in kinds else CHOICES.index(COMBINED)
@@ -106,7 +106,7 @@ class PolicyScreen(ModalScreen[str | None]):
         return self._off and spec.strip().lower() == OFF
 
     def _check(self, spec: str) -> bool:
-        """Whether this model allows this policy; shows what it means or why not."""
+        """Whether this model supports this policy; shows its meaning, or the reason why not."""
         words = self.query_one("#policy-meaning", Static)
         words.set_class(False, "-wrong")
         if self._is_off(spec):
@@ -126,7 +126,7 @@ class PolicyScreen(ModalScreen[str | None]):
 def meaning(choice: str, form: bool = False) -> str:
     """What a policy keeps and where it was published; for a combination, what it combines."""
     if choice == OFF:
-        return f"{f'{OFF}: ' if form else ''}no cache; the whole context is run for each token"
+        return f"{f'{OFF}: ' if form else ''}no cache; every token recomputes the whole context"
     if "," in choice:
         return "fewer positions, and fewer bits of each"
     kind = next(kind for kind in KINDS if kind.name == choice.partition(":")[0])

@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 
 from kvtui.tui.messages import PromptLeft, PromptSubmitted
 
-NEWLINE = "↵"  # stands for a line break, as the prompt is one line
+NEWLINE = "↵"  # represents a line break, as the prompt is one line
 _HISTORY = 100
 
 
@@ -60,11 +60,11 @@ class PromptInput(Input):
         self.insert_text_at_cursor(NEWLINE)
 
     def action_leave(self) -> None:
-        """Return the keys to the dashboard."""
+        """Leave the prompt: keys are actions again."""
         self.post_message(PromptLeft())
 
     async def action_submit(self) -> None:
-        """Continue from this text."""
+        """Continue this text."""
         self.remember(self.value)
         self.post_message(PromptSubmitted(self.value.replace(NEWLINE, "\n")))
 
@@ -75,7 +75,7 @@ class PromptInput(Input):
         self._place, self._draft = len(self._history), ""
 
     def _on_paste(self, event: events.Paste) -> None:
-        """Take all lines of a pasted text, not only the first."""
+        """Insert all lines of a pasted text, not only the first."""
         event.prevent_default()
         event.stop()
         text = event.text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", NEWLINE)
@@ -84,7 +84,7 @@ class PromptInput(Input):
 
 
 class PromptPane(Horizontal):
-    """The prompt with its name in front."""
+    """The prompt with its label."""
 
     def __init__(self, value: str, *, id: str | None = None) -> None:
         super().__init__(id=id)

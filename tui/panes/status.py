@@ -35,11 +35,11 @@ _PHASES = {
     "loading": "◌ loading",
 }
 _PHASE_WIDTH = max(map(len, _PHASES.values()))
-_BADGE_WIDTH = 15  # of the widest, so that the rest of the line does not move when the cache is switched
+_BADGE_WIDTH = 15  # of the widest badge, so that the rest of the line does not move when the cache is switched
 
 
 def phase_words(state: RunState) -> str:
-    """The phase, always of the same width."""
+    """The phase, always with the same width."""
     words = "▶ racing" if state.race and state.phase == "writing" else _PHASES[state.phase]
     if state.phase == "loading" and state.loaded:
         words = f"◌ load {100 * state.loaded:3.0f} %"
@@ -47,19 +47,19 @@ def phase_words(state: RunState) -> str:
 
 
 def large(word: str) -> tuple[str, str]:
-    """A word in letters of two lines."""
+    """A word in letters two lines high."""
     return " ".join(_LETTERS[letter][0] for letter in word), " ".join(_LETTERS[letter][1] for letter in word)
 
 
 def badge(state: RunState) -> Piece:
-    """The state of the cache on one line: a solid block for on, hatching for off. The lanes of a race differ in it."""
+    """The state of the cache on one line: a solid block for on, hatching for off. In a race it differs by lane."""
     if racing(state):
         return " RACE ", "status--race"
     return (" CACHE ON ", "status--badge-on") if state.cache else ("╱╱ CACHE OFF ╱╱", "status--off")
 
 
 def banner(state: RunState) -> tuple[Piece, Piece]:
-    """The state of the cache on two lines; off is hatched at both sides."""
+    """The state of the cache on two lines; off is hatched on both sides."""
     on, side = state.cache, "" if state.cache or racing(state) else "╱╱"
     word, style = ("CACHE ON", "status--on") if on else ("CACHE OFF", "status--off")
     if racing(state):
@@ -69,7 +69,7 @@ def banner(state: RunState) -> tuple[Piece, Piece]:
 
 
 def racing(state: RunState) -> bool:
-    """Whether the lanes of a race are being written now."""
+    """Whether a race is running."""
     return state.race and state.phase in ("writing", "paused")
 
 
@@ -91,7 +91,7 @@ class StatusPane(Widget):
         self._state = state
 
     def show(self, model: ModelInfo, state: RunState) -> None:
-        """Show these from the next refresh on."""
+        """Show these values from the next refresh on."""
         if (model, state) != (self._model_info, self._state):
             self._model_info, self._state = model, state
             self.set_class(state.cache_wrong and not state.race, "-wrong")
@@ -127,7 +127,7 @@ class StatusPane(Widget):
         ]
 
     def _told(self) -> Line:
-        """What a stream says about its model."""
+        """What a stream reports about its model."""
         if not self._model_info.parameters:
             return [(" · events of another program", "")]
         config = self._model_info.config
@@ -149,7 +149,7 @@ class StatusPane(Widget):
         ]
 
     def _of_the_text(self, before: str) -> Line:
-        """How the text is written; the lanes of a race have settings of their own."""
+        """How the text is written; race lanes have settings of their own."""
         return [] if self._state.race else [*self._without(), *self._policy(before), *self._verified(before)]
 
     def _policy(self, before: str) -> Line:
@@ -173,7 +173,7 @@ class StatusPane(Widget):
         ]
 
     def _verified(self, gap: str) -> Line:
-        """How the cache compares with a run without it, in a phrase with the greatest difference so far."""
+        """How the cache compares with a run without it, in a phrase with the largest difference so far."""
         verification = self._state.verification
         if not verification.on and not self._state.cache_wrong:
             return []
@@ -193,7 +193,7 @@ class StatusPane(Widget):
         return [(f"{gap}✓ verified: {tokens}", "status--name"), (f", largest difference {worst:.0e}", "")]
 
     def _without(self) -> Line:
-        """A warning while the text is not the model's own."""
+        """A warning while heads are switched off."""
         off = self._state.heads_off
         if not off:
             return []

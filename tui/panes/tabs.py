@@ -1,4 +1,4 @@
-"""The names of the views with their keys, the visible one in brackets; beside them the token that is selected."""
+"""The names of the views with their keys, the visible one in brackets, and the selected token at the right."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kvtui.core.events import Token
 
 
 class TabsPane(Widget):
-    """A row of clickable names, and at its end the selected token.
+    """A row of clickable names, with the selected token at its end.
 
     Args:
         tabs: key and name of each view.

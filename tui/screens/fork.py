@@ -1,4 +1,4 @@
-"""The screen of ``f``: other tokens that could take a token's place."""
+"""The screen of ``f``: alternatives to a token."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kvtui.tui.session.update import Update
 
 NOTHING_WRITTEN = "There is nothing to fork yet: write a text first."
 RACING = "A race is running: the text can be forked after it ends. s stops it."
-GONE = "The process that wrote this text is gone: r writes it again."
+GONE = "The process that wrote this text is gone: press r to write it again."
 _BAR, _LABEL, _BEFORE = 20, 12, 48  # cells
 
 

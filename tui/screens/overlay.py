@@ -1,4 +1,4 @@
-"""What all screens over the dashboard that show something of the text have in common: they are fed like a view."""
+"""Base class of screens over the dashboard that show something of the text: they are fed like a view."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Overlay(ModalScreen[None]):
     """Covers the visible view, which stays live behind it; only the screen on top asks questions."""
 
     def show(self, update: Update, session: Session) -> None:
-        """Pass on what is new, twelve times a second."""
+        """Pass on what is new, twelve times per second."""
 
     def questions(self, session: Session) -> Iterable[Question]:
         """The questions to the worker."""

@@ -1,4 +1,4 @@
-"""The continuations of a text that forks have made, as the dashboard keeps them. Nothing of Textual."""
+"""The continuations of a text made by forks, as the dashboard keeps them. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Continuation:
     """One branch.
 
     Attributes:
-        begun: how it came about; None for the text that was there first.
-        tokens: those that are kept, as they were when it was left.
+        begun: how the branch began; None for the original text.
+        tokens: the tokens kept, as they were when the user left the branch.
         first: number of the first of them.
-        times: what all of them cost.
+        times: cost of all its tokens.
     """
 
     begun: Branch | None = None
@@ -31,10 +31,10 @@ class Branches:
     """The continuations of a text, by number.
 
     Attributes:
-        current: the one that is being written.
+        current: the branch being written.
 
     Args:
-        timeline: has the tokens of that one.
+        timeline: holds the tokens of the current branch.
     """
 
     def __init__(self, timeline: Timeline) -> None:
@@ -42,7 +42,7 @@ class Branches:
         self.start()
 
     def start(self) -> None:
-        """Another text begins."""
+        """Start over with a new text."""
         self._all = [Continuation()]
         self.current = 0
 
@@ -50,20 +50,20 @@ class Branches:
         return len(self._all)
 
     def begun(self, number: int) -> Branch | None:
-        """How a branch came about; None for the text that was there first."""
+        """How a branch began; None for the original text."""
         return self._all[number].begun
 
     def tokens(self, number: int) -> list[Token]:
-        """The tokens of a branch that are kept."""
+        """The tokens kept of a branch."""
         return self._timeline.tokens if number == self.current else self._all[number].tokens
 
     def times(self) -> list[TimingHistory]:
-        """What the tokens of each branch cost."""
+        """The cost of each branch's tokens."""
         others = [branch.times for number, branch in enumerate(self._all) if number != self.current]
         return [*others, self._timeline.times]
 
     def turn_to(self, branch: Branch) -> None:
-        """A branch is being written from now on: a new one, or one that was left."""
+        """Switch to a branch, either a new one or one left earlier."""
         line, left = self._timeline, self._all[self.current]
         left.tokens, left.first, left.times = line.tokens, line.first, line.times
         if branch.number == len(self._all):
@@ -76,11 +76,11 @@ class Branches:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two texts that begin alike: what they share, and how each goes on.
+    """Two texts with a common beginning: what they share, and how each continues.
 
     Attributes:
-        shared: tokens after the prompt that are the same in both.
-        before: the end of the text that they share.
+        shared: number of identical tokens after the prompt.
+        before: the end of the shared text.
     """
 
     shared: int
@@ -90,7 +90,7 @@ class Comparison:
 
 
 def compare(first: Sequence[Token], second: Sequence[Token]) -> Comparison:
-    """Where two continuations of a prompt part."""
+    """Where two continuations of a prompt diverge."""
     offset = second[0].position - first[0].position if first and second else 0
     one, other = first[max(offset, 0) :], second[max(-offset, 0) :]  # both from the same position on
     same = 0

@@ -1,4 +1,4 @@
-"""Where the user looks: at the newest token, or at one of the past. Nothing of Textual."""
+"""Where the user is looking: at the newest token or an earlier one. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Cursor:
     """A place in the text.
 
     Attributes:
-        position: place in the whole text of the token that the user looks at; None follows the newest.
+        position: index in the whole text of the selected token; None follows the newest.
 
     Args:
         timeline: the text.
@@ -22,11 +22,11 @@ class Cursor:
 
     @property
     def token(self) -> Token | None:
-        """The token that the user looks at; None at the live end."""
+        """The selected token; None at the live end."""
         return None if self.position is None else self._timeline.at(self.position)
 
     def look_at(self, position: int | None) -> None:
-        """Move to the nearest token that is kept; None, or the newest, is the live end."""
+        """Move to the nearest token still kept; None, or the newest, is the live end."""
         tokens = self._timeline.tokens
         if position is None or not tokens or position >= tokens[-1].position:
             self.position = None
@@ -34,12 +34,12 @@ class Cursor:
             self.position = self._timeline.nearest(position)
 
     def move(self, tokens: int) -> None:
-        """So many tokens on, or back if negative."""
+        """Move forward by this many tokens, or back if negative."""
         if self._timeline.tokens:
             here = self._timeline.tokens[-1].position if self.position is None else self.position
             self.look_at(here + tokens)
 
     def stay(self) -> None:
-        """To the nearest token that is kept, if the one that was looked at has been let go."""
+        """Move to the nearest kept token if the selected one has been discarded."""
         if self.position is not None and self.token is None and self._timeline.tokens:
             self.position = self._timeline.nearest(self.position)

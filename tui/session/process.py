@@ -1,4 +1,4 @@
-"""The process that writes: whether it lives, which model it has, and loading another one. Nothing of Textual."""
+"""The generator process: whether it is alive, which model it has, and loading another. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kvtui.tui.worker.protocol import Ended, Loading, ModelInfo, Ready, Refused
 
 @dataclass(frozen=True)
 class _Target:
-    """What is being loaded: its name, what ``--model`` would say, and the name of the model to go back to if it
-    cannot be; None on the way back."""
+    """What is being loaded: its name, its ``--model`` value, and the name of the model to return to if loading fails
+    (None when already returning)."""
 
     name: str
     model: str | None
@@ -21,19 +21,19 @@ class _Target:
 
 
 class Process:
-    """Follows the generator process from model to model, and starts another one when it has died.
+    """Follows the generator process from model to model, and restarts it when it dies.
 
     Attributes:
-        model: what the process has loaded.
-        path: the same as ``--model`` says it; None is the bundled model.
-        alive: whether it can be told to write.
-        loaded: share of the model that is being loaded.
-        started: how many processes there have been; what one has told does not concern the next.
+        model: the model loaded.
+        path: its ``--model`` value; None is the bundled model.
+        alive: whether it accepts commands.
+        loaded: fraction loaded of the next model.
+        started: number of processes so far; reports of one do not concern the next.
 
     Args:
-        link: to the process.
-        model: what it has loaded.
-        path: what it has been started with.
+        link: connection to the process.
+        model: the model it starts with.
+        path: its ``--model`` value.
     """
 
     def __init__(self, link: Link, model: ModelInfo, path: str | None) -> None:
@@ -47,7 +47,7 @@ class Process:
 
     @property
     def loading(self) -> str:
-        """The name of the model that is being loaded, empty if none is."""
+        """The name of the model being loaded, empty if none is."""
         return self._target.name if self._target else ""
 
     def load(self, path: str | None, name: str) -> None:
@@ -61,11 +61,11 @@ class Process:
         self._link.load(target.model)
 
     def revive(self) -> None:
-        """Start another process after one that would not."""
+        """Start another process after one that failed."""
         self._link.restart()
 
     def take(self, report: Loading | Ready | Refused | Ended, update: Update) -> Phase | None:
-        """The process has told something of itself, or is gone; the phase that follows from it, if another does."""
+        """The process has reported on itself, or is gone; returns the resulting phase if it changes."""
         match report:
             case Loading(done, total):
                 if self._target and total:
@@ -82,9 +82,9 @@ class Process:
                 return self._lost(reason, update)
 
     def _ready(self, model: ModelInfo, update: Update) -> Phase | None:
-        """A model is there."""
+        """A model has been loaded."""
         self.model = update.model = model
-        if model.stream:  # another text of a stream, by another model
+        if model.stream:  # the stream holds another text, by another model
             return None
         self.alive = True
         if self._target is not None:
@@ -95,7 +95,7 @@ class Process:
         return "idle"
 
     def _not_loaded(self, target: _Target, reason: str, update: Update) -> Phase:
-        """Back to the model before, but not again and again."""
+        """Return to the previous model, but only once."""
         if target.before is None:
             self._target = None
             update.note(f"{target.name} could not be loaded again: {reason}. Press r to try once more.", "error")

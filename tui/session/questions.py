@@ -1,4 +1,4 @@
-"""Asks the worker for what is shown, and for no more. Nothing of Textual."""
+"""Asks the worker for what is on screen, and nothing more. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from kvtui.core.commands import Question
 from kvtui.core.events import Event, Unanswered
 
 LEAST_SECONDS = 0.1  # at most ten questions a second of each kind
-PATIENCE = 1.0  # a question that was not answered for so long is lost
-SHARE = 0.02  # of the worker's time, at most, goes into answers that tell what they took
+PATIENCE = 1.0  # a question unanswered for this long is lost
+SHARE = 0.02  # of the worker's time, at most, goes into answers that report their own time
 
 
 @dataclass
 class _Asked:
-    """The newest question of a kind. ``due``: there is news since; ``waiting``: no answer yet."""
+    """The newest question of a kind. ``due``: something has changed since; ``waiting``: not answered yet."""
 
     question: Question
     at: float
     waiting: bool = True
     due: bool = False
-    rest: float = LEAST_SECONDS  # until it may be asked again because there is news
+    rest: float = LEAST_SECONDS  # minimum time until it is asked again
 
 
 class Questions:
-    """One question of each kind is under way at a time; it is asked again when there is news or it has changed.
+    """Keeps one question of each kind in flight; asks again when something has changed or the question has.
 
-    A question with a ``position`` is about the past, and of that there is no news.
+    A question with a ``position`` is about the past, which does not change.
 
     Args:
-        send: passes a question on.
+        send: sends a question.
         clock: seconds, for tests.
     """
 
@@ -41,7 +41,7 @@ class Questions:
         self._asked: dict[type, _Asked] = {}
 
     def ask(self, wanted: Iterable[Question], news: bool) -> None:
-        """Send the questions whose turn it is. ``news``: the answers may have changed since they were asked last."""
+        """Send the questions that are due. ``news``: the answers may have changed since they were last asked."""
         now = self._clock()
         for asked in self._asked.values():
             asked.due = asked.due or news
@@ -60,7 +60,7 @@ class Questions:
         return changed or lost or (rested and getattr(question, "position", None) is None)
 
     def take(self, answers: Iterable[Event]) -> None:
-        """These answers have come."""
+        """These answers have arrived."""
         for answer in answers:
             for asked in self._asked.values():
                 refused = isinstance(answer, Unanswered) and type(answer.question) is type(asked.question)
@@ -69,5 +69,5 @@ class Questions:
                     asked.rest = getattr(answer, "seconds", 0.0) / SHARE
 
     def forget(self) -> None:
-        """Another text, or another view: whatever was asked is of no interest any more."""
+        """Another text or another view: drop all questions."""
         self._asked.clear()

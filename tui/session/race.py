@@ -1,4 +1,4 @@
-"""A race as far as it has been told: times and counts of every lane. No terminal."""
+"""The race so far: times and counts of every lane. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kvtui.core.measure.growth import Prediction, fit_operations
 from kvtui.core.measure.operations import multiply_adds
 from kvtui.core.race import LANES, Lane
 
-LEAST_FIT = 8  # tokens before a prediction is made of them
+LEAST_FIT = 8  # tokens needed before a prediction is fitted
 
 
 @dataclass
@@ -18,15 +18,15 @@ class LaneRecord:
     """What one lane has done.
 
     Attributes:
-        label: what to call it.
+        label: its name.
         cache: whether its cache is on.
-        prompt: the text it went on from, so many ``prompt_tokens``.
+        prompt: the text it continues, ``prompt_tokens`` long.
         tokens: in order.
-        totals: model seconds of all tokens up to each, the prompt not included.
-        agreed: tokens that were the first lane's too.
-        multiply_adds: counted, of all tokens; like ``totals`` without the prompt.
-        max_logit_difference: the greatest so far.
-        kl_total: sum of the divergences, in nats; ``compared`` tokens had one.
+        totals: cumulative model seconds at each token, without the prompt.
+        agreed: number of tokens equal to the first lane's.
+        multiply_adds: counted over all tokens; like ``totals``, without the prompt.
+        max_logit_difference: the largest so far.
+        kl_total: sum of the divergences of ``compared`` tokens, in nats.
     """
 
     label: str
@@ -61,12 +61,12 @@ class LaneRecord:
 
     @property
     def kept(self) -> int | None:
-        """Positions that its policy keeps, once a token saw no more than the one before it; None while it grows."""
+        """Positions its policy keeps, once a token saw no more than the one before it; None while the cache grows."""
         contexts = [entry.token.context for entry in self.tokens[-2:]]
         return contexts[0] if len(contexts) == 2 and contexts[0] == contexts[1] else None
 
     def times(self) -> list[tuple[int, float]]:
-        """(context, seconds) of the tokens that are typical of the lane: no refill after the window moved."""
+        """(context, seconds) of the lane's typical tokens, without refills after the window moved."""
         return [
             (entry.token.context, entry.token.seconds)
             for entry in self.tokens
@@ -74,8 +74,7 @@ class LaneRecord:
         ]
 
     def prediction(self, config: ModelConfig) -> Prediction | None:
-        """The shape that counted operations give to the time per token, fitted to this lane; None before there is
-        enough of it."""
+        """Time per token in the shape given by the counted operations, fitted to this lane; None for too few tokens."""
         times = self.times()
         if len(times) < LEAST_FIT:
             return None
@@ -86,12 +85,12 @@ class RaceRecord:
     """The newest race.
 
     Attributes:
-        number: counts races, so that whoever shows one notices the next.
+        number: counts races, so that observers notice a new one.
         lanes: in order; empty before their prompts have run.
-        plan: the lanes as they were ordered.
-        planned: tokens to be written in each lane, None for no end.
-        estimate: what it would take, if the user has to be asked before it starts.
-        end: once it is over.
+        plan: the lanes as requested.
+        planned: tokens to write in each lane; None is unlimited.
+        estimate: expected duration, if the user must confirm it before the race starts.
+        end: once the race is over.
     """
 
     def __init__(self) -> None:
@@ -99,7 +98,7 @@ class RaceRecord:
         self.start()
 
     def start(self, plan: tuple[Lane, ...] = LANES) -> None:
-        """Another race begins."""
+        """A new race starts."""
         self.number += 1
         self.plan = plan
         self.lanes: list[LaneRecord] = []
@@ -108,7 +107,7 @@ class RaceRecord:
         self.end: RaceEnd | None = None
 
     def take(self, event: RaceEvent) -> None:
-        """The race has told something."""
+        """Take in an event of the race."""
         match event:
             case RaceEstimate():
                 self.estimate = event
@@ -129,16 +128,16 @@ class RaceRecord:
 
     @property
     def moves(self) -> int:
-        """How often the window has moved."""
+        """How many times the window has moved."""
         return sum(entry.evicted > 0 for entry in self.lanes[0].tokens) if self.lanes else 0
 
     @property
     def follows(self) -> bool:
-        """Whether the second lane takes the first one's tokens, so that every token has a divergence."""
+        """Whether the second lane follows the first lane's tokens, so that every token has a divergence."""
         return self.plan[1].follow
 
     def speed_up(self, lane: int = 1) -> float | None:
-        """How many times as fast the first lane is, over the tokens that both have written; None before the first."""
+        """How many times as fast the first lane is, over the tokens both have written; None before the first."""
         steps = self.steps
         if not steps or not self.lanes[0].totals[steps - 1]:
             return None

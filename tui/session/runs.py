@@ -1,4 +1,4 @@
-"""The texts of a session, and what each has come to. Nothing of Textual."""
+"""The texts of a session and their results. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class RunRecord:
 
     Attributes:
         model: its name.
-        prompt: what it goes on from.
-        settings: seed, sampling and cache policy, as words.
+        prompt: the text it continues.
+        settings: seed, sampling and cache policy, in words.
         seed: of the sampler.
         cache: ``on``, ``off``, or ``both``.
-        tokens: that were written, those of all branches.
-        median: of their times, in milliseconds.
-        p95: of their times, in milliseconds.
-        seconds: model time of all.
-        medians: milliseconds by context length and kind, for the comparison of runs.
+        tokens: number of tokens written, over all branches.
+        median: of the token times, in milliseconds.
+        p95: of the token times, in milliseconds.
+        seconds: total model time.
+        medians: milliseconds by context length and kind, for comparing runs.
     """
 
     model: str
@@ -48,7 +48,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a text comes from: the name of the model, the prompt, and the seed of the sampler."""
+    """The origin of a text: model name, prompt and sampler seed."""
 
     model: str
     prompt: str
@@ -56,16 +56,16 @@ class Origin:
 
 
 class Runs:
-    """The texts of a session in the order in which they were run.
+    """The texts of a session, in the order they were run.
 
     Attributes:
-        finished: the texts before, and the lanes of races, the newest last.
-        text: where the text in the timeline comes from.
+        finished: earlier texts and race lanes, newest last.
+        text: origin of the text in the timeline.
 
     Args:
         branches: of the text in the timeline.
         sampling: how tokens are chosen.
-        text: where the first one comes from.
+        text: origin of the first text.
     """
 
     def __init__(self, branches: Branches, sampling: SamplingSettings, text: Origin) -> None:
@@ -73,10 +73,10 @@ class Runs:
         self.text = text
         self._branches = branches
         self._sampling = sampling
-        self._place = 0  # of the timeline's text among them; races may have been run since
+        self._place = 0  # index of the timeline's text among them; later entries are races
 
     def all(self, policy: str) -> tuple[list[RunRecord], int | None]:
-        """Every text that has tokens; and the place of the timeline's among them, None if it has none."""
+        """Every text that has tokens, and the index of the timeline's text among them (None if it has none)."""
         times = self._branches.times()
         if not any(branch.total for branch in times):
             return self.finished, None
@@ -84,19 +84,19 @@ class Runs:
         return [*self.finished[: self._place], text, *self.finished[self._place :]], self._place
 
     def begin(self, text: Origin, policy: str) -> None:
-        """Another text begins; the one before was written under ``policy``."""
+        """A new text starts; the previous one was written under ``policy``."""
         runs, _ = self.all(policy)
         self.finished = runs[-RUNS_KEPT:]
         self._place = len(self.finished)
         self.text = text
 
     def add_race(self, race: RaceRecord, origin: Origin) -> None:
-        """A race is over, or given up: what its lanes have come to stays."""
+        """A race is over or abandoned: keep the results of its lanes."""
         self.finished = [*self.finished, *lane_records(race, origin, self._sampling)]
 
 
 def record(branches: Sequence[TimingHistory], origin: Origin, sampling: SamplingSettings, policy: str) -> RunRecord:
-    """What a run has come to; of one with more tokens than are kept, median and p95 are those of the newest."""
+    """The result of a run; if tokens have been discarded, median and p95 cover only the newest."""
     own = [times.own() for times in branches]
     kinds = {kind for times in own for kind in times.kinds.tolist()}
     cached, uncached = bool(kinds & {Kind.CACHED, Kind.REFILL}), Kind.UNCACHED in kinds
@@ -120,7 +120,7 @@ def record(branches: Sequence[TimingHistory], origin: Origin, sampling: Sampling
 
 
 def lane_records(race: RaceRecord, origin: Origin, sampling: SamplingSettings) -> list[RunRecord]:
-    """What the lanes of a race have come to, in order; none before each has a token."""
+    """The results of a race's lanes, in order; none before each has a token."""
     records = []
     for lane, plan in zip(race.lanes, race.plan, strict=False):
         history = TimingHistory()
@@ -129,14 +129,14 @@ def lane_records(race: RaceRecord, origin: Origin, sampling: SamplingSettings) -
             return []
         text = record([history], origin, sampling, plan.policy)
         records.append(replace(text, settings=f"{text.settings} · race"))
-    if len({lane.cache for lane in race.lanes}) > 1:  # then it has measured itself what the cache saves
+    if len({lane.cache for lane in race.lanes}) > 1:  # the race itself has measured the speed-up
         both = {length: median for text in records for length, median in text.medians.items()}
         records = [replace(text, medians=both) for text in records]
     return records
 
 
 def sampling_words(sampling: SamplingSettings) -> str:
-    """How tokens are chosen, short."""
+    """How tokens are chosen, in brief."""
     if sampling.temperature == 0:
         return "greedy"
     words = [f"T {sampling.temperature:g}"]
@@ -148,7 +148,7 @@ def sampling_words(sampling: SamplingSettings) -> str:
 def saving(run: RunRecord, runs: Iterable[RunRecord]) -> float | None:
     """How many times as fast the cache makes a token of this run, by medians at the same context length.
 
-    What the run has not measured itself, cached or uncached, is taken from the session's other runs of that model.
+    If the run has not measured both ways, the missing times come from the session's other runs of that model.
     """
     alike = [other for other in runs if other.model == run.model]
     lengths = sorted({length for length, _ in run.medians}, reverse=True)

@@ -1,4 +1,4 @@
-"""What the dashboard knows of the generation, and what it can tell it to do. Nothing of Textual."""
+"""What the dashboard knows about the generation, and the commands it can send. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ from kvtui.tui.worker.protocol import (
 class Session:
     """Follows the runs of one generator process.
 
-    What the user has asked for is shown at once, and corrected by the process's answers when all have come.
+    The user's requests are shown at once, then corrected by the process's answers when all have arrived.
 
     Attributes:
-        prompt: what the newest text or race goes on from; None before the first.
+        prompt: the text that the newest text or race continues; None before the first.
         run: number of the newest text or race.
-        state: how things stand at the live end.
-        timeline: the tokens of the text, and what they cost.
-        cursor: the token that the user looks at.
+        state: the state at the live end.
+        timeline: the tokens of the text, and their cost.
+        cursor: the token selected by the user.
         branches: the continuations of the text.
-        runs: the texts so far, and the lanes of races.
-        race: the newest race; ``racing`` while it is being run.
-        process: that writes, and loads another model.
+        runs: the texts so far, and race lanes.
+        race: the newest race; ``racing`` while it is running.
+        process: the generator process, which also loads other models.
 
     Args:
-        link: the process.
+        link: connection to the process.
         model: its model.
-        settings: how runs begin.
+        settings: initial settings of runs.
     """
 
     def __init__(self, link: Link, model: ModelInfo, settings: DashboardSettings) -> None:
@@ -88,7 +88,7 @@ class Session:
 
     @property
     def model(self) -> ModelInfo:
-        """The one that writes."""
+        """The model in use."""
         return self.process.model
 
     @property
@@ -98,23 +98,23 @@ class Session:
 
     @property
     def running(self) -> bool:
-        """Whether a text is being written or a race is being run, paused or not."""
+        """Whether a text or a race is in progress, paused or not."""
         return self.state.phase in ("writing", "paused")
 
     @property
     def writing(self) -> bool:
-        """Whether it is the timeline's text that is being written, paused or not."""
+        """Whether the timeline's text is in progress, paused or not."""
         return self.running and not self.racing
 
     @property
     def answering(self) -> bool:
-        """Whether there is a text about which questions can be asked."""
+        """Whether there is a text to ask questions about."""
         return self.process.alive and self.state.context > 0 and not self.model.stream and not self.racing
 
     # Texts and races
 
     def start(self, prompt: str, seed: int | None = None) -> bool:
-        """Write a new text; False if there is no process to do it."""
+        """Start a new text; False if there is no process to write it."""
         if not self.process.alive:
             return False
         self._leave_race()
@@ -135,7 +135,7 @@ class Session:
         self.cursor.look_at(None)
 
     def all_runs(self) -> tuple[list[RunRecord], int | None]:
-        """Every text that has tokens; and the place of the timeline's among them, None if it has none."""
+        """Every text that has tokens, and the index of the timeline's text among them (None if it has none)."""
         return self.runs.all(self.state.policy)
 
     def start_race(
@@ -146,9 +146,9 @@ class Session:
         lanes: tuple[Lane, ...] = LANES,
         confirmed: bool = False,
     ) -> bool:
-        """Write a text in several lanes, in place of the one that is being written; see :class:`StartRace`.
+        """Write a text in several lanes, replacing the one in progress; see :class:`StartRace`.
 
-        It is told of in ``race``, and ``timeline`` keeps the text before. False if there is no process to do it.
+        Progress appears in ``race``; ``timeline`` keeps the previous text. False if there is no process to run it.
         """
         if not self.process.alive:
             return False
@@ -166,28 +166,28 @@ class Session:
         return True
 
     def _run_settings(self) -> GenerationSettings:
-        """How the next text is written: what the user has chosen since the dashboard was opened."""
+        """Settings of the next text: the user's choices since the dashboard was opened."""
         now = self.state
         return replace(self._settings, cache=now.cache, seed=now.seed, pace=now.pace, policy=now.policy)
 
     def _leave_race(self) -> None:
-        """It is over, or given up: what its lanes have come to stays."""
+        """The race is over or abandoned: keep the results of its lanes."""
         if self.racing and self.prompt is not None:
             self.runs.add_race(self.race, Origin(self.model.name, self.prompt, self.state.seed))
         self.racing = False
 
     def _end_race(self) -> None:
-        """The process has done with it: back to the text before."""
+        """The process has finished the race: return to the previous text."""
         self._leave_race()
         for command in self._pending.take_owed():
             self._link.send(command)
         self._pending.expect_nothing()
         self._set_phase("ended")
 
-    # What the text, or the race, is told
+    # Commands to the text or the race
 
     def toggle_cache(self) -> None:
-        """Cache on or off, for this text or the next; the lanes of a race are what they are."""
+        """Switch the cache on or off, for this text and the next; the lanes of a race do not change."""
         self._tell(commands.SetCache(not self.state.cache), replace(self.state, cache=not self.state.cache))
         if not self.racing:
             self._count()
@@ -197,7 +197,7 @@ class Session:
         self._tell(commands.Pause(), replace(self.state, phase="paused"))
 
     def resume(self) -> None:
-        """Go on."""
+        """Continue after a pause."""
         self._tell(commands.Resume(), replace(self.state, phase="writing"))
 
     def step(self) -> None:
@@ -205,35 +205,35 @@ class Session:
         self._tell(commands.Step(), replace(self.state, phase="paused"))
 
     def set_pace(self, pace: float | None) -> None:
-        """Tokens a second, None for unlimited; for this text and the next."""
+        """Set the pace in tokens per second, None for unlimited; for this text and the next."""
         self._tell(commands.SetPace(pace), self.state.with_pace(pace))
 
     def set_policy(self, policy: str) -> None:
-        """What the cache keeps, for this text and the next; the lanes of a race are what they are."""
+        """Set the cache policy, for this text and the next; the lanes of a race do not change."""
         self._tell(commands.SetPolicy(policy), replace(self.state.verifying(self.state.verification.on), policy=policy))
 
     def set_heads(self, off: tuple[tuple[int, int], ...]) -> None:
-        """Write on without these (layer, head) pairs; for this text only."""
+        """Continue without these (layer, head) pairs; for this text only."""
         if self.writing:
             self._tell(commands.SetHeads(off), replace(self.state, heads_off=off))
 
     def toggle_verify(self) -> None:
-        """Run every token without the cache as well, or no longer; for this text and the next."""
+        """Start or stop running every token without the cache as well; for this text and the next."""
         on = not self.state.verification.on
         self._tell(commands.SetVerify(on), self.state.verifying(on))
 
     def fork(self, position: int, tokens: tuple[int, ...] = (), text: str = "") -> None:
-        """Go on with something else in a token's place; after the end of the text too."""
+        """Continue with a replacement for a token; works after the end of the text too."""
         self._change_branch(commands.Fork(position, tokens, text))
 
     def revisit(self, branch: int) -> None:
-        """Go on with a branch that was left."""
+        """Continue a branch left earlier."""
         self._change_branch(commands.Revisit(branch))
 
     def _change_branch(self, command: commands.Fork | commands.Revisit) -> None:
         if not self.process.alive:
             return
-        if not self.running:  # a race may have been run since, with another prompt and seed
+        if not self.running:  # a race may have run since, with another prompt and seed
             self.prompt = self.runs.text.prompt
             self.state = replace(self.state, seed=self.runs.text.seed)
         self._pending.sent()
@@ -245,34 +245,34 @@ class Session:
             self._link.send(commands.Stop())
 
     def load(self, path: str | None, name: str) -> bool:
-        """Take another model, and write the same prompt with it; False while one is being loaded already."""
+        """Load another model and write the same prompt with it; False if one is already being loaded."""
         if self.process.loading:
             return False
         self._give_up_process("loading")
-        self.race.start()  # what it showed was of another model
+        self.race.start()  # it showed another model
         self.process.load(path, name)
         return True
 
     def put_question(self, question: commands.Question) -> None:
-        """Pass a question on; the app does so for the visible view's (see ``View.questions``)."""
+        """Send a question; the app does so for the visible view's (see ``View.questions``)."""
         self._link.send(question)
 
     def _tell(self, command: commands.Command, state: RunState) -> None:
-        """Show at once the state that is asked for.
+        """Show the requested state at once.
 
-        The process is told after the end too, as the text may be gone on with from a fork.
+        The command is sent after the end of a text too, as a fork may continue it.
         """
         if self.racing and not isinstance(command, commands.Pause | commands.Resume | commands.Step):
-            self._pending.owe(command)  # the text before the race may be gone on with, too
+            self._pending.owe(command)  # a fork may continue the text before the race, too
         if self.racing and not isinstance(command, RaceCommand):
-            pass  # its lanes are what they are
+            pass  # the lanes do not change
         elif self.running or (self.process.alive and not self.model.stream):
             if self.running:
                 self._pending.sent()
             self._link.send(command)
         self.state = state
 
-    # What the user looks at
+    # Where the user is looking
 
     @property
     def shown(self) -> RunState:
@@ -282,26 +282,26 @@ class Session:
 
     @property
     def window_start(self) -> int:
-        """Place in the whole text of the first token in the model's window, if a policy has not dropped it already."""
+        """Index in the whole text of the first token in the model's window, unless a policy has dropped it earlier."""
         if self.model.stream or not self.timeline.tokens:
             return 0
         return self.timeline.tokens[-1].window_start
 
     @property
     def left_the_window(self) -> bool:
-        """Whether the token at the cursor has."""
+        """Whether the token at the cursor has left the model's window."""
         return self.cursor.position is not None and self.cursor.position < self.window_start
 
-    # What the process tells
+    # Reports of the process
 
     def collect(self, mark: Mark) -> Update:
-        """Take in all reports that have come, and say what is new to someone who has read as far as ``mark``."""
+        """Process all reports that have arrived, and return what is new after ``mark``."""
         update = Update()
         for report in self._link.drain():
             process = self.process.started
             self._take(report, update)
             if self.process.started != process:
-                break  # the rest is of a process that is gone
+                break  # the rest comes from a process that is gone
         self.cursor.stay()
         news = self.timeline.since(mark)
         update.reset, update.prefill, update.tokens = news.reset, news.prefill, news.tokens
@@ -322,7 +322,7 @@ class Session:
                 self._follow_process(report, update)
 
     def _follow_process(self, report: Loading | Ready | Refused | Ended, update: Update) -> None:
-        """It has told something of itself, or is gone."""
+        """The process has reported on itself, or is gone."""
         switching = bool(self.process.loading)
         phase = self.process.take(report, update)
         if phase == "idle":
@@ -335,7 +335,7 @@ class Session:
             self.state = replace(self.state, loaded=self.process.loaded)
 
     def _give_up_process(self, phase: Phase) -> None:
-        """Whatever still comes is of a process that is gone."""
+        """Ignore whatever the old process still sends."""
         self.run += 1
         self._pending.expect_nothing()
         self._leave_race()
@@ -367,14 +367,14 @@ class Session:
             case _ if isinstance(event, RaceEvent):
                 self._raced(event)
             case Unanswered(question, reason) if isinstance(question, commands.Fork | commands.Revisit):
-                if not self.running:  # then no State comes
+                if not self.running:  # then no State follows
                     self._pending.answered()
                 update.note(reason, "warning")
             case _ if isinstance(event, Answer):
                 update.answers.append(event)
 
     def _prefilled(self, event: Prefill, update: Update) -> None:
-        """The prompt was run."""
+        """The prompt has been run."""
         if self.timeline.prefill is not None:  # a stream may hold several texts
             self._begin_text(event.prompt, self.state.seed)
         self.timeline.prefill = event
@@ -387,21 +387,21 @@ class Session:
             )
 
     def _raced(self, event: RaceEvent) -> None:
-        """The race has told something."""
+        """Take in an event of the race."""
         self.race.take(event)
         self.state = replace(self.state, written=self.race.steps)
         if isinstance(event, RaceEstimate | RaceEnd):
             self._end_race()
 
     def _turn_to(self, branch: Branch, update: Update) -> None:
-        """Another continuation is being written from now on."""
+        """Switch to another continuation."""
         self.branches.turn_to(branch)
         self.cursor.look_at(None)
         run = f"{branch.computed:,} recomputed in {branch.seconds * 1e3:.2f} ms"
         update.note(f"Branch {branch.number}: {branch.reused:,} positions stay in the cache, {run}.")
 
     def _count(self) -> None:
-        """Take the figures of the newest token."""
+        """Update the state from the newest token."""
         if self.timeline.tokens:
             self.state = self.state.with_newest(self.timeline.tokens[-1], self.window_start)
 

@@ -1,4 +1,4 @@
-"""How a text that is being written stands: its phase, pace, cache and verification. Nothing of Textual."""
+"""The state of a text in progress: its phase, pace, cache and verification. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from kvtui.tui.settings import DEFAULT_PACE
 
 Phase = Literal["idle", "writing", "paused", "ended", "dead", "loading"]
 
-LARGEST_ERROR = 1e-2  # of a logit, where a stream does not tell what rounding may explain
+LARGEST_ERROR = 1e-2  # of a logit, for streams that do not state how much rounding may explain
 PACES: tuple[float | None, ...] = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, None)
 
 
 def slower(pace: float | None) -> float | None:
-    """The next pace down the scale, in tokens a second; None is unlimited."""
+    """The next slower pace in tokens per second; None is unlimited."""
     below = [step for step in PACES if step is not None and (pace is None or step < pace)]
     return below[-1] if below else pace
 
 
 def faster(pace: float | None) -> float | None:
-    """The next pace up the scale."""
+    """The next faster pace."""
     if pace is None:
         return None
     return next((step for step in PACES if step is None or step > pace), None)
@@ -34,14 +34,14 @@ def pace_words(pace: float | None) -> str:
 
 @dataclass(frozen=True)
 class Verification:
-    """How the logits compare with those of a run without the cache.
+    """How the logits compare with a run without the cache.
 
     Attributes:
         on: whether every token is compared.
-        checked: tokens that were.
-        worst: greatest absolute difference of a logit.
-        disagreements: tokens for which the two find another token likeliest.
-        unexplained: tokens with a difference that is more than rounding.
+        checked: number of tokens compared.
+        worst: largest absolute difference of a logit.
+        disagreements: tokens for which the two runs disagree on the most likely token.
+        unexplained: tokens that differ by more than rounding.
     """
 
     on: bool = False
@@ -51,7 +51,7 @@ class Verification:
     unexplained: int = 0
 
     def after(self, token: Token) -> Verification:
-        """With one more token."""
+        """Add one token."""
         error = token.max_logit_error
         if error is None:
             return self
@@ -66,7 +66,7 @@ class Verification:
 
     @property
     def failed(self) -> bool:
-        """Whether a cache that keeps everything cannot be right."""
+        """Whether the results rule out a correct cache, provided that it keeps everything."""
         return self.unexplained > 0 or self.disagreements > 0
 
 
@@ -74,7 +74,7 @@ class Verification:
 class RunState:
     """What the status line and the cache bar show. Sizes in bytes, lengths in positions.
 
-    Of the lanes of a ``race``, ``written`` is what each of them has; the rest is still of the text before.
+    During a ``race``, ``written`` counts the tokens of each lane; the rest still describes the previous text.
     """
 
     phase: Phase = "idle"
@@ -86,20 +86,20 @@ class RunState:
     cached_positions: int = 0
     cache_bytes: int = 0
     evictions: int = 0
-    loaded: float = 0.0  # share of the model that is being loaded
+    loaded: float = 0.0  # fraction loaded of the next model
     policy: str = "full"
     verification: Verification = Verification()
-    heads_off: tuple[tuple[int, int], ...] = ()  # (layer, head) pairs that the text goes on without
+    heads_off: tuple[tuple[int, int], ...] = ()  # (layer, head) pairs switched off
     race: bool = False
-    last_pace: float = DEFAULT_PACE  # the newest that was not unlimited
+    last_pace: float = DEFAULT_PACE  # the latest that was not unlimited
 
     @property
     def cache_wrong(self) -> bool:
-        """Whether verification has failed; a policy that drops or rounds is bound to differ."""
+        """Whether verification has failed; a policy that drops or rounds differs by design."""
         return self.policy == "full" and self.verification.failed
 
     def next_text(self, seed: int) -> RunState:
-        """Another text is being written, as the user wants it."""
+        """The state for a new text, with the user's choices kept."""
         return RunState(
             "writing",
             self.cache,
@@ -111,15 +111,15 @@ class RunState:
         )
 
     def with_pace(self, pace: float | None) -> RunState:
-        """At another pace."""
+        """Change the pace."""
         return replace(self, pace=pace, last_pace=pace or self.pace or self.last_pace)
 
     def verifying(self, on: bool) -> RunState:
-        """Every token is compared from now on, or none; what was found before is forgotten."""
+        """Compare every token from now on, or none; earlier results are discarded."""
         return replace(self, verification=Verification(on))
 
     def at(self, token: Token) -> RunState:
-        """How things stood when a token of the past was written."""
+        """The state when an earlier token was written."""
         return replace(
             self,
             cache=token.cache,
@@ -130,7 +130,7 @@ class RunState:
         )
 
     def prefilled(self, event: Prefill) -> RunState:
-        """The prompt was run."""
+        """The prompt has been run."""
         return replace(
             self,
             phase="paused" if self.phase == "paused" else "writing",
@@ -148,20 +148,20 @@ class RunState:
         return replace(self, verification=self.verification.after(token))
 
     def with_newest(self, token: Token, window_start: int) -> RunState:
-        """A token was written. ``window_start``: place of the oldest one in the model's window."""
-        # Under a policy a token sees fewer than are run from now on if the cache has been turned off since.
+        """A token was written. ``window_start``: index of the oldest token in the model's window."""
+        # Under a policy, a token saw fewer positions than will be run from now on if the cache was then turned off.
         turned_off = token.cache and not self.cache
         context = token.position + 1 - window_start if turned_off else token.context
         return replace(self.at(token), cache=self.cache, context=context, race=False)
 
     def obeyed(self, event: State, racing: bool) -> RunState:
-        """Every command has been carried out. In a race the lanes are what they are, and cache, heads and policy what
-        the user wants of the next text."""
+        """Every command has been carried out. In a race the lanes do not change; cache, heads and policy are the user's
+        choices for the next text."""
         now = replace(self, phase="paused" if event.paused else "writing", pace=event.pace)
         if racing:
             return now
         return replace(now, cache=event.cache, heads_off=event.heads_off, policy=event.policy)
 
     def gone(self, phase: Phase) -> RunState:
-        """There is no process, and so nothing in its cache."""
+        """There is no process, so its cache is gone too."""
         return replace(self, phase=phase, context=0, cached_positions=0, cache_bytes=0, loaded=0.0)

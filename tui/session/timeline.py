@@ -1,4 +1,4 @@
-"""The tokens of the text that is being written, as far as they are kept. Nothing of Textual."""
+"""The kept tokens of the text in progress. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from kvtui.core.events import Prefill, Token
 from kvtui.tui.session.timings import LIMIT, TimingHistory
 
-_SLACK = 2_048  # let go at a time
+_SLACK = 2_048  # discarded at a time
 
 
 @dataclass(frozen=True)
 class Mark:
-    """How far someone has read: ``count`` tokens of text number ``text``, and whether its prefill."""
+    """A read position: ``count`` tokens of text number ``text``, and whether its prefill was read."""
 
     text: int = -1
     count: int = 0
@@ -22,7 +22,7 @@ class Mark:
 
 @dataclass
 class News:
-    """What is new after a mark. ``reset``: forget what was before it; these are all the tokens that are kept."""
+    """What is new after a mark. ``reset``: forget everything before it; these are all the tokens kept."""
 
     reset: bool = False
     prefill: Prefill | None = None
@@ -30,13 +30,13 @@ class News:
 
 
 class Timeline:
-    """The newest tokens of a text, its prefill, and what its tokens cost.
+    """The newest tokens of a text, its prefill, and the cost of its tokens.
 
     Attributes:
-        text: changes when what was kept is no longer the beginning of the text: with every new text and every fork.
-        tokens: those that are kept, ``tokens[0]`` being number ``first`` of the text.
-        times: of all tokens of the text; the only place where they are kept.
-        times_before: of the text before, None if there was none with a token.
+        text: changes whenever the tokens kept no longer begin the text: with every new text and every fork.
+        tokens: the tokens kept; ``tokens[0]`` is number ``first`` of the text.
+        times: of all tokens of the text; stored only here.
+        times_before: of the previous text, None if it had no tokens or there was none.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Timeline:
         self.times_before: TimingHistory | None = None
 
     def start(self) -> None:
-        """Another text begins."""
+        """Start a new text."""
         self.text += 1
         if self.times.total:
             self.times, self.times_before = TimingHistory(), self.times
@@ -57,12 +57,12 @@ class Timeline:
         self.first = 0
 
     def rewind(self, tokens: list[Token], first: int, times: TimingHistory) -> None:
-        """Another continuation of the same prompt: these are its tokens so far."""
+        """Switch to another continuation of the same prompt, with these tokens so far."""
         self.text += 1
         self.tokens, self.first, self.times = tokens, first, times
 
     def add(self, token: Token) -> None:
-        """A token was written."""
+        """Add a token that was written."""
         self.tokens.append(token)
         self.times.add([token])
         if len(self.tokens) >= LIMIT + _SLACK:
@@ -75,16 +75,16 @@ class Timeline:
         return Mark(self.text, self.first + len(self.tokens), self.prefill is not None)
 
     def at(self, position: int) -> Token | None:
-        """The token at a place of the whole text, if it is kept; the prompt's are not."""
+        """The token at an index of the whole text, if it is kept; tokens of the prompt are not."""
         number = position - self.tokens[0].position if self.tokens else -1
         return self.tokens[number] if 0 <= number < len(self.tokens) else None
 
     def nearest(self, position: int) -> int:
-        """The place of the token that is kept nearest to this place; there has to be one."""
+        """Index of the kept token nearest to this one; at least one must be kept."""
         return min(max(position, self.tokens[0].position), self.tokens[-1].position)
 
     def since(self, mark: Mark) -> News:
-        """What has come after a mark."""
+        """What is new after a mark."""
         if mark.text != self.text or mark.count < self.first:
             return News(True, self.prefill if not self.first else None, list(self.tokens))
         prefill = None if mark.prefill else self.prefill

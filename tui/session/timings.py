@@ -1,4 +1,4 @@
-"""What the tokens cost: a bounded history of their model time and the figures made of it. No terminal in here."""
+"""The cost of tokens: a bounded history of their model time, and statistics of it. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from kvtui.core.events import Token
 
-LIMIT = 16_384  # tokens kept; older ones are let go
-BIN = 64  # positions of context that count as the same length when cached and uncached are compared
-_LATELY, _TYPICAL = 200, 30  # tokens among which those of a kind are looked for, and of which a median is made
-RECENT = 128  # tokens that the figures are made of
-_SAMPLES = 128  # the newest tokens that a bin remembers, of each mode
+LIMIT = 16_384  # tokens kept; older ones are discarded
+BIN = 64  # context lengths within this many positions count as equal when comparing cached and uncached
+_LATELY, _TYPICAL = 200, 30  # tokens searched for those of a kind, and tokens in the median
+RECENT = 128  # tokens in the statistics
+_SAMPLES = 128  # newest tokens kept in a bin, for each mode
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -32,7 +32,7 @@ class Kind(IntEnum):
 
 
 def kind_of(token: Token) -> Kind:
-    """How a token was computed, by the positions that were run for it."""
+    """How a token was computed, given the number of positions run for it."""
     if not token.cache:
         return Kind.UNCACHED
     return Kind.REFILL if token.computed > 1 else Kind.CACHED
@@ -40,7 +40,7 @@ def kind_of(token: Token) -> Kind:
 
 @dataclass(frozen=True)
 class TimingSummary:
-    """Milliseconds of the newest tokens in the current mode, and the speed that they make."""
+    """Milliseconds of the newest tokens in the current mode, and the resulting speed."""
 
     last: float
     median: float
@@ -56,11 +56,11 @@ class Comparison:
     uncached: float
     first: int
     last: int
-    here: bool  # whether the newest token is of that length too
+    here: bool  # whether the newest token has that length too
 
     @property
     def times(self) -> float:
-        """How many times as fast the cache makes it."""
+        """How many times as fast a token is with the cache."""
         return self.uncached / self.cached
 
 
@@ -69,12 +69,12 @@ class Columns:
     """The history as columns of a graph, oldest first.
 
     Attributes:
-        milliseconds: (columns,) median of the column's tokens of its kind; for a refill its greatest.
+        milliseconds: (columns,) median of the column's tokens of its kind; for refills, the maximum.
         kinds: (columns,) :class:`Kind`: refill if there is one in the column, else that of the newest token.
-        computed: (columns,) positions that were run for a refill, else 1.
-        moved: (columns,) whether a refill followed a cached token, as the window moved or the policy changed.
-            Otherwise the cache came on.
-        first: number of the first column; column n holds the tokens from n times those of a column on.
+        computed: (columns,) positions run for a refill, else 1.
+        moved: (columns,) whether a refill followed a cached token, because the window moved or the policy changed.
+            Otherwise the cache was switched on.
+        first: number of the first column; column n starts at token n times the tokens per column.
     """
 
     milliseconds: Floats
@@ -86,14 +86,14 @@ class Columns:
 
 @dataclass(frozen=True)
 class OwnTimes:
-    """Times of tokens, to be put together with those of other branches.
+    """Times of tokens, to be combined with those of other branches.
 
     Attributes:
-        total: tokens.
-        seconds: of all of them.
-        milliseconds: (tokens,) of those that are remembered.
+        total: number of tokens.
+        seconds: total model time.
+        milliseconds: (tokens,) times of the newest tokens, as many as are kept.
         kinds: (tokens,) :class:`Kind` of each.
-        by_length: milliseconds by length of context, in steps of :data:`BIN`, and kind.
+        by_length: milliseconds by context length, in steps of :data:`BIN`, and kind.
     """
 
     total: int
@@ -110,15 +110,15 @@ class TimingHistory:
     """The newest ``capacity`` tokens of a text, and medians by context length.
 
     Attributes:
-        total: tokens so far, those included that are forgotten.
-        seconds: of all of them.
-        context: of the newest.
-        first_position: place in the whole text of the first.
-        shared: how many of them another branch of the text has as well, and counts.
+        total: tokens so far, discarded ones included.
+        seconds: total model time.
+        context: at the newest token.
+        first_position: index of the first token in the whole text.
+        shared: number of tokens shared with, and counted by, another branch of the text.
 
     Args:
-        capacity: tokens.
-        shared: tokens of another branch to begin with.
+        capacity: maximum number of tokens kept.
+        shared: the tokens shared with another branch, to start with.
     """
 
     def __init__(self, capacity: int = LIMIT, shared: Sequence[Token] = ()) -> None:
@@ -137,7 +137,7 @@ class TimingHistory:
         self.shared, self._shared_seconds = self.total, self.seconds
 
     def add(self, tokens: Sequence[Token]) -> None:
-        """Append tokens; the oldest beyond the capacity are forgotten."""
+        """Append tokens; the oldest beyond the capacity are discarded."""
         if tokens and not self.total:
             self.first_position = tokens[0].position
         self.total += len(tokens)
@@ -173,7 +173,7 @@ class TimingHistory:
 
     @property
     def milliseconds(self) -> Floats:
-        """(tokens,) what is remembered, oldest first."""
+        """(tokens,) times kept, oldest first."""
         return self._milliseconds[self._end - len(self) : self._end]
 
     @property
@@ -183,13 +183,13 @@ class TimingHistory:
 
     @property
     def cached(self) -> bool:
-        """Whether the newest token was made with the cache."""
+        """Whether the newest token was computed with the cache."""
         return self._end == 0 or bool(self._kinds[self._end - 1] != Kind.UNCACHED)
 
     def summary(self) -> TimingSummary | None:
-        """Times of the newest tokens since the cache was last turned on or off; None before there are any.
+        """Times of the newest tokens since the cache was last switched on or off; None if there are none yet.
 
-        A refill is no token of a warm cache: it counts as ``last`` only, and alone it leaves the rest NaN.
+        A refill is not typical of a warm cache: it counts only as ``last``, and if it is alone the rest is NaN.
         """
         if not len(self):
             return None
@@ -210,7 +210,7 @@ class TimingHistory:
         return any(key[1] is kind for key in self._bins)
 
     def own(self) -> OwnTimes:
-        """What no other branch of the text counts."""
+        """Times of the tokens not counted by another branch of the text."""
         total = self.total - self.shared
         new = slice(max(len(self) - total, 0), None)
         return OwnTimes(
@@ -223,7 +223,7 @@ class TimingHistory:
         return float(np.median(milliseconds[-_TYPICAL:])) / 1e3 if len(milliseconds) else None
 
     def comparison(self) -> Comparison | None:
-        """Cached against uncached at the context nearest to the current one where both were measured."""
+        """Cached against uncached, at the measured context length nearest to the current one."""
         here = self.context // BIN
         both = [length for length, kind in self._bins if kind is Kind.CACHED and (length, Kind.UNCACHED) in self._bins]
         if not both:
@@ -236,9 +236,9 @@ class TimingHistory:
         return Comparison(cached, uncached, max(1, nearest * BIN), nearest * BIN + BIN - 1, nearest == here)
 
     def columns(self, width: int, tokens_per_column: int, end: int | None = None) -> Columns:
-        """The tokens before number ``end``, the newest if None, as at most ``width`` columns.
+        """The tokens before number ``end``, by default the newest, in at most ``width`` columns.
 
-        Columns begin at multiples of ``tokens_per_column``, so that a token stays with its neighbours as new ones come.
+        Columns begin at multiples of ``tokens_per_column``, so that a token keeps its neighbours as new ones arrive.
         """
         per = tokens_per_column
         oldest = self.total - len(self)
@@ -247,7 +247,7 @@ class TimingHistory:
             return NO_COLUMNS
         first = max((end - 1) // per - width + 1, oldest // per)
         start = max(first * per, oldest)
-        before = start - first * per  # tokens of the first column that are forgotten already
+        before = start - first * per  # tokens of the first column that have been discarded
         count = (end - 1) // per - first + 1
         used = slice(start - oldest, end - oldest)
         milliseconds = np.full(count * per, np.inf)

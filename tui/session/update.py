@@ -1,4 +1,4 @@
-"""What has happened since a view looked last. Nothing of Textual."""
+"""What has happened since a view was last updated. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ A = TypeVar("A", bound=Answer)
 
 @dataclass
 class Update:
-    """What has happened since the last look.
+    """What has happened since the last update.
 
     Attributes:
-        reset: forget what was shown of the text: ``prefill`` and ``tokens`` are all that is kept of the one to show.
-        prefill: the prompt was run.
-        tokens: new ones, in order; many at once where the pace is high or the view was hidden.
+        reset: discard what was shown of the text: ``prefill`` and ``tokens`` are all that is kept of the one to show.
+        prefill: the prompt has been run.
+        tokens: new tokens, in order; many at once if the pace is high or the view was hidden.
         answers: to questions.
-        model: another model is loaded, or the same one by another process.
+        model: another model has been loaded, or the same one by another process.
         notices: for the user; the app shows them.
     """
 
@@ -36,7 +36,7 @@ class Update:
 
     @property
     def news(self) -> bool:
-        """Whether there is more or another text than before."""
+        """Whether the text is longer than before, or another one."""
         return bool(self.reset or self.prefill or self.tokens)
 
     def answer(self, kind: type[A]) -> A | None:
@@ -44,5 +44,5 @@ class Update:
         return next((answer for answer in reversed(self.answers) if isinstance(answer, kind)), None)
 
     def note(self, message: str, severity: Severity = "information") -> None:
-        """Something for the user."""
+        """Add a notice for the user."""
         self.notices.append((message, severity))

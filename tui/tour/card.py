@@ -1,4 +1,4 @@
-"""The card of the tour: below the view, where it hides nothing, it says what to look at and what to try."""
+"""The card of the tour, below the view, where it hides nothing: what to look at and what to try."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TourCard(Widget):
         self._enter(self._place)
 
     def turn(self, pages: int) -> None:
-        """Go on (1) or back (-1) by one chapter."""
+        """Go forward (1) or back (-1) by one chapter."""
         self._enter(min(max(self._place + pages, 0), len(CHAPTERS) - 1))
 
     def leave(self) -> None:
@@ -88,7 +88,7 @@ class TourCard(Widget):
         return Text.assemble((f"▲ {self.chapter.look}: ", look), f"{text}\n", (to_do, done if self.done else task))
 
     def _what_to_do(self, now: Scene) -> str:
-        """The task, what has to come before it, or that it is done."""
+        """The task, what must come before it, or that it is done."""
         if self.done:
             return f"✔ Done: {self.chapter.task}"
         if not now.run:

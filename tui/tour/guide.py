@@ -1,4 +1,4 @@
-"""What the tour does with the dashboard: it shows a chapter's view, outlines the pane, and lets the text be written."""
+"""How the tour drives the dashboard: it shows a chapter's view, outlines the pane, and starts or pauses the text."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Guide:
         self._enter()
 
     def turn(self, chapters: int) -> None:
-        """Go on by this many chapters, or back if negative; the tour ends after the last one."""
+        """Go forward by this many chapters, or back if negative; the tour ends after the last one."""
         if chapters > 0 and self.card.at_end:
             self.leave()
         else:

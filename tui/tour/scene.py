@@ -1,4 +1,4 @@
-"""What the tour sees of the dashboard at one moment: its texts quote it, and its checks compare two of them."""
+"""A snapshot of the dashboard for the tour: its texts quote it, and its checks compare two of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Scene:
         view: title of the visible view.
         run: number of the text.
         config: the model's shape.
-        parameters: numbers in the model.
+        parameters: number of parameters of the model.
         itemsize: bytes per number in the cache.
         state: the state of the session.
         token: the newest token; None if none has been written.

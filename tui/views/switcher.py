@@ -1,4 +1,4 @@
-"""Holds all views, of which one is visible."""
+"""Holds all views, one of which is visible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kvtui.tui.views.view import View
 
 
 class ViewSwitcher(ContentSwitcher):
-    """The views in the order of their keys, and what stands in place of one that another program's stream cannot
+    """The views in the order of their keys, and a message in place of one that another program's stream cannot
     fill."""
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -19,19 +19,19 @@ class ViewSwitcher(ContentSwitcher):
         super().__init__(id=id, initial=self.views[0].id)
 
     def compose(self) -> ComposeResult:
-        """All of them."""
+        """All views."""
         yield from self.views
         yield StreamView()
 
     @property
     def view(self) -> View:
-        """The one that is visible."""
+        """The visible view."""
         view = self.visible_content
         assert isinstance(view, View)
         return view
 
     def show(self, number: int, stream: bool) -> bool:
-        """Make another one visible; False if it was already. ``stream``: another program writes the text."""
+        """Make a view visible; False if it already was. ``stream``: another program writes the text."""
         view: View = self.views[number]
         if stream and view.ASKS:
             instead = self.query_one(StreamView)

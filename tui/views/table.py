@@ -1,4 +1,4 @@
-"""All views, in the order of their keys: a new one is a line here, and its import."""
+"""All views, in the order of their keys: a new one takes a line here, and its import."""
 
 from __future__ import annotations
 
@@ -20,4 +20,4 @@ VIEWS: tuple[type[View], ...] = (
 KEYS = number_keys(len(VIEWS))
 OWN_KEYS = tuple(
     dict.fromkeys(key for view in VIEWS for action in view.ACTIONS for key in action.keys.split(","))
-)  # those that mean something in a view only
+)  # keys that only work in a view

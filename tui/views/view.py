@@ -1,4 +1,4 @@
-"""What every view has in common: a screenful of panes that the dashboard can switch to."""
+"""The base class of views: a screenful of panes that the dashboard can switch to."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class View(Vertical):
 
     Attributes:
         TITLE: on its tab; its id is ``view-`` and the title in lower case.
-        ASKS: whether it asks the model anything. Such a view is not shown for another program's stream of events.
+        ASKS: whether it asks the model anything. If so, it is not shown for another program's stream of events.
         SUMMARY: a sentence for the palette and the help screen.
         ACTIONS: keys that work while it is visible, each with a method ``action_…`` of the view.
-        PARAGRAPHS: for the help screen: a name and a paragraph for each pane.
+        PARAGRAPHS: for the help screen: a name and a text for each pane.
         mark: how much of the session it has shown; kept by the app.
     """
 
@@ -38,7 +38,7 @@ class View(Vertical):
         self.mark = Mark()
 
     def show(self, update: Update, session: Session) -> None:
-        """Feed every :class:`~kvtui.tui.panes.pane.Pane` in the view, twelve times a second while it is visible, and
+        """Feed every :class:`~kvtui.tui.panes.pane.Pane` in the view, twelve times per second while it is visible, and
         immediately when it becomes visible.
 
         What happened while the view was hidden comes with the first call; see
@@ -52,14 +52,14 @@ class View(Vertical):
         """Return to the newest token: scroll to it."""
 
     def start(self, session: Session, prompt: str, seed: int | None = None) -> bool:
-        """Start what the view is about from this prompt: a text, unless the view overrides it. False if it cannot."""
+        """Start what the view shows from this prompt: by default a text. False if that is impossible."""
         return session.start(prompt, seed)
 
     def hide(self) -> None:
-        """Another view is shown from now on: stop timers, drop what is expensive to keep."""
+        """Called when another view becomes visible: stop timers, release what is expensive to keep."""
 
     def questions(self, session: Session) -> Iterable[Question]:
-        """The questions to the worker whose answers the panes show: at most one of each kind.
+        """The questions to the worker whose answers the panes show, at most one of each kind.
 
         Asked again when there is something new or when the questions change; answers arrive in ``update.answers``.
         """

@@ -1,4 +1,4 @@
-"""The dashboard's end of the generator process: starts it, talks to it, notices its death."""
+"""The dashboard's end of the generator process: starts it, exchanges messages, and notices if it dies."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _GRACE_SECONDS = 0.5
 
 
 class Link(Protocol):
-    """What the dashboard needs of the generator process; tests put a fake in its place."""
+    """What the dashboard needs from the generator process; tests use a fake."""
 
     def send(self, request: Request) -> None:
-        """Pass a request on; lost silently if the process is gone, as its end is reported anyway."""
+        """Send a request; silently lost if the process is gone, as its end is reported separately."""
         ...
 
     def drain(self) -> list[Report]:
-        """All reports that came since the last call, without waiting."""
+        """All reports that have arrived since the last call, without waiting."""
         ...
 
     def restart(self) -> None:
-        """Start a new process in place of one that is gone."""
+        """Start a new process to replace one that is gone."""
         ...
 
     def load(self, model: str | None) -> None:
-        """Start a process with another model, as ``--model`` says it, in place of this one."""
+        """Start a process with another model, given as for ``--model``, to replace this one."""
         ...
 
     def close(self) -> None:
@@ -57,11 +57,11 @@ class Link(Protocol):
 class WorkerLink:
     """A generator process and the pipes to it.
 
-    Plain subprocess pipes, as multiprocessing cannot spawn from inside a running Textual app, where standard error has
-    no file descriptor; and so a restart goes the same way as the start.
+    Uses plain subprocess pipes: multiprocessing cannot spawn from inside a running Textual app, where standard error
+    has no file descriptor. A restart works the same way as the start.
 
     Args:
-        model: what ``--model`` says, None for the bundled one.
+        model: value of ``--model``, None for the bundled model.
         command: another program to run, for tests.
     """
 
@@ -74,7 +74,7 @@ class WorkerLink:
 
     @property
     def pid(self) -> int | None:
-        """Id of the process that runs now."""
+        """Id of the current process."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
@@ -84,32 +84,32 @@ class WorkerLink:
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
         )
         self._process = process
-        self._reports = SimpleQueue()  # what the process before has left unread is of no interest any more
+        self._reports = SimpleQueue()  # unread reports of the previous process no longer matter
         reading = (process, self._errors, self._reports)
         self._reader = threading.Thread(target=self._read, args=reading, name="reports", daemon=True)
         self._reader.start()
 
     def restart(self) -> None:
-        """Start a new process in place of one that is gone."""
+        """Start a new process to replace one that is gone."""
         self.close()
         self.start()
 
     def load(self, model: str | None) -> None:
-        """Start a process with another model in place of this one, which is ended first: memory may not hold both."""
+        """Start a process with another model. The current one is ended first: memory may not hold both."""
         self._command = worker_command(model)
         self.restart()
 
     def wait_ready(
         self, timeout: float = 120.0, on_progress: Callable[[int, int], None] = lambda done, total: None
     ) -> ModelInfo:
-        """Wait for the model to be loaded, and tell of it.
+        """Wait for the model to be loaded, and return its description.
 
         Args:
-            timeout: seconds without any sign of life.
-            on_progress: called with (parts done, parts in all).
+            timeout: seconds without any report.
+            on_progress: called with (parts done, total parts).
 
         Raises:
-            KvtuiError: it cannot be, or nothing was heard for ``timeout`` seconds.
+            KvtuiError: loading failed, or there was no report for ``timeout`` seconds.
         """
         deadline = monotonic() + timeout
         while True:
@@ -128,13 +128,13 @@ class WorkerLink:
                 raise KvtuiError(f"the generator process could not start: {report.reason}")
 
     def send(self, request: Request) -> None:
-        """Pass a request on; lost silently if the process is gone, as its end is reported anyway."""
+        """Send a request; silently lost if the process is gone, as its end is reported separately."""
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(OSError, ValueError):
                 write_frame(self._process.stdin, request)  # type: ignore[arg-type]
 
     def drain(self) -> list[Report]:
-        """All reports that came since the last call, without waiting."""
+        """All reports that have arrived since the last call, without waiting."""
         reports = []
         with contextlib.suppress(Empty):
             while True:
@@ -142,7 +142,7 @@ class WorkerLink:
         return reports
 
     def close(self) -> None:
-        """End the process and wait for its end; it is killed if it takes longer than half a second."""
+        """End the process and wait for it; it is killed if that takes longer than half a second."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -164,29 +164,29 @@ class WorkerLink:
             self._errors.close()
 
     def _read(self, process: subprocess.Popen[bytes], errors: IO[bytes], reports: SimpleQueue[Report]) -> None:
-        """Runs in a thread: hand reports over until the process ends, then say why it did."""
+        """Runs in a thread: pass reports on until the process ends, then report why it did."""
         assert process.stdout is not None
         try:
             while True:
                 reports.put(read_frame(process.stdout))  # type: ignore[arg-type]
         except (EOFError, OSError, ValueError):
             pass
-        except Exception as error:  # a damaged frame: the process is of no use any more
+        except Exception as error:  # a damaged frame: the process can no longer be used
             process.kill()
             reports.put(Ended(f"it sent something unreadable ({error})"))
             return
-        if self._process is process:  # else it ends because close() wants it
+        if self._process is process:  # else it ends because of close()
             reports.put(Ended(describe_end(process.wait(), _last_line(errors))))
 
 
 def worker_command(model: str | None) -> list[str]:
-    """The program of the generator process."""
-    # -P: the folder that the user happens to be in must not offer modules to import.
+    """The command line of the generator process."""
+    # -P: the user's current folder must not offer modules to import.
     return [sys.executable, "-P", "-m", "kvtui.tui.worker.main", *([] if model is None else [model])]
 
 
 def describe_end(status: int, error: str) -> str:
-    """Why a process ended, in words. ``status`` as subprocess gives it: negative for a signal."""
+    """Why a process ended, in words. ``status`` as given by subprocess: negative for a signal."""
     if status < 0:
         try:
             name = signal.Signals(-status).name
@@ -197,7 +197,7 @@ def describe_end(status: int, error: str) -> str:
 
 
 def _last_line(stream: IO[bytes]) -> str:
-    """The last line that the process wrote to standard error: of a traceback, the one that names the error."""
+    """The last line that the process wrote to standard error: in a traceback, the one that names the error."""
     stream.seek(0)
     lines = stream.read().decode(errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else ""

@@ -1,4 +1,4 @@
-"""The generator process: it holds the model, writes text when told to, and tells what happened. No Textual in here.
+"""The generator process: holds the model, writes text on request, and reports what happens. Does not import Textual.
 
 ``python -m kvtui.tui.worker.main [MODEL]`` reads requests from standard input and writes reports to standard
 output, in the frames of :mod:`kvtui.tui.worker.protocol`. The dashboard starts it through
@@ -46,12 +46,12 @@ from kvtui.tui.worker.protocol import (
 )
 
 BATCH_SECONDS = 0.03
-LOADING_SECONDS = 0.2  # between two reports of how far the model is loaded
-LONGEST_RACE_SECONDS = 60.0  # model time of all lanes that the user is not asked about
+LOADING_SECONDS = 0.2  # between two progress reports while loading
+LONGEST_RACE_SECONDS = 60.0  # longest race, in model time of all lanes, that starts without asking the user
 
 
 class Outbox:
-    """Collects events and sends them together, so that a pipe write is paid once in 30 ms and not for every token."""
+    """Collects events and sends them together, so that a pipe write is paid for once in 30 ms, not for every token."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.run = 0
@@ -82,13 +82,13 @@ class Outbox:
             write_frame(self._stream, batch)
 
     def loading(self, done: int, total: int) -> None:
-        """Say how far the model is loaded, if the last word about it is old enough."""
+        """Report loading progress, if the last report is old enough."""
         if perf_counter() >= self._due:
             self._due = perf_counter() + LOADING_SECONDS
             self.send(Loading(done, total))
 
     def send(self, report: Report) -> None:
-        """Send a report at once, after what was collected before it."""
+        """Send a report at once, after the events collected before it."""
         self.flush()
         write_frame(self._stream, report)
 
@@ -96,7 +96,7 @@ class Outbox:
 class Inbox:
     """Requests from the dashboard, and the loop's :class:`~kvtui.core.commands.CommandSource`.
 
-    A thread reads the pipe, so that asking costs the loop no system call. While the loop waits, due batches go out.
+    A thread reads the pipe, so that polling costs the loop no system call. While the loop waits, due batches are sent.
     """
 
     def __init__(self, outbox: Outbox) -> None:
@@ -105,7 +105,7 @@ class Inbox:
         self._requests: SimpleQueue[Request] = SimpleQueue()
 
     def read_from(self, stream: BinaryIO) -> None:
-        """Start reading requests; the end of the stream is a :class:`Shutdown`, so that no orphan stays."""
+        """Start reading requests; the end of the stream counts as :class:`Shutdown`, so that no orphan stays."""
         threading.Thread(target=self._read, args=(stream,), name="requests", daemon=True).start()
 
     def _read(self, stream: BinaryIO) -> None:
@@ -116,12 +116,12 @@ class Inbox:
             self._requests.put(Shutdown())
 
     def put(self, requests: Iterable[Request]) -> None:
-        """Add requests by hand."""
+        """Add requests directly."""
         for request in requests:
             self._requests.put(request)
 
     def next_request(self, timeout: float | None = None) -> Request | None:
-        """The next request, waiting up to ``timeout`` seconds (None: for ever); None if there is none."""
+        """The next request, waiting up to ``timeout`` seconds (None: indefinitely); None if there is none."""
         deadline = None if timeout is None else perf_counter() + timeout
         while True:
             self._outbox.flush_if_due()
@@ -135,7 +135,7 @@ class Inbox:
                     return None
 
     def poll(self, timeout: float | None) -> commands.Command | None:
-        """As :class:`~kvtui.core.commands.CommandSource` says. A new start or a shutdown becomes a stop."""
+        """See :class:`~kvtui.core.commands.CommandSource`. A new start or a shutdown becomes a stop."""
         if timeout == 0.0:
             self._outbox.flush_if_due()
             if self._requests.empty():
@@ -148,7 +148,7 @@ class Inbox:
 
 
 class Worker:
-    """Obeys requests until told to shut down."""
+    """Carries out requests until shutdown."""
 
     def __init__(self, model: Model, inbox: Inbox, outbox: Outbox) -> None:
         self._model = model
@@ -157,7 +157,7 @@ class Worker:
         self._loop: GenerationLoop | None = None  # of the newest text
 
     def run(self) -> None:
-        """Serve. After the end of a text, questions about it are still answered, and it can be continued elsewhere."""
+        """Serve requests. After the end of a text, questions about it are still answered, and it can be continued."""
         self._outbox.send(Ready(describe(self._model)))
         request: Request | None = None
         while True:
@@ -177,11 +177,11 @@ class Worker:
                 following = self._follow(self._outbox.run, self._loop.resume(request))
             elif request is not None and self._loop is not None:
                 with contextlib.suppress(KvtuiError):
-                    list(self._loop.apply(request))  # for when the text is continued; nobody waits for a State now
+                    list(self._loop.apply(request))  # applies when the text is continued; nobody waits for a State now
             request = following
 
     def _write(self, start: Start) -> Request | None:
-        """Write one text; the request that interrupted it, if any."""
+        """Write one text; returns the request that interrupted it, if any."""
         self._begin(start.run)
         settings = replace(start.settings, observe=True, parts=True)  # parts cost 1% of the smallest model's time
         try:
@@ -192,7 +192,7 @@ class Worker:
         return self._follow(start.run, self._loop.run())
 
     def _follow(self, run: int, events: Iterable[Event]) -> Request | None:
-        """Tell of all events; the request that interrupted them, if any."""
+        """Send all events; returns the request that interrupted them, if any."""
         try:
             for event in events:
                 self._outbox.add(event)
@@ -202,7 +202,7 @@ class Worker:
         return self._inbox.interruption
 
     def _race(self, start: StartRace) -> Request | None:
-        """Run one race, unless the user has to be asked first; the request that interrupted it, if any."""
+        """Run one race, unless the user must confirm it first; returns the request that interrupted it, if any."""
         self._begin(start.run)
         try:
             for event in self._race_events(start):
@@ -226,13 +226,13 @@ class Worker:
         yield from Race(self._model, prompt, start.lanes, settings, self._inbox).run()
 
     def _begin(self, run: int) -> None:
-        """What comes from now on belongs to this run."""
+        """Label whatever is sent from now on with this run."""
         self._outbox.flush()
         self._outbox.run = run
         self._inbox.interruption = None
 
     def _known(self, start: Start | StartRace) -> str:
-        """The prompt without the characters that the model never saw; says what it dropped."""
+        """The prompt without characters that the model does not know; reports what was removed."""
         tokenizer = self._model.tokenizer
         known, unknown = tokenizer.split_known(start.prompt)
         if unknown:
@@ -247,8 +247,8 @@ class Worker:
 def spare_a_core() -> None:
     """Leave one core to the dashboard, unless the user has chosen a number of threads.
 
-    BLAS threads wait for each other by spinning: one of them kept from its core by the drawing, or by another program,
-    made an uncached step of 128 positions take 30 times as long as on one thread.
+    BLAS threads spin while they wait for each other: with one of them kept from its core by drawing, or by another
+    program, an uncached step of 128 positions took 30 times as long as on one thread.
     """
     if not any(os.environ.get(name) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -256,12 +256,12 @@ def spare_a_core() -> None:
 
 
 def describe(model: Model) -> ModelInfo:
-    """What the dashboard needs to know of a model."""
+    """What the dashboard needs to know about a model."""
     return ModelInfo(printable(model.name), model.config, parameter_count(model.config), int(model.dtype.itemsize))
 
 
 def serve(requests: BinaryIO, reports: BinaryIO, name: str | None) -> int:
-    """Load a model and serve it; the exit status."""
+    """Load a model and serve it; returns the exit status."""
     outbox = Outbox(reports)
     inbox = Inbox(outbox)
     inbox.read_from(requests)
@@ -279,19 +279,19 @@ def serve(requests: BinaryIO, reports: BinaryIO, name: str | None) -> int:
             return 2
         Worker(model, inbox, outbox).run()
     except BrokenPipeError:
-        pass  # the dashboard is gone: nothing is left to do
+        pass  # the dashboard is gone: there is nothing left to do
     return 0
 
 
 def main() -> None:
     """Entry point of the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the dashboard's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the dashboard
     reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not end up between the frames
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not end up between frames
     spare_a_core()
     status = serve(sys.stdin.buffer, reports, sys.argv[1] if len(sys.argv) > 1 else None)
     sys.stderr.flush()
-    os._exit(status)  # the reading thread still waits for a request; nothing here needs tidying up
+    os._exit(status)  # the reading thread is still waiting for a request; there is nothing to clean up
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the dashboard and the generator process say to each other, and how it goes through a pipe. Nothing of Textual.
+"""Messages between the dashboard and the generator process, and their encoding in a pipe. Does not import Textual.
 
 The dashboard sends requests: :class:`Start`, :class:`StartRace`, :class:`Shutdown`, and the commands of
 :mod:`kvtui.core.commands`.
@@ -24,29 +24,29 @@ _LENGTH = struct.Struct("<I")
 
 @dataclass(frozen=True)
 class Start:
-    """Write a new text, ending the one before. ``run`` numbers it: batches carry it, so that late ones are told."""
+    """Write a new text, ending the previous one. ``run`` numbers it, and batches carry the number: late ones show."""
 
     run: int
     prompt: str
     settings: GenerationSettings
 
 
-RACE_TOKENS = 512  # of a race that is to go as far as the context has room, at most
+RACE_TOKENS = 512  # at most, in a race without a given length
 
 
 @dataclass(frozen=True)
 class StartRace:
-    """Write a text in several lanes, ending the text or race before.
+    """Write a text in several lanes, ending the previous text or race.
 
     Attributes:
-        run: as of :class:`Start`.
-        prompt: what every lane goes on from.
-        settings: of every lane; the lanes themselves say what cache they have.
-        lanes: ways of writing it.
-        tokens: to write in each lane; None for as many as the context has room for, but not more than
-            :data:`RACE_TOKENS`.
-        confirmed: the user has been told how long it takes. Otherwise a race of more than a minute is not begun, and
-            a :class:`~kvtui.core.events.RaceEstimate` comes instead.
+        run: as in :class:`Start`.
+        prompt: the text that every lane continues.
+        settings: for every lane; the lanes themselves specify their caches.
+        lanes: ways of writing the text.
+        tokens: number to write in each lane; None for as many as fit into the context, but not more than
+        :data:`RACE_TOKENS`.
+        confirmed: the user knows how long it takes. Otherwise a race of more than a minute does not start, and a
+        :class:`~kvtui.core.events.RaceEstimate` is sent instead.
     """
 
     run: int
@@ -75,15 +75,15 @@ class Loading:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the dashboard knows of a model.
+    """What the dashboard knows about a model.
 
     Attributes:
-        name: as its file or its writer calls it.
+        name: given by its file or by the program that runs it.
         config: its shape; a placeholder if ``parameters`` is 0.
-        parameters: how many numbers it has, 0 if that is not known.
-        itemsize: bytes of a number in the cache, 0 if that is not known.
-        stream: it is another program's (see :mod:`kvtui.tui.worker.stream_link`): its events can be shown, but nothing
-            can be asked of it.
+        parameters: number of parameters, 0 if unknown.
+        itemsize: bytes per number in the cache, 0 if unknown.
+        stream: it belongs to another program (see :mod:`kvtui.tui.worker.stream_link`): its events can be shown, but it
+        cannot be asked anything.
     """
 
     name: str
@@ -100,7 +100,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Ready:
-    """A model is loaded, or another program writes with it from now on."""
+    """A model has been loaded, or another program has started writing with it."""
 
     model: ModelInfo
 
@@ -114,7 +114,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that the user should know about run number ``run``; ``fatal`` if it ended the run."""
+    """A message for the user about run number ``run``; ``fatal`` if it ended the run."""
 
     run: int
     message: str
@@ -131,7 +131,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Ended:
-    """The process is gone. Made by the dashboard's end of the pipe; ``reason`` is one line."""
+    """The process is gone. Created by the dashboard's end of the pipe; ``reason`` is one line."""
 
     reason: str
 
@@ -147,13 +147,13 @@ def write_frame(stream: BinaryIO, value: Request | Report) -> None:
     """
     data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     frame = memoryview(_LENGTH.pack(len(data)) + data)
-    while frame:  # an unbuffered pipe may take only a part
+    while frame:  # an unbuffered pipe may accept only a part
         frame = frame[stream.write(frame) :]
     stream.flush()
 
 
 def read_frame(stream: BinaryIO) -> Any:
-    """Receive a value, waiting for it.
+    """Wait for a value and receive it.
 
     Raises:
         EOFError: the other end is gone.

@@ -1,4 +1,4 @@
-"""Events of another program in place of a generator process: a pipe or a recording, as JSON lines."""
+"""Events of another program instead of a generator process: JSON lines from a pipe or a recording."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import BinaryIO
 
-from kvtui.core import commands as ask
+from kvtui.core import commands
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.event_json import LARGEST_LINE, ModelWords, parse_line
@@ -16,19 +16,19 @@ from kvtui.core.events import End, Event, Prefill, State, Token
 from kvtui.tui.characters import printable
 from kvtui.tui.worker.protocol import Batch, ModelInfo, Notice, Ready, Report, Request, Start
 
-AHEAD = 10_000  # events that are read before they are shown; with more the writer waits
-KEPT = 100_000  # events of the text on the screen that are kept, to show it again
-_AT_ONCE = 500  # events in one look, so that the screen stays quick
-_HOPELESS = 1_000  # lines without anything readable, after which a stream is none of events
-_COMPLAINT_SECONDS = 5.0  # from one notice of unreadable lines to the next
+AHEAD = 10_000  # events read before they are shown; beyond that the writer waits
+KEPT = 100_000  # events kept of the text on screen, to show it again
+_AT_ONCE = 500  # events per poll, so that the screen stays responsive
+_HOPELESS = 1_000  # unreadable lines after which the input is not considered an event stream
+_COMPLAINT_SECONDS = 5.0  # minimum between two notices of unreadable lines
 
-CACHE_IS_NOT_OURS = "The cache belongs to the program that writes: switch it there."
-TEXT_IS_NOT_OURS = "Another program writes this text: stop it there. Space holds the screen."
+CACHE_IS_NOT_OURS = "The cache belongs to the program that writes this text: switch it there."
+TEXT_IS_NOT_OURS = "Another program writes this text: stop it there. Space freezes the screen."
 
 
 @dataclass
 class _LeftOut:
-    """Lines that could not be read since they were last spoken of: how many, the first with its reason, the last."""
+    """Unreadable lines since the last notice: how many, the first with its reason, the last."""
 
     count: int = 0
     first: int = 0
@@ -36,7 +36,7 @@ class _LeftOut:
     last: int = 0
 
     def add(self, number: int, reason: str) -> None:
-        """One more."""
+        """Add one line."""
         if not self.count:
             self.first, self.reason = number, reason
         self.count += 1
@@ -44,14 +44,14 @@ class _LeftOut:
 
 
 class StreamLink:
-    """Implements :class:`kvtui.tui.worker.link.Link`. Pause, step and pace hold the screen, not the other program.
+    """Implements :class:`kvtui.tui.worker.link.Link`. Pause, step and pace affect the screen, not the other program.
 
-    A thread reads lines ahead; what was read and not shown yet waits, and no event is ever left out. Behind
-    :data:`AHEAD` waiting events the other program's writes wait too.
+    A thread reads lines ahead; events that have been read but not shown are queued, and none is ever skipped. With
+    :data:`AHEAD` events queued, the other program's writes block.
 
     Args:
-        stream: of lines, buffered; it is not closed.
-        name: what the screen calls it where it does not name its model.
+        stream: of lines, buffered; the link does not close it.
+        name: shown on screen if the stream does not name its model.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
@@ -62,34 +62,34 @@ class StreamLink:
         self._run = 0
         self._paused = False
         self._steps = 0
-        self._credit = 0.0  # tokens that the pace allows now
+        self._credit = 0.0  # tokens allowed by the pace now
         self._looked = monotonic()
-        self._cache: bool | None = None  # as last told
+        self._cache: bool | None = None  # as last reported
         self._answers: list[Report] = []
-        self._kept: list[Event] = []  # of the text on the screen
-        self._shown = 0  # of those
+        self._kept: list[Event] = []  # of the text on screen
+        self._shown = 0  # number of those shown
         self._forgotten = 0
-        self._changed = threading.Condition()  # guards what the reading thread touches:
-        self._waiting: deque[tuple[Event, ModelInfo]] = deque()  # with the model at that place
+        self._changed = threading.Condition()  # guards what the reading thread uses:
+        self._waiting: deque[tuple[Event, ModelInfo]] = deque()  # each with the current model
         self._left_out = _LeftOut()
         self._lines = 0
         self._ended = self._closed = False
-        self._refused = 0  # lines that could not be read
+        self._refused = 0  # number of unreadable lines
         self._next_complaint = 0.0
         self._said_end = False
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         self._reader = threading.Thread(target=self._read, name="events", daemon=True)
         self._reader.start()
 
     def wait_end(self) -> None:
-        """Wait until the stream has ended or was closed."""
+        """Wait until the stream has ended or has been closed."""
         if self._reader is not None:
             self._reader.join()
 
     def has_come(self, seconds: float | None = None) -> bool:
-        """Whether the first event has come, or the end; waits for it up to ``seconds`` (None: for ever)."""
+        """Wait up to ``seconds`` (None: indefinitely) for the first event or the end; whether either has come."""
         with self._changed:
             return bool(self._changed.wait_for(lambda: self._waiting or self._ended, seconds))
 
@@ -97,7 +97,7 @@ class StreamLink:
         """Wait for the first event, which may name the model.
 
         Raises:
-            KvtuiError: the stream has ended without one.
+            KvtuiError: the stream ended without one.
         """
         self.has_come()
         with self._changed:
@@ -108,35 +108,35 @@ class StreamLink:
 
     @property
     def prompt(self) -> str:
-        """The text that the first event goes on from; after :meth:`wait_ready`."""
+        """The text that the first event continues; call :meth:`wait_ready` first."""
         with self._changed:
             event = self._waiting[0][0] if self._waiting else None
         return event.prompt if isinstance(event, Prefill) else ""
 
     def send(self, request: Request) -> None:
-        """Obey what concerns the screen; say why the rest is not for us to do."""
+        """Carry out what concerns the screen; explain why the rest must be done elsewhere."""
         match request:
             case Start(run, _, settings):
                 self._begin_again(run, settings.pace)
                 return
-            case ask.Pause():
+            case commands.Pause():
                 self._paused = True
-            case ask.Resume():
+            case commands.Resume():
                 self._paused = False
-            case ask.Step():
+            case commands.Step():
                 self._paused, self._steps = True, self._steps + 1
-            case ask.SetPace(pace):
+            case commands.SetPace(pace):
                 self._pace, self._credit = pace, 0.0
-            case ask.SetCache():
+            case commands.SetCache():
                 self._answers.append(Notice(self._run, CACHE_IS_NOT_OURS))
-            case ask.Stop():
+            case commands.Stop():
                 self._answers.append(Notice(self._run, TEXT_IS_NOT_OURS))
             case _:
                 return  # nobody answers: see ModelInfo.stream
         self._answers.append(Batch(self._run, (self._state(),)))
 
     def drain(self) -> list[Report]:
-        """What is due on the screen since the last call."""
+        """The reports due on screen since the last call."""
         if not self._run:
             return []
         reports, self._answers = self._answers, []
@@ -150,13 +150,13 @@ class StreamLink:
         return reports
 
     def restart(self) -> None:
-        """Nothing: there is no process of ours."""
+        """Does nothing: the process is not ours."""
 
     def load(self, model: str | None) -> None:
-        """Nothing: the model is another program's."""
+        """Does nothing: the model is another program's."""
 
     def close(self) -> None:
-        """Read no further."""
+        """Stop reading."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -189,7 +189,7 @@ class StreamLink:
             self._changed.notify()
 
     def _next_line(self) -> bytes:
-        """The next line, of one that is too long only the beginning; empty at the end."""
+        """The next line, or only the beginning of one that is too long; empty at the end."""
         try:
             line = self._stream.readline(LARGEST_LINE + 1)
             if len(line) > LARGEST_LINE and not line.endswith(b"\n"):
@@ -199,10 +199,10 @@ class StreamLink:
             return b""
         return line
 
-    # What is due
+    # What is due on screen
 
     def _release(self, reports: list[Report]) -> None:
-        """Hand on the events that pause and pace allow, each text beginning a look of its own."""
+        """Pass on the events that pause and pace allow; each text starts a new batch."""
         now = monotonic()
         self._credit = min(self._credit + (now - self._looked) * (self._pace or 0.0), max(self._pace or 0.0, 1.0))
         self._looked = now
@@ -229,7 +229,7 @@ class StreamLink:
         return self._waiting[0][0] if self._waiting else None
 
     def _take(self, event: Event, due: list[Event], reports: list[Report]) -> None:
-        """Move an event to the shown ones, and tell what changes with it."""
+        """Move an event to those shown, and report the changes that it brings."""
         if self._shown == len(self._kept):
             _, model = self._waiting.popleft()
             if isinstance(event, Prefill):
@@ -252,7 +252,7 @@ class StreamLink:
         return State(bool(self._cache), self._paused, self._pace)
 
     def _begin_again(self, run: int, pace: float | None) -> None:
-        """Show the text on the screen once more from its beginning."""
+        """Show the text on screen again from its beginning."""
         again = self._run > 0
         self._run, self._pace, self._paused, self._steps = run, pace, False, 0
         self._shown, self._cache, self._said_end = 0, None, False
@@ -260,38 +260,38 @@ class StreamLink:
         self._answers = []
         if again:
             missing = f"; its first {self._forgotten:,} events are not kept" if self._forgotten else ""
-            words = "Another program writes this text from its own prompt: it is shown once more"
+            words = "Another program writes this text from its own prompt: it is shown again"
             self._answers.append(Notice(run, words + missing + "."))
 
-    # What is said of the stream itself
+    # Messages about the stream itself
 
     def _complain(self, reports: list[Report]) -> None:
-        """Of lines that could not be read, not too often."""
+        """Report unreadable lines, not too often."""
         lines = self._left_out
         if not lines.count or (monotonic() < self._next_complaint and not self._ended):
             return
         more = "" if lines.count == 1 else f", and {lines.count - 1:,} more up to line {lines.last:,}"
-        reports.append(Notice(self._run, f"Line {lines.first:,} was left out: {lines.reason}{more}."))
+        reports.append(Notice(self._run, f"Line {lines.first:,} was skipped: {lines.reason}{more}."))
         self._refused += lines.count
         self._left_out = _LeftOut()
         self._next_complaint = monotonic() + _COMPLAINT_SECONDS
 
     def _farewell(self) -> Notice:
-        refused = f", {self._refused:,} of them left out" if self._refused else ""
+        refused = f", {self._refused:,} of them skipped" if self._refused else ""
         lines = f"{self._lines:,} lines{refused}"
         if self._kept and isinstance(self._kept[-1], End):
             return Notice(self._run, f"The stream has ended: {lines}.")
-        words = f"The stream broke off after {lines}: there was no 'end', so its program has stopped in the middle."
+        words = f"The stream broke off after {lines} without an 'end': its program stopped in the middle."
         return Notice(self._run, words, fatal=True)
 
     def _why_none(self) -> str:
         if self._left_out.count:
-            return f"line {self._left_out.first:,} of {self._lines:,} was left out, as {self._left_out.reason}"
+            return f"line {self._left_out.first:,} of {self._lines:,} was skipped: {self._left_out.reason}"
         return f"none in {self._lines:,} lines" if self._lines else "it is empty"
 
 
 def unknown_model(name: str) -> ModelInfo:
-    """A model of which nothing is known yet; the smallest shape stands for it, and is not shown."""
+    """A model about which nothing is known yet; the smallest shape is a placeholder, and is not shown."""
     config = ModelConfig(
         vocab_size=1,
         context_length=1,
@@ -306,10 +306,10 @@ def unknown_model(name: str) -> ModelInfo:
 
 
 def described(words: ModelWords) -> ModelInfo:
-    """A model as its writer describes it.
+    """A model as described by its program.
 
     Raises:
-        KvtuiError: a size that no decoder can have.
+        KvtuiError: a size that is impossible for a decoder.
     """
     model = unknown_model(words.name)
     config = replace(

@@ -93,7 +93,7 @@ class Oldest(Eviction):
 )
 def test_what_a_policy_keeps_positions_for_is_its_own_word(model: Model, policy: str | Eviction, word: str) -> None:
     event = told(model, policy, 10)
-    assert event.reasons == ("there is room", "sink", "recent window", word, "quantised")
+    assert event.reasons == ("cache not full", "sink", "recent window", word, "quantised")
     assert word in {event.reasons[int(code)] for code in np.unique(event.numbers)}
 
 

@@ -358,7 +358,7 @@ def test_a_wrong_shape(good, name, shape):
 )
 def test_a_wrong_dtype(good, dtype, called):
     resave(good, random_parameters(CONFIG) | {"output.weight": np.zeros((4, 4), dtype)})
-    refused(good, f"output.weight has dtype {called}; it has to be one of F16, F32, F64")
+    refused(good, f"output.weight has dtype {called}; it must be one of F16, F32, F64")
 
 
 def test_a_dtype_that_numpy_does_not_know(good):
@@ -499,9 +499,9 @@ def test_a_config_that_is_wrong_or_does_not_fit(good, change, reason):
         (["\n", "a", "b"], "the vocabulary has 3 characters and the config says 4"),
         (["\n", "a", "b", "c", "d"], "the vocabulary has 5 characters and the config says 4"),
         ([], "at least one character"),
-        (["\n", "a", "b", "ab"], "has to be one character"),
-        (["\n", "a", "b", 3], "has to be one character"),
-        (["\n", "a", "b", ["c"]], "has to be one character"),
+        (["\n", "a", "b", "ab"], "must be one character"),
+        (["\n", "a", "b", 3], "must be one character"),
+        (["\n", "a", "b", ["c"]], "must be one character"),
         (["\n", "a", "b", "a"], "must not hold a character twice"),
     ],
     ids=str,

@@ -149,7 +149,7 @@ def test_exact_kinds(tmp_path, kind):
 
 
 def random_blocks(kind, shape, rng):
-    """Any bytes are blocks, but for the scales, which have to be finite: half floats between 0 and 2."""
+    """Any bytes are blocks, but for the scales, which must be finite: half floats between 0 and 2."""
     block, size = gguf.GGML_QUANT_SIZES[kind]
     data = rng.integers(0, 256, (shape[0] * shape[1] // block, size), dtype=np.uint8)
     for at in {Kind.Q4_K: (0, 2), Kind.Q6_K: (208,)}[kind]:

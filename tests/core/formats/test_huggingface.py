@@ -328,7 +328,7 @@ def change(path, **changes):
         ),
         (
             {"rope_scaling": LLAMA3 | {"low_freq_factor": 4.0}},
-            "low_freq_factor is 4.0; it has to be below high_freq_factor, 4.0",
+            "low_freq_factor is 4.0; it must be below high_freq_factor, 4.0",
         ),
         (
             {"rope_parameters": {"full_attention": {"rope_type": "default"}}},
@@ -344,7 +344,7 @@ def change(path, **changes):
         ),
         (
             {"head_dim": 10**12, "rope_scaling": {"type": "linear", "factor": 2.0}},
-            "head_dim is 1000000000000; it has to be a whole number from 1 to 4,096",
+            "head_dim is 1000000000000; it must be a whole number from 1 to 4,096",
         ),
         ({"num_attention_heads": 5}, "5 heads cannot share 2"),
         ({"head_dim": None, "num_attention_heads": 4}, "a width of 18 cannot be shared by 4 heads"),
@@ -359,8 +359,8 @@ def change(path, **changes):
         ({"num_key_value_heads": 3}, "k_proj.weight has shape (16, 18); the config asks for (24, 18)"),
         ({"vocab_size": 28}, "tokenizer.json has ids up to 29, but the model's embedding only 28 rows"),
         ({"bos_token_id": 40}, "a text starts with the id 40"),
-        ({"bos_token_id": "1"}, "config.json: bos_token_id is '1'; it has to be the number of a token"),
-        ({"eos_token_id": [2, None]}, "config.json: eos_token_id is [2, None]; it has to be the number of a token"),
+        ({"bos_token_id": "1"}, "config.json: bos_token_id is '1'; it must be the number of a token"),
+        ({"eos_token_id": [2, None]}, "config.json: eos_token_id is [2, None]; it must be the number of a token"),
         ({"hidden_size": 10**400}, "embed_dim is 1000000"),
         (QWEN3 | {"attention_bias": True}, "attention_bias is True"),
         (QWEN3, "the weights lack model.layers.0.self_attn.q_norm.weight"),
@@ -453,7 +453,7 @@ def test_a_dtype_that_is_not_read_is_refused(tmp_path):
     config = llama_config()
     tensors = llama_tensors(config, random_parameters(config))
     tensors["model.norm.weight"] = tensors["model.norm.weight"].astype(np.int8)
-    refused(write_folder(tmp_path / "m", LLAMA, tensors), "model.norm.weight has dtype I8; it has to be one")
+    refused(write_folder(tmp_path / "m", LLAMA, tensors), "model.norm.weight has dtype I8; it must be one")
 
 
 @pytest.mark.parametrize("kind", ["F32", "F16", "BF16"])

@@ -78,7 +78,7 @@ def test_a_token_that_was_not_predicted_is_refused(model, position):
     loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=2, seed=3))
     generation = loop.generation
     list(loop.run())
-    with pytest.raises(KvtuiError, match=f"no prediction was made of token {position}: there are those of 1"):
+    with pytest.raises(KvtuiError, match=f"token {position} was not predicted: predictions start at token 1"):
         inspect(generation, Inspect(position))
 
 

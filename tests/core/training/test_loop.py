@@ -464,21 +464,21 @@ def test_a_loss_that_explodes_ends_the_run(tmp_path, monkeypatch):
         ({"steps": -5}, "steps is -5"),
         *[({"steps": None, "minutes": value}, f"minutes is {value}") for value in (0.0, -1.0, math.inf, math.nan, 1e9)],
         *[
-            ({name: value}, f"{name} is {value}; it has to be a whole number from 1 to ")
+            ({name: value}, f"{name} is {value}; it must be a whole number from 1 to ")
             for name in ("context_length", "num_layers", "num_heads", "batch_windows", "validate_every")
             for value in (0, -3)
         ],
         *[({"dropout": value}, f"dropout is {value}") for value in (-0.1, 1.0, 2.0, math.nan)],
         *[
-            ({name: value}, f"{name} is {value}; it has to be a")
+            ({name: value}, f"{name} is {value}; it must be a")
             for name in ("seed", "warmup_steps", "decay_from", "muon_rate", "adam_rate", "weight_decay")
             for value in (-1, math.nan, math.inf)
         ],
         *[({"clip_norm": value}, f"clip_norm is {value}") for value in (0, -1, math.nan, math.inf)],
-        ({"embed_dim": 0}, "embed_dim is 0; it has to be a whole number from 2 to 16,384"),
-        ({"batch_windows": 2**24}, "batch_windows is 16777216; it has to be a whole number from 1 to 4,096"),
-        ({"steps": 6.5}, "steps is 6.5; it has to be a whole number"),
-        ({"dropout": "none"}, "dropout is 'none'; it has to be a number of at least 0 and below 1"),
+        ({"embed_dim": 0}, "embed_dim is 0; it must be a whole number from 2 to 16,384"),
+        ({"batch_windows": 2**24}, "batch_windows is 16777216; it must be a whole number from 1 to 4,096"),
+        ({"steps": 6.5}, "steps is 6.5; it must be a whole number"),
+        ({"dropout": "none"}, "dropout is 'none'; it must be a number of at least 0 and below 1"),
         ({"num_layers": True}, "num_layers is True"),
         ({"num_layers": 256, "num_heads": 256, "embed_dim": 1 << 14}, "these settings make a model of "),
         ({"embed_dim": 9}, "embed_dim 9 does not split over 2 heads"),

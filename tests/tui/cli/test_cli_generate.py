@@ -74,7 +74,7 @@ def test_the_bundled_model_writes_the_same_ids_with_no_cache(kvtui: Kvtui) -> No
 
 def test_verify_reports_the_difference(kvtui: Kvtui, tiny_model_file: Path) -> None:
     outcome = kvtui("generate", "ROMEO:", "-n", 5, "--model", tiny_model_file, "--verify")
-    assert "greatest logit difference" in outcome.err
+    assert "largest logit difference" in outcome.err
     assert "the same token is likeliest in 5 of 5" in outcome.err
 
 

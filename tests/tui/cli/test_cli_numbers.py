@@ -59,7 +59,7 @@ def test_dashboard_pace(kvtui: Kvtui, value: str) -> None:
 )
 def test_train_settings(kvtui: Kvtui, tmp_path: Path, option: str, value: str) -> None:
     outcome = kvtui("train", tmp_path / "text", "--out", tmp_path / "model", option, value)
-    assert_refused(outcome, f"'{option}'", "has to be")
+    assert_refused(outcome, f"'{option}'", "must be")
     assert not list(tmp_path.iterdir())
 
 

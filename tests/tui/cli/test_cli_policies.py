@@ -45,7 +45,7 @@ def test_the_summary_tells_the_policy(kvtui: Kvtui) -> None:
     ("policy", "words"),
     [
         ("windw:4", "did you mean window? known are full, window:N"),
-        ("window:0", "N has to be 1 or more"),
+        ("window:0", "N must be 1 or more"),
         ("sink:600+4", "600 sinks fill the model's context of 512"),
         ("int4,heavy:3+3", "use one of the two"),
     ],
@@ -61,7 +61,7 @@ def test_wrong_policies_are_one_line(kvtui: Kvtui, tmp_path: Path, command: str,
 def test_a_policy_without_a_cache_is_refused(kvtui: Kvtui) -> None:
     outcome = kvtui("generate", "ROMEO:", "--policy", "window:8", "--no-cache")
     assert outcome.status == 2
-    assert "exclude each other" in outcome.err
+    assert "cannot be used together" in outcome.err
 
 
 def test_report_as_json(kvtui: Kvtui) -> None:
@@ -98,7 +98,7 @@ def test_report_as_csv_and_table(kvtui: Kvtui, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--json", "--csv"], "exclude each other"),
+        (["--json", "--csv"], "cannot be used together"),
         (["missing.txt"], "there is no text file"),
         (["short.txt"], "nothing to compare; give at least 16"),
         (["short.txt", "--seed", "3"], "leave out --seed or TEXTFILE"),

@@ -58,7 +58,7 @@ def test_without_a_prompt_it_starts_from_a_newline_and_says_so(
         (("attention", "Now", "--head", "first"), ("'--head'", "'first'")),
         (("attention", "Now", "--rollout", "--layer", 0), ("--rollout", "leave out")),
         (("attention", "Now", "-n", -1), ("'-n'", "0 to 100,000")),
-        (("attention", "Émile"), ("never saw the character 'É' (U+00C9)",)),
+        (("attention", "Émile"), ("does not know the character 'É' (U+00C9)",)),
         (("attention", "Now", "--seed", -1), ("'--seed'",)),
         (("timing", "Now", "--repeats", 2), ("--repeats", "PROMPT")),
         (("timing", "-n", 5), ("-n", "PROMPT")),

@@ -160,7 +160,7 @@ async def test_a_second_text_replaces_the_first_and_enter_shows_it_once_more() -
         assert "the first" not in watching.app.query_one(WatchView).output.transcript.text
         assert "124.4 M" in watching.text()
         await pilot.press("p", "x", "enter")
-        await watching.until(pilot, "shown once more")
+        await watching.until(pilot, "shown again")
         await watching.until(pilot, "the second")
 
 
@@ -234,7 +234,7 @@ def test_behind_a_pipe_the_keys_come_from_the_terminal(tmp_path: Path) -> None:
     terminal = Terminal(f"cat events.jsonl | {ENTRY} watch -", tmp_path)
     terminal.until("what-light-through-yonder-window")
     terminal.press("t")
-    terminal.until("switch it there")
+    terminal.until("cache belongs")
     terminal.press("q")
     assert terminal.finish() == 0
     assert "\x1b[?1049l" in terminal.output  # the terminal is given back
@@ -259,7 +259,7 @@ def test_a_signal_gives_the_terminal_back(tmp_path: Path, number: signal.Signals
         ("watch -", "no events on standard input"),
         ("watch missing.jsonl", "there is no file of events missing.jsonl"),
         ("watch .", "is a folder"),
-        ("watch notes.txt", "line 1 of 2 was left out, as it is not JSON"),
+        ("watch notes.txt", "line 1 of 2 was skipped: it is not JSON"),
         ("watch - < /dev/null", "it is empty"),
     ],
 )

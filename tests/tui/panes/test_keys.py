@@ -25,7 +25,7 @@ def test_two_lines_of_a_large_terminal_have_every_key(view: type[View]) -> None:
 
 
 def test_the_views_own_keys_stay_longer_than_the_pace() -> None:
-    narrow = ["Cache", "Pause", "Shade", "Layer", "Zoom", "More", "Help", "Quit"]
+    narrow = ["Cache", "Pause", "Colour by", "Layer", "Zoom", "More", "Help", "Quit"]
     assert words(fitting(entries("writing", CacheView.ACTIONS), 79)) == [narrow]
 
 

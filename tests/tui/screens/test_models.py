@@ -64,7 +64,7 @@ async def test_a_chosen_model_is_loaded_and_writes_the_same_prompt(shelf: Path) 
         assert "Loading tiny" in it.notices()
         assert "◌ loading" in it.screen_text()
         await it.press("r")
-        assert "tiny is being loaded" in it.notices()
+        assert "tiny is still loading" in it.notices()
         assert len(it.link.starts) == 1
         it.link.say(Loading(1, 4))
         await it.until(lambda: "◌ load  25 %" in it.screen_text())
@@ -114,7 +114,7 @@ async def test_a_second_choice_waits_for_the_first(shelf: Path) -> None:
         await it.press("M")
         await it.until(lambda: "shakespeare" in it.screen_text())
         await it.press("enter")
-        await it.until(lambda: "tiny is still being loaded" in it.notices())
+        await it.until(lambda: "tiny is still loading" in it.notices())
         assert len(it.link.loads) == 1
 
 

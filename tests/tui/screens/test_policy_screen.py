@@ -47,7 +47,7 @@ async def test_a_typed_policy_is_applied_and_named_in_the_status_line() -> None:
     ("spec", "reason"),
     [
         ("snik:4+8", "did you mean sink?"),
-        ("window:0", "N has to be 1 or more"),
+        ("window:0", "N must be 1 or more"),
         ("sink:32+4", "32 sinks fill the model's context of 32"),
         ("heavy:4", "write heavy:H+N, such as heavy:64+64"),
         ("int8,heavy:4+4", "use one of the two"),

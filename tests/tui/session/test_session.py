@@ -47,7 +47,7 @@ def test_after_the_end_the_process_is_told_for_a_fork(session: Session) -> None:
 
 
 def test_a_race_is_not_told_what_it_cannot_obey(session: Session) -> None:
-    """It would give no answer to it, and the session would wait for one for ever. The text before hears of it later."""
+    """It would give no answer to it, and the session would wait for one forever. The text before hears of it later."""
     session.start_race("JULIET:", seed=4)
     session.toggle_verify()
     session.toggle_cache()

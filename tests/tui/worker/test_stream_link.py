@@ -141,7 +141,7 @@ def test_a_model_that_is_told_of_is_known_before_the_first_event() -> None:
 
 def test_an_impossible_model_makes_its_line_unreadable() -> None:
     link = opened(lines(prefill(model=MODEL | {"num_layers": 0}), *text_of(1)))
-    assert "Line 1 was left out: num_layers is 0" in notices(link.drain())[0].message
+    assert "Line 1 was skipped: num_layers is 0" in notices(link.drain())[0].message
 
 
 def test_every_text_of_a_stream_begins_a_look_of_its_own() -> None:
@@ -217,7 +217,7 @@ def test_a_restart_shows_the_same_text_once_more() -> None:
     reports = link.drain()
     assert events(reports) == before
     assert {report.run for report in reports if isinstance(report, Batch)} == {2}
-    assert "shown once more" in notices(reports)[0].message
+    assert "shown again" in notices(reports)[0].message
 
 
 def test_a_restart_says_what_is_not_kept_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,34 +257,32 @@ def test_malformed_lines_are_left_out_and_counted(clock: Clock) -> None:
         seen: list[Report] = []
         while not any(isinstance(event, Token) for event in events(seen)):
             seen += link.drain()
-        assert [notice.message for notice in notices(seen)] == ["Line 2 was left out: it is not JSON."]
+        assert [notice.message for notice in notices(seen)] == ["Line 2 was skipped: it is not JSON."]
         pipe.write(lines(b"{}\n", token(1), b"\xff\n", token(2)))
         while sum(isinstance(event, Token) for event in events(seen)) < 3:
             seen += link.drain()
         assert len(notices(seen)) == 1  # not a notice for every line
         clock.now += 60
         (told,) = notices(link.drain())
-        assert told.message == (
-            "Line 4 was left out: it is not a JSON object with an 'event', and 1 more up to line 6."
-        )
+        assert told.message == ("Line 4 was skipped: it is not a JSON object with an 'event', and 1 more up to line 6.")
         pipe.write(lines(b"x" * 3_000_000 + b"\n", end(3)))
         pipe.close()
         rest = list(everything(link))
     assert "longer than" in notices(rest)[0].message
-    assert notices(rest)[-1].message == "The stream has ended: 9 lines, 4 of them left out."
+    assert notices(rest)[-1].message == "The stream has ended: 9 lines, 4 of them skipped."
 
 
 def test_a_stream_that_breaks_off_is_told_of() -> None:
     link = opened(lines(prefill(), token(0)) + b'{"event": "tok')
     (first, last) = notices(link.drain())
-    assert "Line 3 was left out" in first.message
-    assert "broke off after 3 lines, 1 of them left out" in last.message
+    assert "Line 3 was skipped" in first.message
+    assert "broke off after 3 lines, 1 of them skipped" in last.message
     assert last.fatal
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"", "it is empty"), (b"\n{}\n", "line 2 of 2 was left out"), (b'{"event": "x"}\n', "none in 1 lines")],
+    [(b"", "it is empty"), (b"\n{}\n", "line 2 of 2 was skipped"), (b'{"event": "x"}\n', "none in 1 lines")],
 )
 def test_a_stream_without_events_is_refused(data: bytes, words: str) -> None:
     link = StreamLink(io.BytesIO(data), "a test")
@@ -304,7 +302,7 @@ def test_an_endless_stream_of_something_else_is_refused() -> None:
 
     link = StreamLink(io.BufferedReader(Yes()), "a test")
     link.start()
-    with pytest.raises(KvtuiError, match="line 1 of 1,000 was left out, as it is not JSON"):
+    with pytest.raises(KvtuiError, match="line 1 of 1,000 was skipped: it is not JSON"):
         link.wait_ready()
 
 

@@ -1,4 +1,4 @@
-"""How the anatomy of a token is laid out: lines of text with style classes. Free of Textual."""
+"""How the anatomy of a token is laid out: lines of text with style classes. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _width_of_labels(texts: Collection[str]) -> int:
 
 
 def hint_lines(text: str, width: int) -> list[Line]:
-    """The hint of a pane that has nothing to show yet."""
+    """The hint of a pane that is still empty."""
     return [[(line, "lines--hint")] for line in wrap(text, max(width, 10))]
 
 
@@ -81,7 +81,7 @@ def _with_chosen(candidates: Sequence[Candidate], count: int) -> list[Candidate]
 
 
 def candidates_subtitle(inspection: Inspection, settings: SamplingSettings, state: RunState) -> str:
-    """How the token was chosen and from how much text, or in what the inspected model differs from the text's."""
+    """How the token was chosen and from how much text, or how the inspected model differs from the text's."""
     how = settings_words(settings) if inspection.written else "given by the prompt, not chosen"
     what = f"after {inspection.context} tokens"
     if state.policy != "full":
@@ -92,7 +92,7 @@ def candidates_subtitle(inspection: Inspection, settings: SamplingSettings, stat
 
 
 def candidates_title(inspection: Inspection, width: int) -> tuple[str, str]:
-    """Which token this is about: as much of the text before it as fits, and the token."""
+    """The token shown: as much of the preceding text as fits, and the token."""
     name, token = "Candidates · ", label(inspection.text, _LABEL)
     room = max(width - len(name) - len(token) - 6, 0)
     before = label(inspection.before, len(inspection.before) + 1)
@@ -130,7 +130,7 @@ def lens_lines(inspection: Inspection, layer: int, width: int, height: int) -> l
 
 
 def settled(inspection: Inspection) -> str:
-    """The layer from which on the likeliest token is that of the whole model."""
+    """The first layer from which the likeliest token is that of the whole model."""
     final = inspection.lens[-1].id
     first = len(inspection.lens) - 1
     while first > 0 and inspection.lens[first - 1].id == final:
@@ -208,14 +208,14 @@ def looked_lines(attention: Attention, width: int, height: int) -> list[Line]:
 
 
 def level(entropy: float, context: int) -> str:
-    """A bar of one cell: full for a head that attends to all positions alike."""
+    """A bar of one cell: full for a head that attends equally to all positions."""
     most = math.log(context) if context > 1 else 1.0
     return LEVELS[min(int(entropy / most * len(LEVELS)), len(LEVELS) - 1)]
 
 
 def entropy_scale(inspection: Inspection) -> str:
     """The two ends of the entropy scale."""
-    return f"0: one key · {math.log(inspection.context):.2f}: all {inspection.context} alike"
+    return f"0: one key · {math.log(inspection.context):.2f}: all {inspection.context} equally"
 
 
 def _head_words(inspection: Inspection, chosen: Head, off: bool, width: int) -> str:
@@ -232,13 +232,13 @@ def _head_words(inspection: Inspection, chosen: Head, off: bool, width: int) -> 
 # Without heads
 
 NOTHING_OFF = (
-    "All heads are on. x switches the chosen head off; what the model then predicts will appear here. "
+    "All heads are on. x switches the chosen head off; the resulting prediction will appear here. "
     "[\u00a0] choose a layer, <\u00a0> a head."
 )
 
 
 def without_lines(inspection: Inspection, paused: bool, width: int, height: int) -> list[Line]:
-    """How far the prediction moves without the heads that are off, and where to."""
+    """How far the prediction moves without the heads that are off, and in which direction."""
     without = inspection.without
     if without is None:
         return hint_lines(NOTHING_OFF, width)
@@ -274,11 +274,11 @@ def _moves(inspection: Inspection, room: int) -> list[Line]:
 
 
 def _continuation_lines(inspection: Inspection, paused: bool, width: int, height: int) -> list[Line]:
-    """How both texts would continue, in as many lines each as fit."""
+    """How both texts would continue, in as many lines as fit."""
     without = inspection.without
     assert without is not None
     if not without.continuation:
-        hint = "pause (Space) to continue both from here" if not paused else "the context is full: nothing more fits"
+        hint = "pause (Space) to continue both from here" if not paused else "the context is full"
         return [[(hint, "lines--hint")]]
     lines: list[Line] = []
     for name, text, style in (

@@ -1,4 +1,4 @@
-"""How widely each head attends: a grid of layers and heads, with one chosen and some perhaps switched off."""
+"""How widely each head attends: a grid of layers and heads, with one chosen and possibly some switched off."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class HeadsPane(LinesPane):
     def show_heads(
         self, inspection: Inspection, chosen: Head, off: Collection[Head], attention: Attention | None
     ) -> None:
-        """Draw these on the next refresh; ``attention`` has a single row with the chosen head's weights."""
+        """Draw this on the next refresh; ``attention`` has a single row with the chosen head's weights."""
         self._inspection, self._chosen = inspection, chosen
 
         def lines(width: int, height: int) -> list[Line]:

@@ -31,8 +31,8 @@ EMPTY = {
     "heads": "How widely each head attends will appear here.",
     "without": draw.NOTHING_OFF,
 }
-WORKING = "Computing: the first look at a text runs all of it once, which takes seconds with a large model."
-WORKING_WITHOUT = "Computing: the text is run once more without these heads."
+WORKING = "Computing: the first inspection of a text runs all of it once, which takes seconds with a large model."
+WORKING_WITHOUT = "Computing: the text is being run again without these heads."
 RACING = "A race is running: its texts cannot be inspected. Write a text in view 1, or stop the race with s."
 TITLES = {
     "candidates": "Candidates",
@@ -76,7 +76,7 @@ class AnatomyView(View):
         ),
         (
             "Heads",
-            "Entropy of each head's attention in nats: 0 attends to a single key, the maximum to all of them alike. "
+            "Entropy of each head's attention in nats: 0 attends to a single key, the maximum to all of them equally. "
             "x switches the chosen head off, which zeroes its output in this view only; w does the same to the text.",
         ),
         (
@@ -92,11 +92,11 @@ class AnatomyView(View):
         self.off: frozenset[Head] = frozenset()
         self._shape = (1, 1)
         self._inspection: Inspection | None = None
-        self._before: Inspection | None = None  # the one before, whose weights may arrive when this one is already here
+        self._before: Inspection | None = None  # the previous one, whose weights may arrive after this one
         self._attention: Attention | None = None
         self._reason = ""  # why there is no inspection
         self._session: Session | None = None
-        self._told: object = None  # what was last drawn of the session
+        self._told: object = None  # the state of the session when last drawn
 
     def compose(self) -> ComposeResult:
         """Candidates and their continuation at the left, the layers and heads they come from at the right."""
@@ -205,7 +205,7 @@ class AnatomyView(View):
 
     @property
     def _weighed(self) -> Inspection | None:
-        """The newest inspection to which the attention belongs: while tokens come fast, the one before."""
+        """The newest inspection to which the attention belongs: while tokens arrive fast, the previous one."""
         attention, both = self._attention, (self._inspection, self._before)
         return next((one for one in both if one and attention and belongs(attention, one, self.chosen)), None)
 

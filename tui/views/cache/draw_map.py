@@ -1,4 +1,4 @@
-"""The cache as a map: a row per layer and head, a column per position, as lines of characters. Free of Textual."""
+"""The cache as a map: a row per layer and head, a column per position, as lines. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES: dict[Quantity, str] = {
     "attention": "√ of attention weight",
     "reason": "why it is kept",
 }
-ROOM_SIGNS = ("■", "▪")  # nothing has to go yet: for a cell that is kept whole, and for one that is kept in part
+ROOM_SIGNS = ("■", "▪")  # cache not full: for a cell kept as a whole, and for one kept in part
 EMPTY = (
     "The cache will appear here as a map: a row for every layer and head,",
     "a mark for every position that is kept.",
@@ -51,7 +51,7 @@ STYLES = {look: f"cache-map--{look.name.lower()}" for look in Look}
 
 @dataclass
 class MapDrawing:
-    """Lines from top to bottom, and the least and greatest number in them (None if there are none)."""
+    """Lines from top to bottom, and the least and largest number in them (None if there are none)."""
 
     lines: list[Line] = field(default_factory=list)
     scale: tuple[float, float] | None = None
@@ -77,8 +77,8 @@ def draw(layout: CacheMapLayout) -> MapDrawing:
 
 
 class _Columns:
-    """What all rows have in common: the axis, and for each cell whether any of its positions was run, was read and
-    was written by the newest step."""
+    """What all rows share: the axis, and for each cell whether any of its positions was run, was read and was written
+    by the newest step."""
 
     def __init__(self, layout: CacheMapLayout) -> None:
         self.axis = axis = layout.axis
@@ -96,9 +96,9 @@ class _Columns:
 
 
 def reason_signs(words: Sequence[str]) -> list[tuple[str, str]]:
-    """For each reason, a sign for a cell that is kept whole and one for a cell that is kept in part.
+    """For each reason, a sign for a cell kept as a whole and one for a cell kept in part.
 
-    The first reason, that nothing has to go yet, has squares; any other has the first free letter of its word.
+    The first reason, that the cache is not full, has squares; any other has the first free letter of its phrase.
     """
     signs, taken = [ROOM_SIGNS], set[str]()
     for word in words[1:]:
@@ -149,7 +149,7 @@ def _signs(
 ) -> tuple[npt.NDArray[np.str_], Integers]:
     """(rows shown, cells): characters of the map and their looks."""
     shape = (layout.last_row - layout.first_row, columns.axis.cells)
-    absent = DROPPED if values is not None else " "  # until the answer comes, what was run is unknown
+    absent = DROPPED if values is not None else " "  # until the answer arrives, positions already run are unknown
     values = np.full(shape, np.nan) if values is None else values
     kept = np.isfinite(values)
     if layout.quantity == "reason" and layout.contents is not None and fits(layout):
@@ -251,7 +251,7 @@ def _kept_for(contents: CacheContents) -> str:
     found = np.unique(contents.numbers).astype(int).tolist()
     signs = reason_signs(contents.reasons)
     if found == [0]:
-        return f"{signs[0][0]} kept: nothing has to go yet"
+        return f"{signs[0][0]} kept: cache not full"
     kept = ", ".join(f"{signs[code][0]} {contents.reasons[code]}" for code in found)
     return f"kept: {kept}" if kept else ""
 

@@ -1,4 +1,4 @@
-"""The sizes of caches as lines: this one, measured and by formula, and those of known models. Free of Textual."""
+"""Cache sizes as lines: this one, measured and by formula, and known models. Does not import Textual."""
 
 from __future__ import annotations
 

@@ -148,11 +148,11 @@ class CacheMapPane(Widget, can_focus=True):
         self._announce()
 
     def watch_top(self) -> None:
-        """Ask for the layers that came into sight."""
+        """Ask for the layers that have come into view."""
         self._announce()
 
     def on_resize(self) -> None:
-        """Ask again, as more or fewer rows fit."""
+        """Ask again, because more or fewer rows fit."""
         self._announce()
 
     def action_scroll_rows(self, rows: int) -> None:
@@ -186,7 +186,7 @@ class CacheMapPane(Widget, can_focus=True):
     # Drawing
 
     def _announce(self) -> None:
-        """Draw what is there, and ask for other contents if the choice changed."""
+        """Draw the contents at hand, and ask for others if the choice changed."""
         if not self.is_running:
             return
         self._redraw()

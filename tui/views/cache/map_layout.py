@@ -1,4 +1,4 @@
-"""Which positions each cell of the cache map covers, and the number that it shows. Free of Textual."""
+"""Which positions each cell of the cache map covers, and the number that it shows. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CacheMapLayout:
         top: the first row shown, of layers × heads.
         fitted: all positions in the width, several per cell if necessary; else one per cell, the newest at the right.
         quantity: what the cells show.
-        ramp: characters from the least to the greatest.
+        ramp: characters from the least to the largest.
         cache: whether the cache is on.
         context: positions of the text that the newest token could attend to.
         contents: the worker's answer; None before it arrives.

@@ -43,7 +43,7 @@ class CacheView(View):
             "k",
             "What the map shows",
             "Norms of values or keys, what was read, why it is kept.",
-            "Shade",
+            "Colour by",
         ),
         Action("previous_layer", "left_square_bracket", "[", "Previous layer", "Scroll the map up to it.", "-"),
         Action("next_layer", "right_square_bracket", "]", "Next layer", "Scroll the map down to it.", "Layer"),
@@ -74,7 +74,7 @@ class CacheView(View):
         (
             "Cache map",
             "A row for every layer and key/value head, a column for every position, or for several if they do not fit: "
-            "the title says how many. The denser the mark, the longer the vector that is kept there, or the more the "
+            "the title says how many. The denser the mark, the longer the stored vector, or the more the "
             "newest token attended to it. The line below marks what the newest step wrote and read. With a policy (P), "
             "× marks what was dropped, and the last choice of k shows why the rest is kept.",
         ),
@@ -139,7 +139,7 @@ class CacheView(View):
         self.query_one(Chart).show(self._growth)
 
     def _add(self, tokens: Sequence[Token]) -> None:
-        """Add the bytes of every token to the chart; of a long text every second, then every fourth …"""
+        """Add the bytes of every token to the chart; for a long text every second, then every fourth …"""
         self._points += [
             (token.position + 1, token.cache_bytes / 1e6) for token in tokens if token.step % self._stride == 0
         ]

@@ -91,7 +91,7 @@ class ScorePane(Widget):
         return [*pieces, (" " * (room - len(marks)), ""), (words, "score--figure")]
 
     def _strip(self, width: int) -> Line:
-        """The KL divergence of every token, or the greatest of a few neighbours, as bars of half a decade each."""
+        """The KL divergence of every token, or the largest of a few neighbours, as bars of half a decade each."""
         lane = self._race.lanes[1]
         divergences = [entry.kl if entry.kl is not None else math.nan for entry in lane.tokens[: self._race.steps]]
         mean = lane.kl_total / lane.compared if lane.compared else math.nan
@@ -121,7 +121,7 @@ class ScorePane(Widget):
             ("" if race.end else " so far", "score--label"),
         ]
         difference: Line = [
-            (f"   {'Δ' if brief else 'greatest '}logit{'s' if brief else ' difference'} ", "score--label"),
+            (f"   {'Δ' if brief else 'largest '}logit{'s' if brief else ' difference'} ", "score--label"),
             (f"{lane.max_logit_difference:.1e}", "score--figure"),
             *([] if brief else self._divergence(lane)),
         ]

@@ -120,7 +120,7 @@ class RaceView(View):
                 yield Chart("Token time · ms against context", "-- predicted from op counts", id="race-times")
 
     def start(self, session: Session, prompt: str, seed: int | None = None) -> bool:
-        """Start a race instead of a text."""
+        """Start a race, not a text."""
         return session.start_race(prompt, self._length, seed, lanes_of(*self._lanes))
 
     def show(self, update: Update, session: Session) -> None:
@@ -157,7 +157,7 @@ class RaceView(View):
         pane.update(words)
 
     def _draw(self, race: RaceRecord) -> None:
-        """Draw one chart that is due and out of date; only one at a time, so that keys need not wait long."""
+        """Draw one chart that is due and out of date; only one at a time, so that keys do not wait long."""
         assert self._session is not None
         config = self._session.model.config
         state = (race.number, race.steps, race.end is not None, self._logarithmic)

@@ -1,4 +1,4 @@
-"""The texts of a session, one row of figures each. Free of Textual."""
+"""The texts of a session, one row of figures each. Does not import Textual."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from kvtui.tui.drawing.lines import Line
 from kvtui.tui.panes.bars import figure
 from kvtui.tui.session.runs import RunRecord, saving
 
-EMPTY = "Each text of this session will appear here: press p and write a prompt."
+EMPTY = "Each text of this session will appear here: press p and type a prompt."
 WIDE = 110  # cells: from here on the settings fit as well
 
 
 def run_lines(runs: Sequence[RunRecord], current: int | None, width: int, height: int) -> list[Line]:
-    """A heading and a row per run, newest first; the one at ``current``, which the other views show, has a mark."""
+    """A heading and a row per run, newest first; the one at ``current``, shown in the other views, is marked."""
     if not runs:
         return [[(EMPTY, "lines--hint")]]
     wide = width >= WIDE

@@ -1,4 +1,4 @@
-"""Where the time of tokens goes: the newest measurements with the cache and without, and what follows from them."""
+"""Where the time of tokens goes: the newest measurements with the cache and without, and conclusions from them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Measured:
         context: positions that the token attends to.
         computed: positions that were run.
         count: tokens or runs in these medians.
-        asked: measured on request; otherwise taken from the text that is being written.
+        asked: measured on request; otherwise taken from the text being written.
         cache_bytes: size of the keys and values that were read; None if none were.
     """
 

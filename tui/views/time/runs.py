@@ -23,7 +23,7 @@ class RunsPane(LinesPane):
         self._at = 0.0
 
     def feed(self, update: Update, session: Session) -> None:
-        """Show the runs so far, including the one that is being written, twice a second."""
+        """Show the runs so far, including the one being written, twice per second."""
         line = session.timeline
         told, now = (session.run, len(session.runs.finished), line.text, line.times.total), monotonic()
         if told[:2] != self._told[:2] or (told != self._told and now - self._at >= SECONDS):

@@ -21,7 +21,7 @@ from kvtui.tui.views.time.parts import PartsPane
 from kvtui.tui.views.time.runs import RunsPane
 from kvtui.tui.views.view import View
 
-UNKNOWN = "Press m to measure this machine's limits: how fast it reads, and how fast it computes."
+UNKNOWN = "Press m to measure the limits of this machine: how fast it reads, and how fast it computes."
 ROOFLINE = "The speed of each part will appear here, below the limits of this machine: press m."
 MEASURING = "Measuring …"
 RACING = "A race is running: measure after it ends, or stop it with s."
@@ -89,7 +89,7 @@ class TimeView(View):
         yield RunsPane(id="runs")
 
     def show(self, update: Update, session: Session) -> None:
-        """Take new measurements, and draw."""
+        """Take in new measurements, and draw."""
         super().show(update, session)
         self._session = session
         if update.reset:
@@ -132,7 +132,7 @@ class TimeView(View):
         session = self._session
         if session is None or not session.answering:
             racing = session is not None and session.racing
-            self.notify(RACING if racing else "Write a prompt first: press p.", severity="warning")
+            self.notify(RACING if racing else "Enter a prompt first: press p.", severity="warning")
             return
         self.query_one("#conclusion", Static).update(MEASURING)
         self._limits = self._concluded = None

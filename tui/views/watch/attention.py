@@ -89,7 +89,7 @@ class AttentionPane(Widget, can_focus=True):
         self.border_title = "Attention"
 
     def feed(self, update: Update, session: Session) -> None:
-        """Draw new weights."""
+        """Draw the new weights."""
         if update.reset or update.model:
             self.configure(session.model.config, session.model.stream)
         if update.reset and session.prompt is not None:
@@ -100,7 +100,7 @@ class AttentionPane(Widget, can_focus=True):
             self.say(LEFT_THE_WINDOW)
 
     def configure(self, config: ModelConfig, stream: bool = False) -> None:
-        """Take the number of layers and heads from a model; a ``stream`` carries no weights."""
+        """Take the number of layers and heads from a model; a ``stream`` has no weights."""
         self._stream = stream
         self._layers, self._heads = config.num_layers, config.num_heads
         self._event, self._told = None, None
@@ -124,7 +124,7 @@ class AttentionPane(Widget, can_focus=True):
             self._redraw()
 
     def clear(self) -> None:
-        """Forget the weights: a new generation starts."""
+        """Discard the weights: a new generation starts."""
         self._event, self._first, self._words = None, None, EMPTY
         self._redraw()
 
@@ -154,12 +154,12 @@ class AttentionPane(Widget, can_focus=True):
 
     @property
     def question(self) -> ShowAttention:
-        """The weights that this pane can show now."""
+        """The weights that fit on this pane now."""
         view = self._view()
         return ShowAttention(self.layer_index, view.wanted_heads, -view.rows, mean=self.mode == "mean")
 
     def _announce(self) -> None:
-        """Ask for other weights if the choice changed, and draw what is there."""
+        """Ask for other weights if the choice changed, and draw the ones at hand."""
         if not self.is_running:
             return
         self._redraw()
@@ -204,7 +204,7 @@ class AttentionPane(Widget, can_focus=True):
         self._announce()
 
     def on_resize(self) -> None:
-        """Ask again, as more or fewer rows fit."""
+        """Ask again, because more or fewer rows fit."""
         self._announce()
 
     # Keys and mouse

@@ -31,7 +31,7 @@ class CachePane(Widget):
         self._state = RunState()
 
     def feed(self, update: Update, session: Session) -> None:
-        """The state now, or at the token that is looked at."""
+        """The current state, or the state at the selected token."""
         self.show(session.model, session.shown)
 
     def show(self, model: ModelInfo, state: RunState) -> None:

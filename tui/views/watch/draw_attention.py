@@ -1,4 +1,4 @@
-"""How attention weights are laid out in a pane: lines of text with style classes. Free of Textual."""
+"""How attention weights are laid out in a pane: lines of text with style classes. Does not import Textual."""
 
 from __future__ import annotations
 

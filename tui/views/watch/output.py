@@ -84,13 +84,13 @@ class OutputPane(ScrollView, can_focus=True):
         self._fastest = math.inf
         self._following = True
         self._began = False
-        self._start_of_tokens = 0  # characters before the first of them
+        self._start_of_tokens = 0  # characters before the first of those tokens
         self._first = 0  # index in the whole text of the first token in _ends
         self._ends: list[int] = []  # for each token: characters of the text up to its end
         self._looking: int | None = None  # index in the whole text of the selected token
 
     def feed(self, update: Update, session: Session) -> None:
-        """Show the text as far as it is written."""
+        """Show the text written so far."""
         if update.reset and session.prompt is not None:
             self.start()
         if update.prefill is not None:

@@ -61,13 +61,13 @@ class TimingPane(Widget, can_focus=True):
         super().__init__(id=id, classes=classes)
         self.border_title = "Time per token"
         self.history = TimingHistory()  # the timeline keeps it
-        self._batch = 0.0  # tokens in a call of grow, smoothed; 0 before the first
+        self._batch = 0.0  # tokens per call of grow, smoothed; 0 before the first
         self._automatic = 1
         self._lines: list[Strip] = []
         self._subtitle = ""
         self._looking: Token | None = None
-        self.before: TimingHistory | None = None  # the text before, drawn as a line over the bars
-        self.stream = False  # another program writes: the cache cannot be switched from here
+        self.before: TimingHistory | None = None  # the previous text, drawn as a line over the bars
+        self.stream = False  # another program writes the text: the cache cannot be switched from here
 
     def render(self) -> RenderResult:
         """Unused, as render_line draws; defined so that nothing else is drawn."""
@@ -83,20 +83,20 @@ class TimingPane(Widget, can_focus=True):
         self.look(session.cursor.token)
 
     def start(self, history: TimingHistory, before: TimingHistory | None = None) -> None:
-        """Draw the times of a text from now on, and those of the text before as a line."""
+        """Draw the times of a text from now on, and those of the previous text as a line."""
         self.history, self.before = history, before
         self._batch, self._automatic, self._looking = 0.0, 1, None
         self.refresh()
 
     def grow(self, tokens: int) -> None:
-        """The history has grown by so many. Drawing waits for the next refresh."""
+        """The history has grown by this many tokens. Drawing waits for the next refresh."""
         if not tokens:
             return
-        if not self._batch:  # many may come at once then, but not because the pace is high
+        if not self._batch:  # many may arrive at once then, but not because the pace is high
             self._batch = 1.0
         else:
             self._batch += 0.2 * (min(tokens, 2 * _LARGEST_ZOOM) - self._batch)
-        # Two columns a redraw can still be followed by eye. Shrinking waits, so that the graph does not flap.
+        # Two columns a redraw can still be followed by eye. Shrinking is delayed, so that the graph does not flap.
         while self._automatic < min(self._batch / 2, _LARGEST_ZOOM):
             self._automatic *= 2
         while self._automatic > 1 and self._batch < self._automatic / 4:
@@ -119,7 +119,7 @@ class TimingPane(Widget, can_focus=True):
         self.logarithmic = not self.logarithmic
 
     def action_zoom(self, factor: int) -> None:
-        """Put more tokens into a column; after the most, return to automatic."""
+        """Put more tokens into a column; after the maximum, return to automatic."""
         wider = self.tokens_per_column * factor
         self.zoom = wider if wider <= _LARGEST_ZOOM else 0
 
@@ -146,7 +146,7 @@ class TimingPane(Widget, can_focus=True):
 
     def _draw(self, width: int, height: int) -> list[Strip]:
         if not len(self.history):
-            if self._subtitle:  # setting it requests another drawing, which would never end
+            if self._subtitle:  # setting it requests another redraw, which would never end
                 self.border_subtitle = self._subtitle = ""
             return [
                 strip(self, [(text, "timing--hint")], width) for part in EMPTY for text in wrap(part, max(width, 8))
@@ -177,7 +177,7 @@ class TimingPane(Widget, can_focus=True):
         return lines
 
     def _columns(self, room: int) -> tuple[Columns, int | None]:
-        """The newest columns, or those around the selected token, and which of them holds that token."""
+        """The newest columns, or those around the selected token, and the one that holds that token."""
         per = self.tokens_per_column
         columns = self.history.columns(room, per)
         if self._looking is None:
@@ -198,13 +198,13 @@ class TimingPane(Widget, can_focus=True):
         scale, names = "log" if self.logarithmic else "linear", "█ cached  ⣿ uncached"
         per = self.tokens_per_column
         share = "1 token" if per == 1 else f"median of {per:2}"
-        greatest = f"max {figure(float(columns.milliseconds.max()))}"
+        largest = f"max {figure(float(columns.milliseconds.max()))}"
         before, brief = ("", "") if self.before is None else ("  ─ previous text", "  ─ before")
         choices = (
-            f"{names}{before} · {scale} scale · column: {share} · {greatest}",
-            f"{names}{brief} · {scale} · column: {share} · {greatest}",
-            f"{names}{brief} · {scale} · {share} · {greatest}",
-            f"{names}{brief} · {scale} · {greatest}",
+            f"{names}{before} · {scale} scale · column: {share} · {largest}",
+            f"{names}{brief} · {scale} · column: {share} · {largest}",
+            f"{names}{brief} · {scale} · {share} · {largest}",
+            f"{names}{brief} · {scale} · {largest}",
         )
         subtitle = next((choice for choice in choices if len(choice) <= self.size.width - 2), choices[-1])
         if self._subtitle != subtitle:
@@ -226,7 +226,7 @@ class TimingPane(Widget, can_focus=True):
         return [strip(self, [*pieces, *self._speed_up(width - _width_of(pieces), brief=True)], width)]
 
     def _speed_up(self, room: int, brief: bool = False) -> Line:
-        """How much faster the cache makes a token, or what to press to find out; at most ``room`` cells if possible."""
+        """The speed-up from the cache, or what to press to measure it; at most ``room`` cells if possible."""
         comparison = self.history.comparison()
         if comparison is None:
             return [(self._missing(brief), "timing--hint")]

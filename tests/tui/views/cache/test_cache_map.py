@@ -190,7 +190,7 @@ def test_why_each_cell_is_kept() -> None:
 
 
 def test_the_map_says_what_a_policy_keeps_positions_for_in_its_own_word() -> None:
-    words = ("there is room", "sink", "recent window", "read by the newest", "stored in 3 bits", "§")
+    words = ("cache not full", "sink", "recent window", "read by the newest", "stored in 3 bits", "§")
     assert reason_signs(words) == [("■", "▪"), ("S", "s"), ("R", "r"), ("E", "e"), ("T", "t"), ("?", "?")]
     numbers = np.broadcast_to(np.array([3, 3, 4, 2], np.float32), (3, 2, 4))
     told = contents([0, 1, 2, 3], 4, quantity="reason", numbers=numbers, reasons=words)

@@ -25,7 +25,7 @@ async def test_it_says_what_will_stand_there() -> None:
         assert EMPTY[0] in it.screen_text()
         assert UNKNOWN[:40] in it.screen_text()
         await it.press("m")
-        assert "Write a prompt first" in it.notices()
+        assert "Enter a prompt first" in it.notices()
         assert not it.link.commands(MeasureParts)
 
 
