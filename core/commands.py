@@ -183,7 +183,7 @@ class Inspect(Question):
         position: index of the token in the whole text, None for the newest.
         heads_off: (layer, head) pairs to switch off, for comparison with the whole model.
         continuation: number of tokens to write greedily from before the token, with those heads and without them; only
-        if heads are named.
+            if heads are named.
     """
 
     position: int | None = None

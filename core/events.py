@@ -57,24 +57,24 @@ class Token:
         position: its index in the whole text, including the prompt.
         id: the token.
         text: what it adds to the text; empty for a special token, and for one that ends within a character, which
-        comes with the token that completes it.
+            comes with the token that completes it.
         logprob: log-probability in nats under the model itself (temperature 1, nothing cut off).
         seconds: model time of this token: sampling it and running it.
         cache: whether the cache was on.
         context: positions that the model could attend to, this one included.
         computed: positions run in this step: 1 with a warm cache; all of them without a cache, and once after the cache
-        was switched on or the window moved.
+            was switched on or the window moved.
         cached_positions: positions that a head has in the cache afterwards.
         cache_bytes: bytes of keys and values in use afterwards, and of everything else that the cache policy needs.
         parts: where the time went, a ``Parts``, if requested with ``parts=True``; otherwise omitted.
         max_logit_error: largest difference between these logits and an uncached run's, if requested with
-        ``verify=True``; otherwise omitted. Under a policy this includes the policy's own effect.
+            ``verify=True``; otherwise omitted. Under a policy this includes the policy's own effect.
         argmax_agrees: whether both runs agree on the most likely token, or find two so close that rounding decides, if
-        requested with ``verify=True``; otherwise omitted.
+            requested with ``verify=True``; otherwise omitted.
         logit_tolerance: the largest difference that rounding may explain: a two-thousandth of the largest logit, if
-        requested with ``verify=True``; otherwise omitted.
+            requested with ``verify=True``; otherwise omitted.
         window_start: index in the whole text of the first token in the model's window; a cache policy may have dropped
-        it nevertheless.
+            it nevertheless.
     """
 
     step: int
@@ -108,7 +108,7 @@ class Evict:
         position: index in the whole text of the oldest position kept by any head.
         reason: ``context`` or ``policy``.
         positions: (layers, key/value heads, dropped) indices in the whole text, if a policy dropped them; otherwise
-        omitted.
+            omitted.
     """
 
     dropped: int
@@ -150,7 +150,7 @@ class Branch:
         length: number of tokens in the whole text of this branch so far.
         reused: positions that stayed in the cache.
         computed: positions run: the rest of the window, and at least its newest, because the prediction after it is
-        needed.
+            needed.
         seconds: model time of running them.
     """
 
@@ -176,12 +176,12 @@ class Attention(Answer):
         heads: the heads in ``weights``.
         first_row: index in the window of the first query row.
         weights: (heads, rows, keys) float32; a row sums to 1, and keys after it are 0. If a policy holds positions
-        from before the window, they have the remainder of a row.
+            from before the window, they have the remainder of a row.
         keys: the tokens of all keys, as labels.
         position: index in the whole text of the first key.
         dropped: (heads, rows, keys) which keys a cache policy had dropped when the query was computed; None if none.
         mean: whether the mean of the heads was requested; the arrays then have one head, and ``dropped`` marks a key
-        that every head had dropped.
+            that every head had dropped.
     """
 
     layer: int

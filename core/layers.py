@@ -144,7 +144,7 @@ def causal_attention(
         block: query rows to score at a time.
         window: maximum number of keys a query sees, its own included; None for all.
         sink_scores: (H, T, sinks) scores of the first keys, instead of q · k / √D; these keys are seen whatever the
-        window.
+            window.
 
     Returns:
         (T, H·D), heads side by side.

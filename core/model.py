@@ -125,7 +125,7 @@ class Model:
             ids: (T,) at least one.
             cache: where to read earlier keys and values, and to store the new ones.
             last: whether to return only the logits of the last position: for a large vocabulary and a long text, the
-            others take much time and memory, and generating text does not need them.
+                others take much time and memory, and generating text does not need them.
             record: where to record queries and keys for :meth:`AttentionRecord.weights`.
             residuals: where to record the residual of the newest position, for the logit lens.
             stopwatch: where to record the time of each part.

@@ -21,7 +21,7 @@ class Action:
         asks: whether it needs the model, which a stream from another program cannot provide.
         elsewhere: message shown instead while another program writes; empty if the action works then too.
         rank: the lower, the further left in the key line, and the longer it stays when space runs out. Actions of the
-        visible view have 1; less important ones have more.
+            visible view have 1; less important ones have more.
     """
 
     name: str

@@ -44,9 +44,9 @@ class StartRace:
         settings: for every lane; the lanes themselves specify their caches.
         lanes: ways of writing the text.
         tokens: number to write in each lane; None for as many as fit into the context, but not more than
-        :data:`RACE_TOKENS`.
+            :data:`RACE_TOKENS`.
         confirmed: the user knows how long it takes. Otherwise a race of more than a minute does not start, and a
-        :class:`~kvtui.core.events.RaceEstimate` is sent instead.
+            :class:`~kvtui.core.events.RaceEstimate` is sent instead.
     """
 
     run: int
@@ -83,7 +83,7 @@ class ModelInfo:
         parameters: number of parameters, 0 if unknown.
         itemsize: bytes per number in the cache, 0 if unknown.
         stream: it belongs to another program (see :mod:`kvtui.tui.worker.stream_link`): its events can be shown, but it
-        cannot be asked anything.
+            cannot be asked anything.
     """
 
     name: str

@@ -22,7 +22,7 @@ _AT_ONCE = 500  # events per poll, so that the screen stays responsive
 _HOPELESS = 1_000  # unreadable lines after which the input is not considered an event stream
 _COMPLAINT_SECONDS = 5.0  # minimum between two notices of unreadable lines
 
-CACHE_IS_NOT_OURS = "The cache belongs to the program that writes this text: switch it there."
+CACHE_IS_NOT_OURS = "The cache belongs to the other program: switch it there."
 TEXT_IS_NOT_OURS = "Another program writes this text: stop it there. Space freezes the screen."
 
 
