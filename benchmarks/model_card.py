@@ -83,7 +83,7 @@ def training_command(settings: dict[str, Any]) -> str:
     length = f"--steps {settings['steps']}" if settings["steps"] is not None else f"--minutes {settings['minutes']:g}"
     words = ["kvtui train tinyshakespeare.txt --out shakespeare.safetensors", length]
     defaults = asdict(TrainingSettings())
-    for flag, name, _, _ in SETTINGS:
+    for flag, name, _ in SETTINGS:
         if settings[name] != defaults[name]:
             words.append(f"{flag} {settings[name]}")
     return " ".join(words)
