@@ -10,6 +10,16 @@ from kvtui.core.model import Model
 from kvtui.core.tokenizer import CharTokenizer
 
 LETTERS = "\nabcdefghijklmnopqrstuvwxyz"
+SMALL = ModelConfig(
+    vocab_size=len(LETTERS),
+    context_length=32,
+    num_layers=2,
+    num_heads=2,
+    num_kv_heads=2,
+    head_dim=8,
+    embed_dim=16,
+    mlp_dim=32,
+)
 
 
 def random_parameters(
@@ -24,7 +34,7 @@ def random_parameters(
 
 
 def random_model(
-    config: ModelConfig,
+    config: ModelConfig = SMALL,
     seed: int = 0,
     scale: float = 0.3,
     dtype: DTypeLike = np.float32,
