@@ -24,6 +24,7 @@ import bench
 import fake_link
 import numpy as np
 import pytest
+import random_model
 from hf_folder import LLAMA, llama_config, llama_tensors, random_parameters, write_folder
 
 from kvtui.core import generate, load
@@ -37,7 +38,7 @@ from kvtui.tui.actions import number_keys
 from kvtui.tui.views.table import VIEWS
 
 ROOT = Path(__file__).resolve().parents[1]
-HELPERS = [str(Path(str(module.__file__)).parent) for module in (bench, fake_link)]
+HELPERS = [str(Path(str(module.__file__)).parent) for module in (bench, fake_link, random_model)]
 STEP = re.compile(r"<!-- (?P<kind>file|lines): (?P<path>\S+) -->\n```\w+\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 HUNK = re.compile(r"(?:^ .*\n)*(?:^[-+].*\n)+", re.MULTILINE)  # lines that are there, and what changes behind them
