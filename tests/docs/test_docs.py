@@ -80,7 +80,7 @@ def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
     names: dict[str, Any] = {"__name__": path.stem}
     for block in blocks(path.read_text(encoding="utf-8")):
         if block.language == "python" and not block.skipped:
-            exec(compile(block.code, str(path), "exec"), names)
+            exec(compile(block.code, str(path), "exec", dont_inherit=True), names)
 
 
 def shell_lines(path: Path) -> Iterator[list[str]]:

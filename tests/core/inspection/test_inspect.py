@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from test_generation import Script, text
+from script import Script, text
 
 from kvtui.core import (
     Generation,
