@@ -24,9 +24,11 @@ class Stored(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the tensor."""
+        ...
 
     def map(self) -> NDArray[Any]:
         """Read the numbers; bfloat16 as uint16."""
+        ...
 
 
 def read_parameters(

@@ -228,7 +228,8 @@ class AnatomyView(View):
         chosen, off, waits = self.chosen, self.off, session.state.phase != "writing"
         panes["candidates"].show(partial(draw.candidate_lines, inspection))
         before, token = draw.candidates_title(inspection, panes["candidates"].size.width)
-        panes["candidates"].border_title = Content.assemble(before, (token, "$text-accent"))
+        title = Content.assemble(before, (token, "$text-accent"))
+        panes["candidates"].border_title = title  # pyright: ignore[reportAttributeAccessIssue]  # Textual types it as str
         panes["candidates"].border_subtitle = Content(
             draw.candidates_subtitle(inspection, session.sampling, session.state)
         )
