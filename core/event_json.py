@@ -27,7 +27,7 @@ _LARGEST_WHOLE = 1 << 53  # beyond it JSON's numbers are no longer exact
 
 
 def to_json(event: Event) -> dict[str, Any]:
-    """An event as JSON values, ``event`` naming its kind. Fields that were not asked for are left out."""
+    """An event as JSON values, ``event`` naming its kind. Fields not requested are omitted."""
     return {"event": type(event).__name__.lower(), **_plain(event)}
 
 

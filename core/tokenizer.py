@@ -12,7 +12,7 @@ from kvtui.core.errors import KvtuiError
 
 
 class Tokenizer(Protocol):
-    """The interface of every tokenizer. A token stands for bytes: a character may take several tokens."""
+    """The interface of every tokenizer. A token represents bytes: a character may take several tokens."""
 
     @property
     def vocab_size(self) -> int:
