@@ -1,4 +1,4 @@
-"""A pane whose cells stand for numbers: it asks the worker for those it shows, and names the one under the mouse."""
+"""A pane whose cells represent numbers: asks the worker for the visible ones, describes the one under the mouse."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from kvtui.tui.messages import QuestionChanged
 
 
 class GridPane(Widget, can_focus=True):
-    """What the attention weights and the map of the cache have in common.
+    """Base class of the attention grid and the cache map.
 
     A subclass lays out its cells in ``lay_out``, fills ``strips`` in Textual's ``render_lines``, and calls ``announce``
-    when something else is to be shown.
+    when something else should be shown.
 
     Attributes:
-        ramp: number of the characters that stand for the numbers.
-        strips: the lines of the content.
+        ramp: index of the set of characters that represent the numbers.
+        strips: lines of the content.
 
     Args:
-        title: in the border until something has been laid out.
+        title: shown in the border until something has been laid out.
     """
 
     ALLOW_SELECT = False  # a drawing, not text: dragging selects nothing
@@ -42,19 +42,19 @@ class GridPane(Widget, can_focus=True):
 
     @property
     def question(self) -> Question:
-        """Ask for the numbers that this pane shows now."""
+        """The question for the numbers visible now."""
         raise NotImplementedError
 
     def lay_out(self) -> None:
-        """Lay the cells out for the size and the choices of this moment."""
+        """Lay out the cells for the current size and choices."""
         raise NotImplementedError
 
     def titles(self, pointed: Offset | None) -> tuple[str, str]:
-        """Words for the border above and below; the one below tells of the cell that is pointed at."""
+        """Labels for the border above and below; the lower one describes the cell under the mouse."""
         raise NotImplementedError
 
     def announce(self) -> None:
-        """Draw what is there, and ask for other numbers if the choice changed."""
+        """Draw the numbers at hand, and ask for others if the choice changed."""
         if not self.is_running:
             return
         self.redraw()
@@ -63,7 +63,7 @@ class GridPane(Widget, can_focus=True):
             self.post_message(QuestionChanged())
 
     def ask_again(self) -> None:
-        """Forget what was asked for: it was of another model."""
+        """Forget the last question: it was about another model."""
         self._asked = None
 
     def redraw(self) -> None:
@@ -73,7 +73,7 @@ class GridPane(Widget, can_focus=True):
         self.refresh()
 
     def _describe(self) -> None:
-        """Label the border, if the words have changed."""
+        """Label the border if the labels have changed."""
         titles = self.titles(self._pointed)
         if self._titles != titles:
             self._titles = titles
@@ -85,7 +85,7 @@ class GridPane(Widget, can_focus=True):
         self.announce()
 
     def on_resize(self) -> None:
-        """Ask again, as more or fewer rows fit."""
+        """Ask again, because more or fewer rows fit."""
         self.announce()
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
