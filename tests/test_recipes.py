@@ -190,7 +190,7 @@ def test_the_table_says_what_the_recipes_take() -> None:
         "cache policy": f"{len(POLICY.touched)}",
         "pane": f"{len(PANE.files)}",
         "view": f"{len({Path(path).parent for path in VIEW.files})}",
-        "command of the command line": f"{len(COMMAND.files)}",
+        "subcommand": f"{len(COMMAND.files)}",
         "field of an event, shown in a pane": f"{len(FIELD.touched)}",
         "question": f"{len(QUESTION.touched)}",
         "family of models that the options of `ModelConfig` cover": "1",
