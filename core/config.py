@@ -124,7 +124,8 @@ class ModelConfig:
         if unknown or missing:
             raise KvtuiError(f"unknown fields {unknown} and missing fields {missing} in the config")
         divisors = values.get("rotary_divisors")
-        return cls(**values | ({"rotary_divisors": tuple(divisors)} if isinstance(divisors, list) else {}))
+        tuples: dict[str, Any] = {"rotary_divisors": tuple(divisors)} if isinstance(divisors, list) else {}
+        return cls(**values | tuples)
 
 
 def is_positive(value: Any) -> bool:

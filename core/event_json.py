@@ -24,11 +24,10 @@ LineEvent = Prefill | Token | Evict | End
 KINDS: dict[str, type[LineEvent]] = {"prefill": Prefill, "token": Token, "evict": Evict, "end": End}
 LARGEST_LINE = 1 << 20  # bytes
 _LARGEST_WHOLE = 1 << 53  # beyond it JSON's numbers are no longer exact
-_OPTIONAL = ("parts", "max_logit_error", "argmax_agrees", "logit_tolerance", "positions")  # left out if None
 
 
 def to_json(event: Event) -> dict[str, Any]:
-    """An event as JSON values, ``event`` naming its kind. Fields that were not asked for are left out."""
+    """An event as JSON values, ``event`` naming its kind. Fields not requested are omitted."""
     return {"event": type(event).__name__.lower(), **_plain(event)}
 
 
@@ -39,9 +38,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(entry) for entry in value]
     if is_dataclass(value):
-        named = ((entry.name, getattr(value, entry.name)) for entry in fields(value))
-        return {name: _plain(part) for name, part in named if part is not None or name not in _OPTIONAL}
+        kept = [entry.name for entry in fields(value) if not _left_out(value, entry)]
+        return {name: _plain(getattr(value, name)) for name in kept}
     return value
+
+
+def _left_out(value: Any, entry: Field[Any]) -> bool:
+    """Whether a field of a line was not asked for: it is None, and so by default."""
+    return isinstance(value, LineEvent) and entry.default is None and getattr(value, entry.name) is None
 
 
 @dataclass(frozen=True)

@@ -309,7 +309,7 @@ class Model:
     def _check_ids(self, ids: Sequence[int] | IntArray) -> IntArray:
         array = np.asarray(ids)
         if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu":
-            raise KvtuiError("the model needs a flat list of at least one id, each an integer")
+            raise KvtuiError("the model needs a flat list of at least one id, each a whole number")
         if array.min() < 0 or array.max() >= self.config.vocab_size:
             raise KvtuiError(f"an id is outside the vocabulary of {self.config.vocab_size}")
         return array

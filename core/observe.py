@@ -200,7 +200,7 @@ class AttentionRecord:
         assert cache is not None
         rows = np.arange(first, last)
         scores = layers.attention_scores(queries, keys)  # (H, rows, last)
-        outside = np.empty((*scores.shape[:2], 0), scores.dtype)
+        outside = scores[..., :0]  # (H, rows, 0)
         if cache.sinks:
             places = rows + self.first
             outside = cache.sink_scores(places, queries, self._sinks[layer])

@@ -12,34 +12,42 @@ from kvtui.core.errors import KvtuiError
 
 
 class Tokenizer(Protocol):
-    """The interface of every tokenizer. A token stands for bytes: a character may take several tokens."""
+    """The interface of every tokenizer. A token represents bytes: a character may take several tokens."""
 
     @property
     def vocab_size(self) -> int:
         """Number of tokens; the model's vocabulary may be larger, with unused ids."""
+        ...
 
     @property
     def start_id(self) -> int:
         """The token that an empty prompt starts from."""
+        ...
 
     @property
     def stop_ids(self) -> frozenset[int]:
         """The tokens that end a text."""
+        ...
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, with what the model expects at its start."""
+        ...
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids. Special tokens have none; bytes that are not UTF-8 become U+FFFD."""
+        ...
 
     def piece(self, index: int) -> str:
         """One token by itself, as a label: special tokens have their names, parts of characters are like ``<0xE4>``."""
+        ...
 
     def token_bytes(self, index: int, previous: int | None = None) -> bytes:
         """What a token adds to a text whose last token is ``previous`` (None: it starts the text)."""
+        ...
 
     def split_known(self, text: str) -> tuple[str, list[str]]:
         """The text without the characters unknown to the model, and those characters, each named once."""
+        ...
 
 
 class TextStream:

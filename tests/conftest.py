@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-from random_model import random_parameters
+from random_model import SMALL, random_parameters
 from threadpoolctl import threadpool_limits
 
 from kvtui.core.config import ModelConfig
@@ -34,16 +35,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_config() -> ModelConfig:
     """2 layers of 2 heads, 16 wide, context 32."""
-    return ModelConfig(
-        vocab_size=len(VOCABULARY),
-        context_length=32,
-        num_layers=2,
-        num_heads=2,
-        num_kv_heads=2,
-        head_dim=8,
-        embed_dim=16,
-        mlp_dim=64,
-    )
+    return replace(SMALL, vocab_size=len(VOCABULARY), mlp_dim=64)
 
 
 @pytest.fixture(scope="session")

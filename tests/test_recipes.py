@@ -1,11 +1,13 @@
-"""The recipes of docs/panes.md, architecture.md and policies.md, carried out from outside as a reader of them would.
+"""The recipes of docs/panes.md, architecture.md, policies.md and models.md, carried out as a reader of them would.
 
-A block of code under ``<!-- file: … -->`` is written to a copy of the source, the ``+`` lines of a block under
-``<!-- lines: … -->`` behind the line before them; then the dashboard and the command line of that copy are used.
+A block of code under ``<!-- file: … -->`` is written to a copy of the source, the changes of a block under
+``<!-- lines: … -->`` are made there: ``+`` lines stand behind the lines before them, in place of ``-`` lines. Then the
+dashboard and the command line of that copy are used.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -20,19 +22,26 @@ from typing import Any, ClassVar
 
 import bench
 import fake_link
+import numpy as np
 import pytest
+import random_model
+from hf_folder import LLAMA, llama_config, llama_tensors, random_parameters, write_folder
 
 from kvtui.core import generate, load
 from kvtui.core.cache import Eviction
 from kvtui.core.commands import Command, Question
+from kvtui.core.config import ModelConfig
+from kvtui.core.event_json import to_json
 from kvtui.core.events import Answer, Token
 from kvtui.core.inspection import ANSWERS
 from kvtui.tui.actions import number_keys
 from kvtui.tui.views.table import VIEWS
 
 ROOT = Path(__file__).resolve().parents[1]
-HELPERS = [str(Path(str(module.__file__)).parent) for module in (bench, fake_link)]
+HELPERS = [str(Path(str(module.__file__)).parent) for module in (bench, fake_link, random_model)]
 STEP = re.compile(r"<!-- (?P<kind>file|lines): (?P<path>\S+) -->\n```\w+\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+HUNK = re.compile(r"(?:^ .*\n)*(?:^[-+].*\n)+", re.MULTILINE)  # lines that are there, and what changes behind them
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,11 @@ class Recipe:
 
     files: dict[str, str]
     lines: dict[str, str]
+
+    @property
+    def touched(self) -> set[str]:
+        """The files that are new or changed."""
+        return {*self.files, *self.lines}
 
     @property
     def added(self) -> list[str]:
@@ -54,13 +68,13 @@ class Recipe:
             (root / path).parent.joinpath("__init__.py").touch()
             (root / path).write_text(code, encoding="utf-8")
         for path, diff in self.lines.items():
-            text, before = (root / path).read_text(encoding="utf-8"), ""
-            for line in diff.splitlines(keepends=True):
-                if line.startswith("+"):
-                    assert text.count(before) == 1, f"{path} has this line {text.count(before)} times: {before!r}"
-                    text = text.replace(before, f"{before}{line[1:]}")
-                before = f"{'' if text.startswith(line[1:]) else chr(10)}{line[1:]}"
-            (root / path).write_text(text, encoding="utf-8")
+            text = "\n" + (root / path).read_text(encoding="utf-8")
+            for hunk in HUNK.findall(diff):
+                lines = hunk.splitlines(keepends=True)
+                old, new = ("\n" + "".join(line[1:] for line in lines if line[0] != sign) for sign in "+-")
+                assert text.count(old) == 1, f"{path} has this {text.count(old)} times: {old!r}"
+                text = text.replace(old, new)
+            (root / path).write_text(text[1:], encoding="utf-8")
 
 
 def recipe(page: str, heading: str) -> Recipe:
@@ -76,24 +90,29 @@ def recipe(page: str, heading: str) -> Recipe:
 PANE = recipe("panes.md", "Add a pane")
 VIEW = recipe("panes.md", "Add a view")
 COMMAND = recipe("architecture.md", "A command")
+FIELD = recipe("panes.md", "Add a field to an event")
+QUESTION = recipe("panes.md", "Ask the worker for something")
+POLICY = recipe("policies.md", "A policy of your own")
+FAMILY = recipe("models.md", "Add a family")
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the source in which all three recipes have been carried out."""
+    """A copy of the source in which all the recipes have been carried out."""
     root = tmp_path_factory.mktemp("source")
     for folder in ("core", "tui", "kvtui"):
         shutil.copytree(ROOT / folder, root / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    for one in (PANE, VIEW, COMMAND):
+    for one in (PANE, VIEW, COMMAND, FIELD, QUESTION, POLICY, FAMILY):
         one.carry_out(root)
     return root
 
 
-def run(copy: Path, *args: str) -> str:
+def run(copy: Path, *args: str, stdin: str = "") -> str:
     """What a Python process prints that finds the copy first."""
     paths = os.pathsep.join([str(copy), *HELPERS])
     done = subprocess.run(
         [sys.executable, *args],
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=120,
@@ -107,17 +126,22 @@ def run(copy: Path, *args: str) -> str:
 
 WATCH = """
 import asyncio, json
+from dataclasses import replace
 import kvtui.tui.app
 from bench import bench
-from fake_link import token
+from fake_link import ANSWERS, token
+from kvtui.core.inspection.repeat import AskRepeat, Repeat
 from kvtui.tui.views.table import KEYS, VIEWS
+
+ANSWERS[AskRepeat] = lambda link, question: Repeat(3)
 
 async def look():
     async with bench() as it:
         screens, app = {"source": kvtui.tui.app.__file__}, it.app
         await it.press("1")
         screens["before"] = it.screen_text()
-        it.link.write([token(step, "abab"[step], logprob=-0.25) for step in range(4)])
+        tokens = [token(step, "abab"[step], logprob=-0.25) for step in range(4)]
+        it.link.write([replace(token, text_seconds=0.5 * token.step) for token in tokens])
         await it.until(lambda: app.session.state.written == 4)
         screens["watch"] = it.screen_text()
         await it.press(KEYS[-1])
@@ -151,7 +175,26 @@ def test_what_the_recipes_take() -> None:
     assert (len(PANE.files), len(PANE.added)) == (1, 1)
     assert (len({Path(path).parent for path in VIEW.files}), len(VIEW.added)) == (1, 1)
     assert (len(COMMAND.files), len(COMMAND.added)) == (1, 1)
-    assert not [path for path in PANE.files | VIEW.files | COMMAND.files if (ROOT / path).exists()]
+    assert (len(POLICY.files), len(POLICY.lines)) == (1, 0)
+    assert len(FIELD.touched) == 3
+    assert len(QUESTION.touched) == 3
+    assert FAMILY.touched == {"core/formats/families.py", "core/formats/gguf.py"}  # the second for GGUF files alone
+    new = [path for one in (PANE, VIEW, COMMAND, FIELD, QUESTION, POLICY, FAMILY) for path in one.files]
+    assert not [path for path in new if (ROOT / path).exists()]
+
+
+def test_the_table_says_what_the_recipes_take() -> None:
+    table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("## Add something\n")[1]
+    counts = dict(re.findall(r"^\| an? ([^|]+?) \| (\d)", table, re.MULTILINE))
+    assert counts == {
+        "cache policy": f"{len(POLICY.touched)}",
+        "pane": f"{len(PANE.files)}",
+        "view": f"{len({Path(path).parent for path in VIEW.files})}",
+        "subcommand": f"{len(COMMAND.files)}",
+        "field of an event, shown in a pane": f"{len(FIELD.touched)}",
+        "question": f"{len(QUESTION.touched)}",
+        "family of models that the options of `ModelConfig` cover": "1",
+    }
 
 
 def test_a_new_pane_is_fed_without_another_word(watched: dict[str, Any]) -> None:
@@ -198,6 +241,113 @@ def test_a_new_command_is_completed(copy: Path, monkeypatch: pytest.MonkeyPatch)
     for name, value in {"_KVTUI_COMPLETE": "bash_complete", "COMP_WORDS": "kvtui tok", "COMP_CWORD": "1"}.items():
         monkeypatch.setenv(name, value)
     assert run(copy, "-c", ENTRY).splitlines() == ["plain,tokens"]
+
+
+def test_a_new_field_is_shown_and_in_the_json_lines(copy: Path, watched: dict[str, Any]) -> None:
+    assert "surprise 0.25 nats per token · 1.50 s of model time" in watched["watch"]
+    lines = run(copy, "-c", ENTRY, "generate", "ROMEO:", "-n", "3", "--json").splitlines()
+    tokens = [event for event in map(json.loads, lines) if event["event"] == "token"]
+    assert [token["text_seconds"] for token in tokens] == list(itertools.accumulate(t["seconds"] for t in tokens))
+
+
+PARSE = """
+import sys
+from kvtui.core.event_json import parse_line
+print(*(parse_line(line).event.text_seconds for line in sys.stdin.buffer if b'"token"' in line))
+"""
+TABLE = """
+import runpy, sys
+page = runpy.run_path(sys.argv[1])
+print(page["table"](page["kinds"]()["Token"]), page["table"](page["kinds"]()["Repeat"]))
+"""
+
+
+def test_streams_without_the_new_field_are_still_read(copy: Path) -> None:
+    old = [json.dumps(to_json(event)) for event in generate(load(), "ROMEO:", max_new_tokens=2)]
+    assert run(copy, "-c", PARSE, stdin="\n".join(old)).split() == ["0.0", "0.0"]
+
+
+def test_a_new_field_and_a_new_answer_are_in_the_tables_of_the_events(copy: Path) -> None:
+    tables = run(copy, "-c", TABLE, str(ROOT / "docs" / "make_events.py"))
+    assert "| `text_seconds` | model time of all tokens so far" in tables
+    assert "| `tokens` | of the longest end of the window" in tables
+
+
+REPEAT = """
+from kvtui.core import generate, load
+from kvtui.core.inspection.repeat import AskRepeat, Repeat
+
+class Source:
+    questions = iter([AskRepeat()])
+    def poll(self, timeout):
+        return next(self.questions, None)
+
+for event in generate(load(), "to be or not to be", max_new_tokens=1, commands=Source()):
+    if isinstance(event, Repeat):
+        print(event.tokens)
+"""
+
+
+def test_a_new_question_is_answered_and_its_answer_is_shown(copy: Path, watched: dict[str, Any]) -> None:
+    assert run(copy, "-c", REPEAT).split() == [str(len("to be"))]
+    assert "the last 3 tokens occurred before" in watched["tally"]
+
+
+READ = """
+import sys
+import numpy as np
+from kvtui.core import generate, load
+from kvtui.core.events import Token
+
+model, expected = load(sys.argv[1]), np.load(sys.argv[2])
+assert list(model.parameters) == list(expected)
+assert all(np.array_equal(model.parameters[name], expected[name]) for name in expected)
+texts = [
+    [event.id for event in generate(model, "abc", max_new_tokens=8, cache=cache) if isinstance(event, Token)]
+    for cache in (True, False)
+]
+assert texts[0] == texts[1]
+print(model.source, model.config.qkv_bias, model.config.tied_output)
+"""
+
+
+@pytest.fixture(scope="module")
+def acme(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelConfig, dict[str, Any], Path]:
+    """Shape and parameters of a random model of the new family, and a file of the parameters."""
+    config = llama_config(qkv_bias=True, tied_output=True)
+    parameters = random_parameters(config)
+    path = tmp_path_factory.mktemp("acme") / "expected.npz"
+    np.savez(path, **parameters)  # type: ignore[arg-type]
+    return config, parameters, path
+
+
+def test_a_new_family_is_read_from_folders(
+    copy: Path, acme: tuple[ModelConfig, dict[str, Any], Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("tokenizers", reason="needs the package tokenizers: pip install 'kvtui[hf]'")
+    config, parameters, expected = acme
+    values = {name: value for name, value in LLAMA.items() if name != "tie_word_embeddings"}
+    values["architectures"] = ["AcmeForCausalLM"]
+    folder = write_folder(tmp_path / "acme", values, llama_tensors(config, parameters))
+    assert run(copy, "-c", READ, str(folder), str(expected)) == "Hugging Face AcmeForCausalLM, F32 True True\n"
+    assert "AcmeForCausalLM" in run(copy, "-c", ENTRY, "info", "--model", str(folder))
+
+
+def test_a_new_family_is_read_from_gguf_files(
+    copy: Path, acme: tuple[ModelConfig, dict[str, Any], Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("gguf", reason="needs the package gguf: pip install 'kvtui[gguf]'")
+    from test_gguf import gguf_tensors, write_gguf
+
+    config, parameters, expected = acme
+    path = write_gguf(tmp_path / "acme.gguf", "acme", config, gguf_tensors("qwen2", config, parameters))
+    assert run(copy, "-c", READ, str(path), str(expected)) == "GGUF acme, F32 True True\n"
+
+
+def test_a_new_policy_has_a_name(copy: Path) -> None:
+    lines = run(copy, "-c", ENTRY, "generate", "ROMEO: what light", "-n", "9", "--policy", "tova:16", "--json")
+    tokens = [event for event in map(json.loads, lines.splitlines()) if event["event"] == "token"]
+    assert {token["cached_positions"] for token in tokens} == {16}
 
 
 def test_a_policy_is_a_class() -> None:

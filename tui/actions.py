@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from kvtui.tui.worker.stream_link import CACHE_IS_NOT_OURS, TEXT_IS_NOT_OURS
 
+MODEL_IS_ELSEWHERE = "this needs the model, which runs in another program."
+
 
 @dataclass(frozen=True)
 class Action:
@@ -18,8 +20,9 @@ class Action:
         title: its name in the palette.
         help: one sentence.
         brief: its name in the key line; empty if it is not shown there.
-        asks: whether it needs the model, which a stream from another program cannot provide.
-        elsewhere: message shown instead while another program writes; empty if the action works then too.
+        asks: whether it needs the model, which a stream from another program cannot provide. It is then left out of the
+            key line, and its key only says why.
+        elsewhere: the message to show then, if ``MODEL_IS_ELSEWHERE`` is not enough.
         rank: the lower, the further left in the key line, and the longer it stays when space runs out. Actions of the
             visible view have 1; less important ones have more.
     """
@@ -147,9 +150,20 @@ DASHBOARD: tuple[Action, ...] = (
         "Next seed",
         asks=True,
         rank=6,
+        elsewhere="Another program writes this text and has chosen its seed. r shows it again from the start.",
     ),
     Action("stop", "s", "s", "Stop", "End this text or race.", "Stop", asks=True, rank=6, elsewhere=TEXT_IS_NOT_OURS),
-    Action("prompt", "p", "p", "Prompt", "Write from another prompt.", "Prompt", asks=True, rank=5),
+    Action(
+        "prompt",
+        "p",
+        "p",
+        "Prompt",
+        "Write from another prompt.",
+        "Prompt",
+        asks=True,
+        rank=5,
+        elsewhere="Another program writes this text from its own prompt: none can be sent from here.",
+    ),
     Action(
         "models",
         "M",

@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 from kvtui.core.cache import parse_policy
 from kvtui.core.errors import KvtuiError
 from kvtui.core.loading.library import LibraryModel
-from kvtui.tui.actions import ACTIONS, PAST, TOUR
+from kvtui.tui.actions import ACTIONS, MODEL_IS_ELSEWHERE, PAST, TOUR, Action
 from kvtui.tui.drawing.words import size_words
 from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged, TokenPicked
 from kvtui.tui.panes.keys import KeysPane
@@ -193,17 +193,21 @@ class MainScreen(Screen[None]):
 
     async def action_act(self, name: str) -> None:
         """Carry out an action, or explain why it is unavailable while another program writes."""
-        action = _BY_NAME.get(name)
-        if action is not None and action.elsewhere and self.session.model.stream:
-            self.notify(action.elsewhere, severity="warning")
-        else:
+        if not self._elsewhere(_BY_NAME.get(name)):
             await self.run_action(name if hasattr(self, f"action_{name}") else f"app.{name}")
             self.tick()
+
+    def _elsewhere(self, action: Action | None) -> bool:
+        """Whether an action needs the model while another program has it; says so."""
+        if action is None or not action.asks or not self.session.model.stream:
+            return False
+        self.notify(action.elsewhere or f"{action.title}: {MODEL_IS_ELSEWHERE}", severity="warning")
+        return True
 
     def action_in_view(self, key: str) -> None:
         """Handle a key of the visible view."""
         for action in self.view.ACTIONS:
-            if key in action.keys.split(","):
+            if key in action.keys.split(",") and not self._elsewhere(action):
                 getattr(self.view, f"action_{action.name}")()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

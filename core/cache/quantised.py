@@ -128,8 +128,8 @@ class Quantised(Policy):
             recent = min(self.window.recent, recent - self.window.sinks)
         if recent <= GROUP:
             raise KvtuiError(
-                f"{spec}: the last {GROUP} positions are never packed, so {recent} would pack nothing: "
-                f"keep more than {GROUP}, or omit int{self.bits}"
+                f"{spec}: the last {GROUP} positions are never packed, so keeping {recent} would pack nothing: "
+                f"keep more than {GROUP}, or leave out int{self.bits}"
             )
 
     def new_cache(self, config: ModelConfig, dtype: Any, rotation_at: RotationAt) -> QuantisedCache:

@@ -82,7 +82,7 @@ class WindowedCache(ArrayCache):
         self.recent = most - sinks
         self._sink_keys: Array = np.zeros_like(self.keys[:, :, :sinks])  # at their original positions
         self._rotation_at = rotation_at
-        self._told = 0  # evictions reported so far
+        self._reported = 0  # evictions reported so far
 
     @property
     def num_held(self) -> int:
@@ -152,8 +152,8 @@ class WindowedCache(ArrayCache):
 
     def take_evicted(self) -> tuple[IntArray, IntArray]:
         """Positions dropped since the last call, (layers, G, n), and for each the first query that missed it, (n,)."""
-        positions = np.arange(self._told, self.evicted) + self.sinks
-        self._told = self.evicted
+        positions = np.arange(self._reported, self.evicted) + self.sinks
+        self._reported = self.evicted
         return np.broadcast_to(positions, (*self.keys.shape[:2], len(positions))), positions + self.recent
 
     def truncate(self, length: int) -> None:
@@ -164,12 +164,12 @@ class WindowedCache(ArrayCache):
                 "run the text again from its beginning"
             )
         super().truncate(length)
-        self._told = min(self._told, self.evicted)
+        self._reported = min(self._reported, self.evicted)
 
     def reset(self) -> None:
         """Discard everything; the memory stays allocated."""
         super().reset()
-        self._told = 0
+        self._reported = 0
 
 
 class RollingCache(WindowedCache):

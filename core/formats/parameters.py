@@ -24,9 +24,11 @@ class Stored(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the tensor."""
+        ...
 
     def map(self) -> NDArray[Any]:
         """Read the numbers; bfloat16 as uint16."""
+        ...
 
 
 def read_parameters(
@@ -99,7 +101,7 @@ def as_neighbours(array: Array, head_dim: int) -> Array:
     """Reorder the numbers of each head so that rotary pairs are neighbours. (…, heads·D) -> (…, heads·D).
 
     Hugging Face rotates the numbers j and j + D/2 of a head together, this decoder 2j and 2j + 1 as in Su et al. 2021.
-    Queries and keys are reordered alike, so their products stay the same.
+    Queries and keys are reordered the same way, so their products stay the same.
     """
     halves = array.reshape(*array.shape[:-1], -1, 2, head_dim // 2)
     return halves.swapaxes(-1, -2).reshape(array.shape)

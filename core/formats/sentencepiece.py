@@ -23,7 +23,7 @@ class SentencePieceTokenizer:
         start_id: begins every text.
         stop_ids: end a text.
         special: tokens without text, including these two kinds.
-        unknown_id: stands for characters that are not pieces if the vocabulary has no byte tokens.
+        unknown_id: represents characters that are not pieces if the vocabulary has no byte tokens.
         add_start: whether texts start with ``start_id``.
         add_space: whether texts start with a space.
     """

@@ -25,8 +25,8 @@ class Growth:
 
     def seconds(self, contexts: Any) -> NDArray[np.float64]:
         """The fitted time at each context."""
-        values: NDArray[np.float64] = np.polynomial.polynomial.polyval(np.asarray(contexts, float), self.coefficients)
-        return values
+        values = np.polynomial.polynomial.polyval(np.asarray(contexts, float), self.coefficients)
+        return np.asarray(values, np.float64)
 
     def __str__(self) -> str:
         terms = [_quantity(value) + power for value, power in zip(self.coefficients, _POWERS, strict=False) if value]

@@ -1,4 +1,4 @@
-"""Forward and backward by hand for one window of text.
+"""Hand-written forward and backward pass for one window of text.
 
 Each part of the model is a function that returns its output together with a function that takes the loss's gradient
 with respect to that output and returns the gradient with respect to the input, adding the gradients of its own

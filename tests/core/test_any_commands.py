@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from test_model import build
+from random_model import odd_model
 
 from kvtui.core import GenerationLoop, GenerationSettings, Model, SamplingSettings
 from kvtui.core.commands import (
@@ -64,7 +64,7 @@ class Whim:
 
 
 def some_model(draw: random.Random) -> Model:
-    return build(
+    return odd_model(
         draw.choice(["layer", "rms"]),
         draw.choice(["rotary", "rotary", "learned"]),  # with learned ones the rolling policies are refused
         draw.choice(["gelu", "swiglu"]),

@@ -1,101 +1,24 @@
-"""The loop: events, commands, and one text whatever the cache does."""
+"""The tokens of a text: one text whatever the cache does, and what its events tell."""
 
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from random_model import random_model
+from script import Script, run, text
 
-from kvtui.core import (
-    CharTokenizer,
-    Generation,
-    GenerationLoop,
-    GenerationSettings,
-    KVCache,
-    KvtuiError,
-    Model,
-    ModelConfig,
-    SamplingSettings,
-    generate,
-    load,
-)
-from kvtui.core.commands import (
-    Command,
-    Fork,
-    Pause,
-    Resume,
-    Revisit,
-    SetCache,
-    SetHeads,
-    SetPace,
-    SetPolicy,
-    SetVerify,
-    ShowAttention,
-    Step,
-    Stop,
-)
+from kvtui.core import Generation, GenerationLoop, GenerationSettings, KVCache, Model, SamplingSettings, generate, load
+from kvtui.core.commands import Command, SetCache, ShowAttention
 from kvtui.core.event_json import to_json
-from kvtui.core.events import Attention, End, Event, Evict, Prefill, State, Token, Unanswered
-from kvtui.core.inspection.attention import attention
+from kvtui.core.events import End, Event, Evict, Prefill, State, Token
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    config = ModelConfig(
-        vocab_size=27,
-        context_length=32,
-        num_layers=2,
-        num_heads=2,
-        num_kv_heads=2,
-        head_dim=8,
-        embed_dim=16,
-        mlp_dim=32,
-    )
-    return random_model(config, seed=5)
-
-
-class Script:
-    """Commands to give after given numbers of written tokens; ends the test if the loop would wait forever."""
-
-    def __init__(self, generation_steps: Mapping[int, Sequence[Command]]) -> None:
-        self.plan = dict(generation_steps)
-        self.pending: deque[Command] = deque()
-        self.polls: list[float | None] = []
-        self.written = 0
-        self._give()
-
-    def _give(self) -> None:
-        self.pending.extend(self.plan.pop(self.written, []))
-
-    def saw(self, event: Event) -> None:
-        if isinstance(event, Token):
-            self.written += 1
-            self._give()
-
-    def poll(self, timeout: float | None) -> Command | None:
-        self.polls.append(timeout)
-        if self.pending:
-            return self.pending.popleft()
-        assert timeout is not None, "the loop waits for a command that never comes"
-        return None
-
-
-def run(model: Model, plan: Mapping[int, Sequence[Command]], count: int | None = 40, **options) -> list[Event]:
-    script = Script(plan)
-    events = []
-    for event in generate(model, "hello", max_new_tokens=count, seed=3, commands=script, **options):
-        script.saw(event)
-        events.append(event)
-    return events
-
-
-def text(events: Iterable[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, Token))
+    return random_model(seed=5)
 
 
 def test_events_of_a_plain_run(model):
@@ -225,14 +148,6 @@ def test_verify_finds_a_cache_that_is_wrong(model):
     assert not (right.argmax_agrees and wrong.argmax_agrees)
 
 
-def test_verify_can_be_turned_on_and_off_while_it_writes(model):
-    events = run(model, {2: [SetVerify(True)], 4: [SetVerify(False)]}, 6)
-    tokens = [event for event in events if isinstance(event, Token)]
-    assert [token.max_logit_error is not None for token in tokens] == [False, False, True, True, False, False]
-    assert [event.verify for event in events if isinstance(event, State)] == [True, False]
-    assert [token.id for token in tokens] == [event.id for event in run(model, {}, 6) if isinstance(event, Token)]
-
-
 def test_parts_add_up_to_no_more_than_the_whole(model):
     for cache in (True, False):
         for event in generate(model, "hello", max_new_tokens=3, parts=True, cache=cache):
@@ -240,48 +155,6 @@ def test_parts_add_up_to_no_more_than_the_whole(model):
                 parts = vars(event.parts).values()
                 assert all(part > 0 for part in parts)
                 assert sum(parts) <= event.seconds
-
-
-def test_pause_step_resume(model):
-    events = run(model, {2: [Pause(), Step()], 3: [Step()], 4: [Resume()]}, 6)
-    kinds = [type(event).__name__ for event in events]
-    assert kinds == [
-        "Prefill",
-        "Token",
-        "Token",
-        "State",
-        "State",
-        "Token",
-        "State",
-        "Token",
-        "State",
-        "Token",
-        "Token",
-        "End",
-    ]
-    assert [event.paused for event in events if isinstance(event, State)] == [True, True, True, False]
-    assert text(events) == text(run(model, {}, 6))
-
-
-def test_every_step_writes_a_token_however_fast_they_come(model):
-    events: list[Any] = run(model, {2: [Pause(), Step(), Step(), Step()], 5: [Stop()]}, None)
-    assert events[-1] == End("cancelled", 5, events[-1].seconds, events[-1].tokens_per_second)
-    assert text(run(model, {2: [Step(), Step(), Pause(), Resume()]}, 6)) == text(run(model, {}, 6))
-
-
-@pytest.mark.parametrize("wrong", [SetPace(0.0), SetHeads(((9, 0),)), SetPolicy("nonsense"), Fork(99), Revisit(1)])
-def test_what_cannot_be_obeyed_is_refused_and_the_text_goes_on(model, wrong):
-    events = run(model, {2: [wrong]}, 6)
-    refused = next(event for event in events if isinstance(event, Unanswered))
-    assert refused.question == wrong
-    assert events[events.index(refused) + 1] == State(True, False, None)
-    assert text(events) == text(run(model, {}, 6))
-
-
-def test_stop_ends_a_paused_run(model):
-    events = run(model, {2: [Stop()]}, None, paused=False)
-    assert (events[-1].reason, events[-1].tokens) == ("cancelled", 2)
-    assert [type(event) for event in run(model, {0: [Stop()]}, paused=True)] == [Prefill, End]
 
 
 @pytest.mark.parametrize("sampling", [SamplingSettings(0), SamplingSettings(1.0)])
@@ -320,66 +193,6 @@ def test_warming_up_repeats_a_cached_step_and_nothing_else(model, monkeypatch):
     assert not calls
 
 
-def test_pace_waits_in_poll_and_never_in_the_measured_time(model):
-    script = Script({1: [SetPace(None)]})
-    events = []
-    for event in generate(model, "hello", max_new_tokens=3, commands=script, pace=1e6):
-        script.saw(event)
-        events.append(event)
-    assert State(True, False, None) in events
-    assert all(timeout is not None and 0 <= timeout <= 1e-6 for timeout in script.polls)
-
-
-def test_attention_on_request_with_the_cache_on_and_off(model):
-    plan: dict[int, list[Command]] = {4: [ShowAttention(1, (0,), -3), SetCache(False)], 6: [ShowAttention(0)]}
-    first, second = (event for event in run(model, plan, 8, observe=True) if isinstance(event, Attention))
-    assert (first.layer, first.heads, first.first_row, first.weights.shape) == (1, (0,), 6, (1, 3, 9))
-    assert "".join(first.keys) == "hello" + text(run(model, {}, 4))
-    assert (second.heads, second.weights.shape) == ((0, 1), (2, 1, 11))
-    np.testing.assert_allclose(second.weights.sum(axis=-1), 1, atol=1e-5)
-
-
-def test_the_mean_of_heads_stands_for_one(model):
-    loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=3, observe=True))
-    generation = loop.generation
-    list(loop.run())
-    every = attention(generation, ShowAttention(1, None, -4))
-    mean = attention(generation, ShowAttention(1, None, -4, mean=True))
-    assert (mean.heads, mean.mean, mean.weights.shape) == ((0, 1), True, (1, 4, 8))
-    np.testing.assert_allclose(mean.weights[0], every.weights.mean(axis=0), atol=1e-7)
-    assert not every.mean
-
-
-def test_attention_after_the_end(model):
-    loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=3, observe=True))
-    generation = loop.generation
-    list(loop.run())
-    assert attention(generation, ShowAttention(0)).first_row == 7
-
-
-@pytest.mark.parametrize(
-    ("wanted", "words"),
-    [
-        (ShowAttention(2), "no layer 2"),
-        (ShowAttention(-1), "no layer -1"),
-        (ShowAttention(0, (2,)), "no heads"),
-        (ShowAttention(0, ()), "no heads"),
-        (ShowAttention(0, None, 9, 12), "not in the window"),
-    ],
-)
-def test_attention_that_does_not_exist(model, wanted, words):
-    loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=0, observe=True))
-    generation = loop.generation
-    list(loop.run())
-    with pytest.raises(KvtuiError, match=words):
-        attention(generation, wanted)
-
-
-def test_attention_needs_observing(model):
-    with pytest.raises(KvtuiError, match="observe"):
-        attention(Generation(model, "hello"), ShowAttention(0))
-
-
 def test_a_prompt_longer_than_the_context_keeps_its_end(model):
     prompt = "abcdefghijklmnopqrstuvwxyz" * 2
     events = list(generate(model, prompt, max_new_tokens=2, seed=0))
@@ -391,21 +204,6 @@ def test_a_prompt_longer_than_the_context_keeps_its_end(model):
 def test_an_empty_prompt_starts_from_a_newline(model):
     prefill = next(iter(generate(model, "", max_new_tokens=0)))
     assert (prefill.prompt, prefill.tokens) == ("\n", 1)
-
-
-@pytest.mark.parametrize(
-    ("prompt", "options", "words"),
-    [
-        ("hé", {}, r"'é' \(U\+00E9\)"),
-        ("a", {"max_new_tokens": -1}, "max_new_tokens"),
-        ("a", {"pace": 0.0}, "pace"),
-        ("a", {"pace": float("nan")}, "pace"),
-        ("a", {"seed": -1}, "seed"),
-    ],
-)
-def test_bad_arguments_are_refused_before_the_first_event(model, prompt, options, words):
-    with pytest.raises(KvtuiError, match=words):
-        generate(model, prompt, **options)
 
 
 def test_every_event_is_json(model):
@@ -420,43 +218,6 @@ def test_every_event_is_json(model):
     plain = to_json(next(event for event in generate(model, "a", max_new_tokens=1) if isinstance(event, Token)))
     assert "max_logit_error" not in plain
     assert "parts" not in plain
-
-
-class Ending(CharTokenizer):
-    """A tokenizer with tokens that end a text."""
-
-    stop_ids = frozenset({3})
-
-
-def test_the_text_ends_with_an_end_of_text_token(model):
-    ending = Model(model.config, Ending(model.tokenizer.vocabulary), model.parameters)
-    without = [event.id for event in generate(model, "ab", max_new_tokens=200, seed=2) if isinstance(event, Token)]
-    assert 3 in without
-    *_, last, end = generate(ending, "ab", max_new_tokens=200, seed=2)
-    assert (last.id, end.reason, end.tokens) == (3, "stop", without.index(3) + 1)
-
-
-def test_a_fork_to_the_end_of_text_ends_it_and_so_it_stays_when_returned_to(model):
-    ending = Model(model.config, Ending(model.tokenizer.vocabulary), model.parameters)
-    loop = GenerationLoop(ending, "ab", GenerationSettings(max_new_tokens=4, seed=4))
-    generation = loop.generation
-    list(loop.run())
-    assert loop.end_reason == "length"
-    *_, end = loop.resume(Fork(4, tokens=(3,)))
-    assert (end.reason, end.tokens, generation.window[-1]) == ("stop", 3, 3)
-    *_, end = loop.resume(Revisit(0))
-    assert (end.reason, end.tokens) == ("length", 4)
-    *_, end = loop.resume(Revisit(1))
-    assert (end.reason, end.tokens, generation.window[-1]) == ("stop", 3, 3)
-    assert end.seconds == pytest.approx(generation.seconds)
-
-
-def test_a_fork_past_the_length_writes_no_more_than_it_was_given(model):
-    loop = GenerationLoop(model, "ab", GenerationSettings(max_new_tokens=4, seed=1))
-    generation = loop.generation
-    list(loop.run())
-    *_, end = loop.resume(Fork(5, tokens=(1, 2, 4)))
-    assert (end.tokens, generation.window[-3:]) == (6, [1, 2, 4])
 
 
 @pytest.mark.parametrize("options", [{}, {"cache": False}, {"policy": "window:8"}, {"policy": "heavy:4+4"}])

@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 import pytest
-from random_model import random_model
+from random_model import odd_model
 
-from kvtui.core import KvtuiError, Model, ModelConfig
+from kvtui.core import KvtuiError, Model
 from kvtui.core.config import parameter_count
 from kvtui.core.observe import AttentionRecord, Stopwatch
 
@@ -31,28 +31,6 @@ MORE_OPTIONS = [
     {"rotary_divisors": (1.0, 2.5, 8.0)},
     {"mlp": "gelu_erf", "bias": True},
 ]
-
-
-def build(
-    norm="layer", position="rotary", mlp="gelu", num_kv_heads=4, tied=False, bias=False, dtype=np.float64, **more
-) -> Model:
-    config = ModelConfig(
-        vocab_size=13,
-        context_length=24,
-        num_layers=2,
-        num_heads=4,
-        num_kv_heads=num_kv_heads,
-        head_dim=6,
-        embed_dim=20,
-        mlp_dim=28,
-        norm=norm,
-        position=position,
-        mlp=mlp,
-        tied_output=tied,
-        bias=bias,
-        **more,
-    )
-    return random_model(config, seed=3, scale=0.4, dtype=dtype, vocabulary="abcdefghijklm")
 
 
 def reference_logits(model: Model, ids: list[int]) -> np.ndarray:
@@ -145,12 +123,12 @@ def reference_logits(model: Model, ids: list[int]) -> np.ndarray:
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_forward_equals_the_plain_decoder(options):
-    check_against_the_plain_decoder(build(*options))
+    check_against_the_plain_decoder(odd_model(*options))
 
 
 @pytest.mark.parametrize("options", MORE_OPTIONS, ids=str)
 def test_forward_equals_the_plain_decoder_with_more_options(options):
-    check_against_the_plain_decoder(build(num_kv_heads=2, **options))
+    check_against_the_plain_decoder(odd_model(num_kv_heads=2, **options))
 
 
 def check_against_the_plain_decoder(model):
@@ -161,12 +139,12 @@ def check_against_the_plain_decoder(model):
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_every_way_through_the_cache_gives_the_same_logits(options):
-    check_every_way_through_the_cache(build(*options))
+    check_every_way_through_the_cache(odd_model(*options))
 
 
 @pytest.mark.parametrize("options", MORE_OPTIONS, ids=str)
 def test_every_way_through_the_cache_gives_the_same_logits_with_more_options(options):
-    check_every_way_through_the_cache(build(num_kv_heads=2, **options))
+    check_every_way_through_the_cache(odd_model(num_kv_heads=2, **options))
 
 
 def check_every_way_through_the_cache(model):
@@ -183,7 +161,7 @@ def check_every_way_through_the_cache(model):
 
 
 def test_decode_equals_forward_in_float32():
-    model = build(bias=True, dtype=np.float32)
+    model = odd_model(bias=True, dtype=np.float32)
     ids = np.random.default_rng(1).integers(13, size=24)
     cache = model.new_cache()
     stepped = np.array([model.decode(int(token), cache).copy() for token in ids])
@@ -192,9 +170,9 @@ def test_decode_equals_forward_in_float32():
 
 
 def test_a_large_model_decodes_without_a_second_copy_of_its_weights(monkeypatch):
-    small = build(num_kv_heads=2, bias=True)
+    small = odd_model(num_kv_heads=2, bias=True)
     monkeypatch.setattr("kvtui.core.model.LARGEST_STEP", parameter_count(small.config) - 1)
-    large = build(num_kv_heads=2, bias=True)
+    large = odd_model(num_kv_heads=2, bias=True)
     caches = small.new_cache(), large.new_cache()
     large.prepare()
     stepped = [large.decode(token, caches[1]) for token in (1, 5, 2)]
@@ -204,7 +182,7 @@ def test_a_large_model_decodes_without_a_second_copy_of_its_weights(monkeypatch)
 
 
 def test_only_the_logits_of_the_last_position():
-    model = build()
+    model = odd_model()
     ids = [1, 5, 2, 12]
     for cache in (None, model.new_cache()):
         logits = model.forward(ids, cache, last=True)
@@ -213,14 +191,14 @@ def test_only_the_logits_of_the_last_position():
 
 
 def test_a_later_token_changes_no_earlier_logit():
-    model = build()
+    model = odd_model()
     first, second = model.forward([1, 2, 3, 4]), model.forward([1, 2, 3, 9])
     np.testing.assert_array_equal(first[:3], second[:3])
     assert np.abs(first[3] - second[3]).max() > 1e-3
 
 
 def test_truncated_cache_goes_on_as_if_the_rest_had_never_been():
-    model = build()
+    model = odd_model()
     cache = model.new_cache()
     model.forward([1, 2, 3, 4, 5], cache)
     cache.truncate(2)
@@ -228,7 +206,7 @@ def test_truncated_cache_goes_on_as_if_the_rest_had_never_been():
 
 
 def test_recorded_attention_is_the_same_on_both_paths_and_causal():
-    model = build(num_kv_heads=2)
+    model = odd_model(num_kv_heads=2)
     ids = [1, 5, 2, 12, 0, 7]
     uncached, stepped = AttentionRecord(model.config, np.float64), AttentionRecord(model.config, np.float64)
     model.forward(ids, record=uncached)
@@ -245,7 +223,7 @@ def test_recorded_attention_is_the_same_on_both_paths_and_causal():
 
 
 def test_recorded_attention_ends_at_the_sliding_window():
-    model = build(sliding_window=3)
+    model = odd_model(sliding_window=3)
     record = AttentionRecord(model.config, np.float64)
     model.forward([1, 5, 2, 12, 0, 7], record=record)
     for row, weights in enumerate(record.weights(0, 0, 6)[0]):
@@ -253,7 +231,7 @@ def test_recorded_attention_ends_at_the_sliding_window():
 
 
 def test_stopwatch_names_every_part_and_changes_nothing():
-    model = build()
+    model = odd_model()
     cache, plain = model.new_cache(), model.new_cache()
     watch = Stopwatch()
     timed = model.decode(3, cache, stopwatch=watch).copy()
@@ -277,11 +255,11 @@ def test_stopwatch_names_every_part_and_changes_nothing():
 )
 def test_wrong_ids_are_refused(ids, words):
     with pytest.raises(KvtuiError, match=words):
-        build().forward(ids)
+        odd_model().forward(ids)
 
 
 def test_wrong_parameters_are_refused():
-    model = build()
+    model = odd_model()
     parameters = dict(model.parameters)
     parameters["output.weight"] = parameters["output.weight"][:, :3]
     with pytest.raises(KvtuiError, match="names and shapes"):

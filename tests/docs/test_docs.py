@@ -26,6 +26,7 @@ from kvtui.tui.views.table import KEYS, VIEWS
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 RESULTS = sorted([*(ROOT / "benchmarks").glob("*.md"), *(ROOT / "core").rglob("*.md")])
+SLOW = ("cache.md", "policies.md")  # their commands measure
 NOTEBOOK = ROOT / "notebooks" / "demo.ipynb"
 FENCE = re.compile(
     r"^(?P<mark><!-- not run: [^>]+ -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -80,7 +81,7 @@ def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
     names: dict[str, Any] = {"__name__": path.stem}
     for block in blocks(path.read_text(encoding="utf-8")):
         if block.language == "python" and not block.skipped:
-            exec(compile(block.code, str(path), "exec"), names)
+            exec(compile(block.code, str(path), "exec", dont_inherit=True), names)
 
 
 def shell_lines(path: Path) -> Iterator[list[str]]:
@@ -94,7 +95,11 @@ def shell_lines(path: Path) -> Iterator[list[str]]:
                 yield words[1:]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow) if path.name in SLOW else path for path in DOCUMENTS],
+    ids=lambda path: path.name,
+)
 def test_commands_run(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from kvtui.tui.app import KvtuiApp
 from kvtui.tui.session.questions import LEAST_SECONDS, Questions
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.views.watch.view import WatchView
+from kvtui.tui.worker.protocol import ModelInfo
 
 
 async def settle(pilot: Pilot[None]) -> None:
@@ -82,12 +83,12 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    prompt: str | None = "ROMEO:", size: tuple[int, int] = (120, 36), **settings: Any
+    prompt: str | None = "ROMEO:", size: tuple[int, int] = (120, 36), model: ModelInfo = MODEL, **settings: Any
 ) -> AsyncIterator[Bench]:
     link = FakeLink()
     chosen = {field.name: settings.pop(field.name) for field in fields(GenerationSettings) if field.name in settings}
     generation = replace(DashboardSettings().generation, **chosen)
-    app = KvtuiApp(link, MODEL, DashboardSettings(prompt=prompt, generation=generation, **settings))
+    app = KvtuiApp(link, model, DashboardSettings(prompt=prompt, generation=generation, **settings))
     app.animation_level = "none"  # a scroll that is still under way is no place to look at
     turns = count()
     app.main.questions = Questions(app.session.put_question, clock=lambda: next(turns) * LEAST_SECONDS * 1.01)

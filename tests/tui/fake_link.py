@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from random_model import SMALL
 
-from kvtui.core import ModelConfig
 from kvtui.core.cache.base import reason_words
 from kvtui.core.commands import Inspect, MeasureLimits, MeasureParts, ShowAttention, ShowCache
 from kvtui.core.events import (
@@ -28,16 +29,7 @@ from kvtui.core.events import (
 from kvtui.core.layers import Array
 from kvtui.tui.worker.protocol import Batch, ModelInfo, Report, Request, Start, StartRace
 
-CONFIG = ModelConfig(
-    vocab_size=27,
-    context_length=32,
-    num_layers=3,
-    num_heads=2,
-    num_kv_heads=2,
-    head_dim=8,
-    embed_dim=16,
-    mlp_dim=32,
-)
+CONFIG = replace(SMALL, num_layers=3)
 PARTS = Parts(0.00001, 0.0001, 0.00015, 0.0002, 0.00002, 0.00002)
 MODEL = ModelInfo("small", CONFIG, 12_345, 4)
 

@@ -13,7 +13,6 @@ from kvtui.core.commands import Fork, Inspect, Revisit, SetVerify
 from kvtui.core.events import Branch, End, State, Token, Unanswered
 from kvtui.tui.screens.branches import BranchesScreen
 from kvtui.tui.screens.fork import ForkScreen
-from kvtui.tui.session.branches import compare
 from kvtui.tui.session.state import Verification
 
 
@@ -185,13 +184,3 @@ async def test_a_policy_that_drops_differs_and_is_not_wrong() -> None:
         it.link.write(tokens("a", max_logit_error=0.5, argmax_agrees=False))
         await it.until(lambda: "logits differ by up to 0.5" in it.screen_text())
         assert not it.app.query_one("#status").has_class("-wrong")
-
-
-def test_texts_are_compared_from_where_both_are_kept() -> None:
-    one, other = tokens("abcdef"), tokens("abcxyz")
-    comparison = compare(one, other)
-    assert (comparison.shared, comparison.before, comparison.first, comparison.second) == (3, "abc", "def", "xyz")
-    assert compare(one[2:], other).shared == 3
-    assert compare(one, other[1:]).before == "bc"
-    assert compare(one, []).shared == 0
-    assert compare(one, one).first == ""

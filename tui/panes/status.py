@@ -117,7 +117,7 @@ class StatusPane(Widget):
     def _model(self) -> Line:
         config = self._model_info.config
         if self._model_info.stream:
-            return [("kvtui ", "status--dim"), (f" {self._model_info.name}", "status--name"), *self._told()]
+            return [("kvtui ", "status--dim"), (f" {self._model_info.name}", "status--name"), *self._stream_words()]
         return [
             ("kvtui ", "status--dim"),
             (f" {self._model_info.name}", "status--name"),
@@ -126,7 +126,7 @@ class StatusPane(Widget):
             (f" · context {config.context_length}", ""),
         ]
 
-    def _told(self) -> Line:
+    def _stream_words(self) -> Line:
         """What a stream reports about its model."""
         if not self._model_info.parameters:
             return [(" · events of another program", "")]
@@ -161,7 +161,7 @@ class StatusPane(Widget):
         state = self._state
         if self._model_info.stream:
             pace = (f" {pace_words(state.pace):9}", "")
-            return [self._run()[0], pace, (f" · {self._model_info.name}", "status--dim"), *self._told()]
+            return [self._run()[0], pace, (f" · {self._model_info.name}", "status--dim"), *self._stream_words()]
         return [
             (phase_words(state), "status--name"),
             (f" pace {pace_words(state.pace):9}", ""),

@@ -150,16 +150,16 @@ def saving(run: RunRecord, runs: Iterable[RunRecord]) -> float | None:
 
     If the run has not measured both ways, the missing times come from the session's other runs of that model.
     """
-    alike = [other for other in runs if other.model == run.model]
+    comparable = [other for other in runs if other.model == run.model]
     lengths = sorted({length for length, _ in run.medians}, reverse=True)
     for length in lengths:
-        cached, uncached = (_median(length, kind, run, alike) for kind in (Kind.CACHED, Kind.UNCACHED))
+        cached, uncached = (_median(length, kind, run, comparable) for kind in (Kind.CACHED, Kind.UNCACHED))
         if cached and uncached:
             return uncached / cached
     return None
 
 
-def _median(length: int, kind: Kind, run: RunRecord, alike: Sequence[RunRecord]) -> float | None:
+def _median(length: int, kind: Kind, run: RunRecord, comparable: Sequence[RunRecord]) -> float | None:
     own = run.medians.get((length, kind))
-    others = [other.medians[length, kind] for other in alike if (length, kind) in other.medians]
+    others = [other.medians[length, kind] for other in comparable if (length, kind) in other.medians]
     return own or (float(np.median(others)) if others else None)

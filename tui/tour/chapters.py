@@ -170,7 +170,7 @@ def verify_text(scene: Scene) -> str:
     verification = scene.state.verification
     found = ""
     if verification.checked:
-        why = "more than rounding" if verification.failed else "rounding, no more"
+        why = "more than rounding" if verification.failed else "rounding only"
         found = f" So far they differ by at most {verification.worst:.0e}: {why}."
     return (
         "A cache must not change what the model predicts. Verifying also runs every token without it and compares "

@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from random_model import random_model
+from random_model import odd_model
 
-from kvtui.core import Model, ModelConfig
+from kvtui.core import Model
 from kvtui.core.cache.quantised import quantise
 
 
-def build(position="rotary", kv_heads=2, context=48, seed=3, dtype=np.float64, layers=2, **options) -> Model:
+def build(position="rotary", kv_heads=2, context=48, dtype=np.float64, layers=2, **options) -> Model:
     """A small model with random weights."""
-    config = ModelConfig(13, context, layers, 4, kv_heads, 6, 20, 28, position=position, bias=True, **options)
-    return random_model(config, seed, 0.4, dtype, "abcdefghijklm")
+    sizes = {"context_length": context, "num_layers": layers, "num_kv_heads": kv_heads}
+    return odd_model(position=position, bias=True, dtype=dtype, **sizes, **options)
 
 
 def rounded(x: np.ndarray, bits: int, axis: int) -> np.ndarray:

@@ -109,7 +109,7 @@ def test_changing_it_on_the_way(model):
 
 
 def test_a_policy_that_the_model_cannot_have_is_refused_at_once():
-    with pytest.raises(KvtuiError, match="learned ones"):
+    with pytest.raises(KvtuiError, match="learned positions"):
         generate(build("learned"), "abc", policy="window:8")
 
 

@@ -370,11 +370,11 @@ def test_spelling(text, spec):
         ("sink:0+5", "S must be 1 or more"),
         ("heavy:4+0", "N must be 1 or more"),
         ("window:99999999999", "write window:N"),
-        ("int8,int4", "one of each at most"),
-        ("window:4,sink:1+2", "one of each at most"),
-        ("int8,window:4,int8", "one of each at most"),
+        ("int8,int4", "at most one of each"),
+        ("window:4,sink:1+2", "at most one of each"),
+        ("int8,window:4,int8", "at most one of each"),
         ("int8,heavy:3+3", "int8 packs 32 neighbouring positions"),
-        ("snap:30+30,int4", "snap drops single ones"),
+        ("snap:30+30,int4", "snap drops single positions"),
     ],
 )
 def test_what_cannot_be_is_refused(text, words):
@@ -386,9 +386,9 @@ def test_what_cannot_be_is_refused(text, words):
 @pytest.mark.parametrize(
     ("policy", "model", "words"),
     [
-        ("window:8", MODELS["learned", 2], "this model has learned ones"),
-        ("sink:2+8", MODELS["learned", 2], "learned ones"),
-        ("int8,window:40", MODELS["learned", 2], "learned ones"),
+        ("window:8", MODELS["learned", 2], "this model has learned positions"),
+        ("sink:2+8", MODELS["learned", 2], "learned positions"),
+        ("int8,window:40", MODELS["learned", 2], "learned positions"),
         ("sink:48+4", MODELS["rotary", 2], "48 sinks fill the model's context of 48"),
         ("int4,window:32", MODELS["rotary", 2], "keep more than 32, or leave out int4"),
     ],
@@ -405,7 +405,7 @@ def test_a_model_with_a_window_of_its_own():
         stepped(model, "window:12", IDS[:48], 20), stepped(model, "full", IDS[:48], 20), atol=1e-10
     )
     for policy in ("window:8", "sink:2+10", "heavy:4+4", "int8"):
-        with pytest.raises(KvtuiError, match="looks back 12 positions only: use full or window:12"):
+        with pytest.raises(KvtuiError, match="looks back only 12 positions: use full or window:12"):
             model.new_cache(policy)
 
 

@@ -7,7 +7,8 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from test_model import OPTIONS, build, reference_logits
+from random_model import odd_model
+from test_model import OPTIONS, reference_logits
 
 from kvtui.core import KvtuiError, Model, SamplingSettings
 from kvtui.core.events import Candidate, Inspection
@@ -44,7 +45,7 @@ def silenced(model: Model, heads: set[tuple[int, int]]) -> Model:
 @pytest.mark.parametrize("heads", [{(0, 1)}, {(1, 0), (1, 3)}, {(0, 0), (1, 2)}, {(1, head) for head in range(4)}])
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_head_that_is_off_is_one_whose_values_are_zero(heads, bias):
-    model = build(bias=bias)
+    model = odd_model(bias=bias)
     expected = reference_logits(silenced(model, heads), IDS)
     np.testing.assert_allclose(model.without_heads(heads).forward(IDS), expected, rtol=0, atol=1e-10)
     assert np.abs(expected - model.forward(IDS)).max() > 1e-2
@@ -52,9 +53,9 @@ def test_a_head_that_is_off_is_one_whose_values_are_zero(heads, bias):
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_both_paths_of_a_model_without_heads_agree(options):
-    model = build(*options)
+    model = odd_model(*options)
     model.decode(1, model.new_cache())  # the step is prepared, and taken over but for the changed block
-    for whole in (model, build(*options)):
+    for whole in (model, odd_model(*options)):
         reduced = whole.without_heads([(1, 2), (1, 0)])
         cache = reduced.new_cache()
         stepped = [reduced.decode(token, cache).copy() for token in IDS]
@@ -62,7 +63,7 @@ def test_both_paths_of_a_model_without_heads_agree(options):
 
 
 def test_grouped_heads_are_switched_off_one_by_one():
-    model = build(num_kv_heads=2)
+    model = odd_model(num_kv_heads=2)
     logits = [model.without_heads([(0, head)]).forward(IDS) for head in range(4)]
     for first in range(4):
         for second in range(first):
@@ -70,7 +71,7 @@ def test_grouped_heads_are_switched_off_one_by_one():
 
 
 def test_switching_heads_off_leaves_the_model_as_it_was_and_shares_the_rest():
-    model = build()
+    model = odd_model()
     before = model.forward(IDS)
     step = model.decode_step
     reduced = model.without_heads([(0, 1)])
@@ -89,7 +90,7 @@ def test_switching_heads_off_leaves_the_model_as_it_was_and_shares_the_rest():
 @pytest.mark.parametrize("head", [(2, 0), (0, 4), (-1, 0), (0, -1)])
 def test_a_head_that_there_is_not_is_refused(head):
     with pytest.raises(KvtuiError, match=r"layers 0 to 1 with heads 0 to 3"):
-        build().without_heads([head])
+        odd_model().without_heads([head])
 
 
 # The logit lens
@@ -98,7 +99,7 @@ def test_a_head_that_there_is_not_is_refused(head):
 @pytest.mark.parametrize(("norm", "tied", "bias"), [("layer", False, True), ("rms", True, False)])
 def test_the_lens_of_a_layer_is_the_model_cut_off_after_it(norm, tied, bias):
     """A decoder of the first blocks alone, with the same final norm and output projection, is what the lens shows."""
-    model = build(norm=norm, tied=tied, bias=bias)
+    model = odd_model(norm=norm, tied=tied, bias=bias)
     residuals = ResidualRecord()
     logits = model.forward(IDS, residuals=residuals)
     lens = logit_lens(model, residuals.stacked(), chosen=4)
@@ -145,7 +146,7 @@ def test_divergence_is_the_sum_of_the_definition():
 # Candidates
 
 LOGITS = np.log([0.4, 0.05, 0.3, 0.02, 0.2, 0.03])
-TOKENIZER = build().tokenizer
+TOKENIZER = odd_model().tokenizer
 
 
 def listed(settings: SamplingSettings, **options) -> dict[int, Candidate]:
@@ -202,7 +203,7 @@ def test_an_unlikely_chosen_token_is_listed_behind_the_likeliest():
 
 
 def test_an_inspection_agrees_with_a_plain_run():
-    model = build()
+    model = odd_model()
     found = Inspector(model).inspect(
         IDS[:-1], IDS[-1], SamplingSettings(), [(0, 1)], continuation=3, position=7, written=False
     )
@@ -236,7 +237,7 @@ def greedy(model: Model, ids: list[int], count: int) -> str:
 
 
 def test_entropy_of_a_head_is_that_of_its_recorded_weights():
-    model = build(num_kv_heads=2)
+    model = odd_model(num_kv_heads=2)
     follower = Follower(model)
     follower.follow(IDS)
     spread = follower.attention_entropy()
@@ -250,7 +251,7 @@ def test_entropy_of_a_head_is_that_of_its_recorded_weights():
 
 def test_looking_here_and_there_gives_the_same_as_looking_anew():
     """Forward, back, elsewhere, with other heads off: the followers' caches never hold what is not so."""
-    model = build()
+    model = odd_model()
     inspector = Inspector(model)
     texts = [IDS[:3], IDS[:6], IDS, IDS[:4], IDS[:4], [9, *IDS[1:]], IDS[:1], IDS * 3]
     heads = [(), ((0, 1),), ((0, 1),), ((1, 2), (0, 1)), (), ((0, 1),), ((0, 3),), ((0, 3),)]
@@ -280,7 +281,7 @@ def assert_same(found: Inspection, fresh: Inspection) -> None:
 
 
 def test_a_full_context_leaves_no_room_to_write_on():
-    model = build()
+    model = odd_model()
     ids = [1] * model.config.context_length
     found = Inspector(model).inspect(ids, 2, GREEDY, [(0, 0)], continuation=5, position=24)
     assert found.without is not None
@@ -289,4 +290,4 @@ def test_a_full_context_leaves_no_room_to_write_on():
 
 def test_the_first_token_was_not_predicted():
     with pytest.raises(KvtuiError, match="first token"):
-        Inspector(build()).inspect([], 2, GREEDY, position=0)
+        Inspector(odd_model()).inspect([], 2, GREEDY, position=0)

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from test_generation import Script, text
+from script import Script, text
 
 from kvtui.core import (
     Generation,
@@ -86,7 +86,7 @@ def test_what_the_prompt_had_too_much_was_not_predicted(model):
     loop = GenerationLoop(model, "a" * 40, GenerationSettings(max_new_tokens=1))
     generation = loop.generation
     list(loop.run())
-    with pytest.raises(KvtuiError, match="those of 9 and after"):
+    with pytest.raises(KvtuiError, match="predictions start at token 9"):
         inspect(generation, Inspect(8))
 
 

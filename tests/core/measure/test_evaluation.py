@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_model import build
+from random_model import odd_model
 
 from kvtui.core import KvtuiError
 from kvtui.core.measure.benchmark import benchmark
@@ -12,7 +12,7 @@ from kvtui.core.measure.evaluation import evaluate
 @pytest.mark.parametrize("first", [0, 1, 30, 99])
 @pytest.mark.parametrize("length", [100, 25, 2])
 def test_loss_is_the_mean_over_windows_with_half_a_context(length, first):
-    model = build()
+    model = odd_model()
     ids = np.random.default_rng(0).integers(13, size=length)
     first = min(first, length - 1)
     start = max(1, first)
@@ -32,7 +32,7 @@ def test_loss_is_the_mean_over_windows_with_half_a_context(length, first):
 
 
 def test_windows_are_no_longer_than_memory_allows(monkeypatch):
-    model, ids = build(), np.random.default_rng(0).integers(13, size=60)
+    model, ids = odd_model(), np.random.default_rng(0).integers(13, size=60)
     monkeypatch.setattr("kvtui.core.measure.evaluation.LONGEST_WINDOW", 10)
     result = evaluate(model, ids)
     assert result.method.startswith("windows of 10 tokens, each scoring its last 5,")
@@ -42,11 +42,11 @@ def test_windows_are_no_longer_than_memory_allows(monkeypatch):
 @pytest.mark.parametrize(("length", "first"), [(0, 0), (1, 0), (5, 5)])
 def test_nothing_to_score_is_refused(length, first):
     with pytest.raises(KvtuiError, match="nothing to score"):
-        evaluate(build(), np.zeros(length, int), first)
+        evaluate(odd_model(), np.zeros(length, int), first)
 
 
 def test_what_the_model_holds_for_impossible_is_lost_for_its_logits_and_not_infinite():
-    model = build()
+    model = odd_model()
     model.parameters["output.weight"] *= 1e4
     ids = np.random.default_rng(0).integers(13, size=24)
     logits = model.forward(ids[:-1])
@@ -56,16 +56,16 @@ def test_what_the_model_holds_for_impossible_is_lost_for_its_logits_and_not_infi
 
 
 def test_benchmark_measures_every_context_on_both_sides():
-    result = benchmark(build(tied=True), [3, 24], repeats=2)
+    result = benchmark(odd_model(tied=True), [3, 24], repeats=2)
     for side in (result.cached_seconds, result.uncached_seconds):
         assert [context for context, _ in side] == [3, 24]
         assert all(seconds > 0 for _, seconds in side)
     assert result.floor_seconds > 0
     assert result.threads >= 1
-    assert [context for context, _ in benchmark(build(), repeats=1).cached_seconds] == [16, 24]
+    assert [context for context, _ in benchmark(odd_model(), repeats=1).cached_seconds] == [16, 24]
 
 
 @pytest.mark.parametrize(("contexts", "repeats"), [([25], 1), ([0], 1), ([4], 0)])
 def test_benchmark_refuses_what_the_model_does_not_have(contexts, repeats):
     with pytest.raises(KvtuiError, match="1 to 24"):
-        benchmark(build(), contexts, repeats)
+        benchmark(odd_model(), contexts, repeats)

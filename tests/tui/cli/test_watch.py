@@ -159,7 +159,8 @@ async def test_a_second_text_replaces_the_first_and_enter_shows_it_once_more() -
         await watching.until(pilot, "The stream has ended: 8 lines.")
         assert "the first" not in watching.app.query_one(WatchView).output.transcript.text
         assert "124.4 M" in watching.text()
-        await pilot.press("p", "x", "enter")
+        watching.app.main.prompt.input.focus()
+        await pilot.press("x", "enter")
         await watching.until(pilot, "shown again")
         await watching.until(pilot, "the second")
 

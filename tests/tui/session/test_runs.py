@@ -8,9 +8,12 @@ from bench import Bench, bench
 from fake_link import token
 from racing import end, prefills, rounds
 
+from kvtui.core.events import Branch
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.panes.bars import Scale, line
-from kvtui.tui.session.runs import Origin, RunRecord, record, sampling_words, saving
+from kvtui.tui.session.branches import Branches
+from kvtui.tui.session.runs import RUNS_KEPT, Origin, RunRecord, Runs, record, sampling_words, saving
+from kvtui.tui.session.timeline import Timeline
 from kvtui.tui.session.timings import Kind, TimingHistory
 from kvtui.tui.views.time.draw_runs import run_lines
 from kvtui.tui.views.time.runs import RunsPane
@@ -59,6 +62,62 @@ def test_lines_have_the_newest_on_top_and_fit() -> None:
     assert len(narrow[0]) <= 76
     assert "T 0.8 · full · small" in text(run_lines(runs, None, 116, 10))[1]
     assert len(run_lines(runs, None, 76, 2)) == 2
+
+
+class Texts:
+    """The runs of a session, one of whose texts after another is written."""
+
+    def __init__(self) -> None:
+        self.line = Timeline()
+        self.branches = Branches(self.line)
+        self.runs = Runs(self.branches, SamplingSettings(), Origin("small", "0", 0))
+
+    def write(self, prompt: str, count: int) -> None:
+        self.runs.begin(Origin("small", prompt, 0), "full")
+        self.line.start()
+        self.branches.start()
+        for step in range(count):
+            self.line.add(token(step))
+
+    @property
+    def listed(self) -> tuple[list[str], int | None]:
+        runs, place = self.runs.all("full")
+        return [run.prompt for run in runs], place
+
+
+def test_a_text_stands_among_the_runs_from_its_first_token_on() -> None:
+    texts = Texts()
+    assert texts.listed == ([], None)
+    texts.write("a", 2)
+    texts.write("b", 0)
+    assert texts.listed == (["a"], None)
+    texts.line.add(token(0))
+    assert texts.listed == (["a", "b"], 1)
+
+
+def test_a_text_keeps_the_policy_that_it_ended_with() -> None:
+    texts = Texts()
+    texts.write("a", 1)
+    texts.runs.begin(Origin("small", "b", 0), "window:8")
+    assert [run.settings for run in texts.runs.finished] == ["T 0.8 · window:8"]
+
+
+def test_only_so_many_runs_are_kept_and_they_are_the_newest() -> None:
+    texts = Texts()
+    for number in range(RUNS_KEPT + 3):
+        texts.write(str(number), 1)
+    prompts, place = texts.listed
+    assert (prompts[0], prompts[-1]) == ("2", str(RUNS_KEPT + 2))
+    assert place == len(prompts) - 1 == RUNS_KEPT
+
+
+def test_the_tokens_of_all_branches_are_those_of_one_run() -> None:
+    texts = Texts()
+    texts.write("a", 3)
+    texts.branches.turn_to(Branch(1, 0, 7, 7, 7, 1, 0.0))
+    texts.line.add(token(1))
+    ((run,), _) = texts.runs.all("full")
+    assert run.tokens == 4
 
 
 def test_sampling_in_words() -> None:

@@ -15,9 +15,9 @@ from time import monotonic
 
 import numpy as np
 import pytest
-from random_model import random_model
+from random_model import SMALL, random_model
 
-from kvtui.core import CharTokenizer, GenerationSettings, KvtuiError, Model, ModelConfig, generate
+from kvtui.core import CharTokenizer, GenerationSettings, KvtuiError, Model, generate
 from kvtui.core.commands import (
     Fork,
     MeasureLimits,
@@ -66,22 +66,12 @@ from kvtui.tui.worker.protocol import (
     write_frame,
 )
 
-CONFIG = ModelConfig(
-    vocab_size=27,
-    context_length=32,
-    num_layers=2,
-    num_heads=2,
-    num_kv_heads=2,
-    head_dim=8,
-    embed_dim=16,
-    mlp_dim=32,
-)
 FAST = GenerationSettings(pace=None)
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return random_model(CONFIG, seed=5, name="small")
+    return random_model(seed=5, name="small")
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +148,8 @@ def test_it_describes_its_model(worker: Conversation) -> None:
     ready = worker.next()
     assert isinstance(ready, Ready)
     model = ready.model
-    assert (model.name, model.config) == ("small", CONFIG)
-    assert model.parameters == sum(int(np.prod(shape)) for shape in parameter_shapes(CONFIG).values())
+    assert (model.name, model.config) == ("small", SMALL)
+    assert model.parameters == sum(int(np.prod(shape)) for shape in parameter_shapes(SMALL).values())
     assert model.cache_bytes_per_position == 2 * 2 * 16 * 4
 
 
@@ -268,7 +258,7 @@ def test_a_race_goes_to_the_end_of_the_context_and_is_ended_by_another(worker: C
     worker.inbox.put([StartRace(1, "romeo", FAST)])
     end = worker.events(1, lambda event: isinstance(event, RaceEnd))[-1]
     assert isinstance(end, RaceEnd)
-    assert (end.reason, end.tokens) == ("length", CONFIG.context_length - 5)
+    assert (end.reason, end.tokens) == ("length", SMALL.context_length - 5)
     worker.inbox.put([StartRace(2, "romeo", GenerationSettings(pace=50.0), tokens=10_000)])
     worker.events(2, lambda event: isinstance(event, RaceToken))
     worker.inbox.put([StartRace(3, "romeo", FAST, tokens=3)])
@@ -339,7 +329,7 @@ def test_a_process_starts_writes_ignores_interrupts_dies_is_replaced_and_leaves_
     link = WorkerLink(str(model_file))
     link.start()
     try:
-        assert link.wait_ready().config == CONFIG
+        assert link.wait_ready().config == SMALL
         first = link.pid
         assert first is not None
         os.kill(first, signal.SIGINT)
@@ -351,7 +341,7 @@ def test_a_process_starts_writes_ignores_interrupts_dies_is_replaced_and_leaves_
         assert "SIGKILL" in ended.reason
         link.send(Start(2, "a", FAST))  # to nobody
         link.restart()
-        assert link.wait_ready().config == CONFIG
+        assert link.wait_ready().config == SMALL
         second = link.pid
         assert second is not None
         assert second != first

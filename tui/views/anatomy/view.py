@@ -96,7 +96,7 @@ class AnatomyView(View):
         self._attention: Attention | None = None
         self._reason = ""  # why there is no inspection
         self._session: Session | None = None
-        self._told: object = None  # the state of the session when last drawn
+        self._last_drawn: object = None  # the state of the session when last drawn
 
     def compose(self) -> ComposeResult:
         """Candidates and their continuation at the left, the layers and heads they come from at the right."""
@@ -116,9 +116,9 @@ class AnatomyView(View):
         if self._shape != shape:
             self._shape, self.off, self.chosen = shape, frozenset(), (0, 0)
             self.query_one("#lens").styles.max_height = shape[0] + 4  # embedding, layers, header and border
-        told = (session.state.phase, session.answering, session.state.heads_off, session.state.policy)
-        stale = update.reset or told != self._told
-        self._told = told
+        now = (session.state.phase, session.answering, session.state.heads_off, session.state.policy)
+        stale = update.reset or now != self._last_drawn
+        self._last_drawn = now
         if update.reset:
             self._inspection, self._before, self._attention, self._reason = None, None, None, ""
         for answer in update.answers:
@@ -228,7 +228,8 @@ class AnatomyView(View):
         chosen, off, waits = self.chosen, self.off, session.state.phase != "writing"
         panes["candidates"].show(partial(draw.candidate_lines, inspection))
         before, token = draw.candidates_title(inspection, panes["candidates"].size.width)
-        panes["candidates"].border_title = Content.assemble(before, (token, "$text-accent"))
+        title = Content.assemble(before, (token, "$text-accent"))
+        panes["candidates"].border_title = title  # pyright: ignore[reportAttributeAccessIssue]  # Textual types it as str
         panes["candidates"].border_subtitle = Content(
             draw.candidates_subtitle(inspection, session.sampling, session.state)
         )

@@ -100,7 +100,8 @@ def reason_signs(words: Sequence[str]) -> list[tuple[str, str]]:
 
     The first reason, that the cache is not full, has squares; any other has the first free letter of its phrase.
     """
-    signs, taken = [ROOM_SIGNS], set[str]()
+    signs: list[tuple[str, str]] = [ROOM_SIGNS]
+    taken = set[str]()
     for word in words[1:]:
         letter = next((letter for letter in word.upper() if letter.isalpha() and letter not in taken), "?")
         taken.add(letter)

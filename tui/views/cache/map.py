@@ -6,18 +6,15 @@ from dataclasses import replace
 from typing import ClassVar
 
 from textual import events
-from textual.app import RenderResult
 from textual.binding import Binding, BindingType
-from textual.content import Content
 from textual.geometry import Offset, Region
 from textual.reactive import reactive
 from textual.strip import Strip
-from textual.widget import Widget
 
 from kvtui.core.commands import ShowCache
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import CacheContents
-from kvtui.tui.messages import QuestionChanged
+from kvtui.tui.panes.grid import GridPane
 from kvtui.tui.panes.lines import strips
 from kvtui.tui.views.cache.draw_map import (
     ATTENTION_RAMPS,
@@ -27,16 +24,17 @@ from kvtui.tui.views.cache.draw_map import (
     MapDrawing,
     draw,
     legend,
-    pointed,
     title,
+)
+from kvtui.tui.views.cache.draw_map import (
+    pointed as cell_words,
 )
 from kvtui.tui.views.cache.map_layout import CacheMapLayout
 
 
-class CacheMapPane(Widget, can_focus=True):
+class CacheMapPane(GridPane):
     """What is kept, what the newest step wrote and what it read."""
 
-    ALLOW_SELECT = False  # a drawing, not text: dragging selects nothing
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *STYLES.values(),
         "cache-map--label",
@@ -51,20 +49,14 @@ class CacheMapPane(Widget, can_focus=True):
     ]
 
     quantity: reactive[int] = reactive(0)
-    ramp: reactive[int] = reactive(0)
     fitted: reactive[bool] = reactive(True)
     top: reactive[int] = reactive(0)
 
     def __init__(self, *, id: str | None = None) -> None:
         self._view = CacheMapLayout(1, 1, 1, 1, False, 1)
         self._drawing = MapDrawing()
-        self._lines: list[Strip] = []
-        self._pointed: Offset | None = None
-        self._titles = ("", "")
-        self._told: ShowCache | None = None
         self._length: int | None = None
-        super().__init__(id=id)
-        self.border_title = "Cache map"
+        super().__init__("Cache map", id=id)
 
     # What the view calls
 
@@ -79,7 +71,7 @@ class CacheMapPane(Widget, can_focus=True):
             config.context_length,
         )
         self.top = 0
-        self._announce()
+        self.announce()
 
     def show(
         self,
@@ -104,12 +96,12 @@ class CacheMapPane(Widget, can_focus=True):
         changed = replace(self._view, cache=cache, context=context, contents=known, written=written, gone=gone)
         if contents is not None or changed != self._view or length != self._length:
             self._view, self._length = changed, length
-            self._redraw()
+            self.redraw()
 
     def clear(self) -> None:
         """Clear the map for another text."""
         self._view = replace(self._view, contents=None, context=0)
-        self._redraw()
+        self.redraw()
 
     def cycle_quantity(self) -> None:
         """Choose what the map shows: value norm, key norm, what was read, why it is kept."""
@@ -137,23 +129,15 @@ class CacheMapPane(Widget, can_focus=True):
 
     def watch_quantity(self) -> None:
         """Ask for the other numbers."""
-        self._announce()
-
-    def watch_ramp(self) -> None:
-        """Redraw with the other characters."""
-        self._announce()
+        self.announce()
 
     def watch_fitted(self) -> None:
         """Redraw with all positions in the width, or one per cell."""
-        self._announce()
+        self.announce()
 
     def watch_top(self) -> None:
         """Ask for the layers that have come into view."""
-        self._announce()
-
-    def on_resize(self) -> None:
-        """Ask again, because more or fewer rows fit."""
-        self._announce()
+        self.announce()
 
     def action_scroll_rows(self, rows: int) -> None:
         """Scroll by one row."""
@@ -173,29 +157,10 @@ class CacheMapPane(Widget, can_focus=True):
         event.stop()
         self.action_scroll_rows(-1)
 
-    def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Show the cell under the mouse in figures."""
-        self._pointed = event.get_content_offset(self)
-        self._describe()
-
-    def on_leave(self) -> None:
-        """Show the legend again."""
-        self._pointed = None
-        self._describe()
-
     # Drawing
 
-    def _announce(self) -> None:
-        """Draw the contents at hand, and ask for others if the choice changed."""
-        if not self.is_running:
-            return
-        self._redraw()
-        if self.size.height and self._told != (question := self.question):
-            self._told = question
-            self.post_message(QuestionChanged())
-
-    def _redraw(self) -> None:
-        """Lay everything out again."""
+    def lay_out(self) -> None:
+        """Lay the rows and columns out."""
         self._view = replace(
             self._view,
             width=self.size.width,
@@ -206,28 +171,13 @@ class CacheMapPane(Widget, can_focus=True):
             ramp=(ATTENTION_RAMPS if QUANTITIES[self.quantity] == "attention" else RAMPS)[self.ramp],
         )
         self._drawing = draw(self._view)
-        self._describe()
-        self.refresh()
 
-    def _describe(self) -> None:
-        """Label the border: what the marks mean above; the legend or the cell under the mouse below."""
-        subtitle = legend(self._view)
-        if self._pointed is not None:
-            subtitle = pointed(self._view, self._pointed.x, self._pointed.y) or subtitle
-        titles = (title(self._view, self._drawing), subtitle)
-        if self._titles != titles:
-            self._titles = titles
-            self.border_title, self.border_subtitle = Content(titles[0]), Content(titles[1])
-
-    def render(self) -> RenderResult:
-        """Unused, as render_line draws; defined so that nothing else is drawn."""
-        return ""
+    def titles(self, pointed: Offset | None) -> tuple[str, str]:
+        """What the marks mean above; the legend or the cell under the mouse below."""
+        figures = "" if pointed is None else cell_words(self._view, pointed.x, pointed.y)
+        return title(self._view, self._drawing), figures or legend(self._view)
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Colour everything once per refresh, as the theme may have changed; render_line returns it line by line."""
-        self._lines = strips(self, self._drawing.lines)
+        self.strips = strips(self, self._drawing.lines)
         return super().render_lines(crop)
-
-    def render_line(self, y: int) -> Strip:
-        """Return one line of the content."""
-        return self._lines[y] if y < len(self._lines) else Strip.blank(self.size.width, self.rich_style)

@@ -190,10 +190,10 @@ class RaceView(View):
         context = session.model.config.context_length
         past = self._length is not None and self._length >= context
         moves = f" They exceed the context of {context:,}: the window moves, in both lanes." if past else ""
-        self._tell(f"{length_words(self._length, session.model.config)}.{moves}")
+        self._announce(f"{length_words(self._length, session.model.config)}.{moves}")
         session.race.estimate = None
 
-    def _tell(self, words: str) -> None:
+    def _announce(self, words: str) -> None:
         """Announce the next race, replacing earlier announcements, as keys may be pressed many times."""
         self.app.clear_notifications()
         self.notify(f"Next race: {words}", markup=False)
@@ -213,7 +213,7 @@ class RaceView(View):
         def chosen(spec: str | None) -> None:
             if spec is not None:
                 self._lanes = (spec, self._lanes[1]) if number == 0 else (self._lanes[0], spec)
-                self._tell(f"{_versus(*self._lanes)}. Enter starts it.")
+                self._announce(f"{_versus(*self._lanes)}. Enter starts it.")
 
         config = self._session.model.config
         self.app.push_screen(PolicyScreen(self._lanes[number], config, title, LANE_HINT, off=True), chosen)

@@ -19,14 +19,14 @@ class RunsPane(LinesPane):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(partial(run_lines, (), None), "Runs of this session", id=id)
         self.border_subtitle = "speed-up: cached against uncached, at the same length"
-        self._told = (-1, -1, -1, -1)
+        self._last_drawn = (-1, -1, -1, -1)
         self._at = 0.0
 
     def feed(self, update: Update, session: Session) -> None:
         """Show the runs so far, including the one being written, twice per second."""
         line = session.timeline
-        told, now = (session.run, len(session.runs.finished), line.text, line.times.total), monotonic()
-        if told[:2] != self._told[:2] or (told != self._told and now - self._at >= SECONDS):
-            self._told, self._at = told, now
+        state, now = (session.run, len(session.runs.finished), line.text, line.times.total), monotonic()
+        if state[:2] != self._last_drawn[:2] or (state != self._last_drawn and now - self._at >= SECONDS):
+            self._last_drawn, self._at = state, now
             runs, current = session.all_runs()
             self.show(partial(run_lines, runs, current))

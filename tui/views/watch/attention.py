@@ -5,20 +5,17 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual import events
-from textual.app import RenderResult
 from textual.binding import Binding, BindingType
-from textual.content import Content
 from textual.geometry import Offset, Region, Size
 from textual.reactive import reactive
 from textual.strip import Strip
-from textual.widget import Widget
 
 from kvtui.core.commands import ShowAttention
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Attention
 from kvtui.tui.drawing.grid import RAMPS
 from kvtui.tui.drawing.labels import is_wide
-from kvtui.tui.messages import QuestionChanged
+from kvtui.tui.panes.grid import GridPane
 from kvtui.tui.panes.lines import strips
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
@@ -31,8 +28,10 @@ from kvtui.tui.views.watch.draw_attention import (
     Mode,
     draw,
     key_range,
-    pointed,
     title,
+)
+from kvtui.tui.views.watch.draw_attention import (
+    pointed as weight_words,
 )
 
 LEFT_THE_WINDOW = (
@@ -43,10 +42,9 @@ LEFT_THE_WINDOW = (
 _SCROLL = 8  # keys per press of an arrow key
 
 
-class AttentionPane(Widget, can_focus=True):
+class AttentionPane(GridPane):
     """A grid of attention weights of one head, of all heads side by side, or of their mean."""
 
-    ALLOW_SELECT = False  # a drawing, not text: dragging selects nothing
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *INTENSITY,
         "attention--dropped",
@@ -69,7 +67,6 @@ class AttentionPane(Widget, can_focus=True):
     layer_index: reactive[int] = reactive(0)
     head_index: reactive[int | None] = reactive[int | None](0)  # None: the mean over all heads
     mode: reactive[Mode] = reactive[Mode]("one")
-    ramp: reactive[int] = reactive(0)
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         self._layers = self._heads = 1
@@ -80,13 +77,8 @@ class AttentionPane(Widget, can_focus=True):
         self._first: int | None = None  # index in the whole text of the first key shown; None follows the newest
         self._words: tuple[str, ...] = EMPTY
         self._drawing = Drawing()
-        self._lines: list[Strip] = []
-        self._pointed: Offset | None = None
-        self._titles = ("", "")
         self._drawn_size = Size()
-        self._told: ShowAttention | None = None
-        super().__init__(id=id, classes=classes)
-        self.border_title = "Attention"
+        super().__init__("Attention", id=id, classes=classes)
 
     def feed(self, update: Update, session: Session) -> None:
         """Draw the new weights."""
@@ -103,30 +95,31 @@ class AttentionPane(Widget, can_focus=True):
         """Take the number of layers and heads from a model; a ``stream`` has no weights."""
         self._stream = stream
         self._layers, self._heads = config.num_layers, config.num_heads
-        self._event, self._told = None, None
+        self._event = None
+        self.ask_again()
         self.layer_index = min(self.layer_index, self._layers - 1)
         self._last_head = min(self._last_head, self._heads - 1)
         if self.head_index is not None:
             self.head_index = min(self.head_index, self._heads - 1)
-        self._announce()
+        self.announce()
 
     def show(self, event: Attention) -> None:
         """Draw these weights on the next refresh."""
         self._event = event
         self._pieces = any(len(key) > 1 for key in event.keys)
         self._cell = 2 if any(map(is_wide, event.keys)) else 1
-        self._redraw()
+        self.redraw()
 
     def say(self, words: tuple[str, ...]) -> None:
         """Show these lines instead of weights."""
         if self._event is not None or self._words != words:
             self._event, self._words = None, words
-            self._redraw()
+            self.redraw()
 
     def clear(self) -> None:
         """Discard the weights: a new generation starts."""
         self._event, self._first, self._words = None, None, EMPTY
-        self._redraw()
+        self.redraw()
 
     def next_layer(self) -> None:
         """Choose the next layer; after the last comes the first."""
@@ -158,15 +151,6 @@ class AttentionPane(Widget, can_focus=True):
         view = self._view()
         return ShowAttention(self.layer_index, view.wanted_heads, -view.rows, mean=self.mode == "mean")
 
-    def _announce(self) -> None:
-        """Ask for other weights if the choice changed, and draw the ones at hand."""
-        if not self.is_running:
-            return
-        self._redraw()
-        if self.size.height and self._told != (question := self.question):
-            self._told = question
-            self.post_message(QuestionChanged())
-
     # Choices and what follows from them
 
     def validate_layer_index(self, layer: int) -> int:
@@ -179,7 +163,7 @@ class AttentionPane(Widget, can_focus=True):
 
     def watch_layer_index(self) -> None:
         """Ask for the newly chosen layer."""
-        self._announce()
+        self.announce()
 
     def watch_head_index(self, head: int | None) -> None:
         """None is the mean; a number is one head, or the selected one among all."""
@@ -189,7 +173,7 @@ class AttentionPane(Widget, can_focus=True):
             self._last_head = head
             if self.mode == "mean":
                 self.mode = "one"
-        self._announce()
+        self.announce()
 
     def watch_mode(self, mode: Mode) -> None:
         """Keep the head in step with the mode."""
@@ -197,15 +181,7 @@ class AttentionPane(Widget, can_focus=True):
             self.head_index = None
         elif self.head_index is None:
             self.head_index = self._last_head
-        self._announce()
-
-    def watch_ramp(self) -> None:
-        """Redraw with the other characters."""
-        self._announce()
-
-    def on_resize(self) -> None:
-        """Ask again, because more or fewer rows fit."""
-        self._announce()
+        self.announce()
 
     # Keys and mouse
 
@@ -218,18 +194,18 @@ class AttentionPane(Widget, can_focus=True):
         now = newest if self._first is None else self._first - position
         first = max(now + direction * _SCROLL, 0)
         self._first = None if first >= newest else first + position
-        self._redraw()
+        self.redraw()
 
     def action_oldest_keys(self) -> None:
         """Scroll to the start of the window and stay there."""
         if self._event is not None:
             self._first = self._event.position
-            self._redraw()
+            self.redraw()
 
     def action_newest_keys(self) -> None:
         """Follow the newest key."""
         self._first = None
-        self._redraw()
+        self.redraw()
 
     def action_page(self, direction: int) -> None:
         """Choose the next or the previous layer."""
@@ -283,16 +259,6 @@ class AttentionPane(Widget, can_focus=True):
                     self.head_index = target.head
                 return
 
-    def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Show the weight under the mouse as a number."""
-        self._pointed = event.get_content_offset(self)
-        self._describe()
-
-    def on_leave(self) -> None:
-        """Show the range of keys again."""
-        self._pointed = None
-        self._describe()
-
     # Drawing
 
     def _view(self) -> AttentionLayout:
@@ -317,37 +283,20 @@ class AttentionPane(Widget, can_focus=True):
             self._cell,
         )
 
-    def render(self) -> RenderResult:
-        """Unused, as render_line draws; defined so that nothing else is drawn."""
-        return ""
-
     def render_lines(self, crop: Region) -> list[Strip]:
         """Colour everything once per refresh, as the theme may have changed; render_line returns it line by line."""
         if self._drawn_size != self.size:
-            self._redraw()
-        self._lines = strips(self, self._drawing.lines)
+            self.redraw()
+        self.strips = strips(self, self._drawing.lines)
         return super().render_lines(crop)
 
-    def _redraw(self) -> None:
-        """Lay everything out again."""
+    def lay_out(self) -> None:
+        """Lay rows, keys and tabs out."""
         self._drawn_size = self.size
         self._drawing = draw(self._view())
-        self._describe()
-        self.refresh()
 
-    def render_line(self, y: int) -> Strip:
-        """Return one line of the content."""
-        if y < len(self._lines):
-            return self._lines[y]
-        return Strip.blank(self.size.width, self.rich_style)
-
-    def _describe(self) -> None:
-        """Label the border: choice and ramp above, range of keys or the weight under the mouse below."""
-        view, subtitle = self._view(), key_range(self._drawing)
-        if self._pointed is not None:
-            subtitle = pointed(view, self._drawing, self._pointed.x, self._pointed.y) or subtitle
-        titles = (title(view), subtitle)
-        if self._titles != titles:
-            self._titles = titles
-            # Content, not str: a label such as [ is not markup.
-            self.border_title, self.border_subtitle = Content(titles[0]), Content(titles[1])
+    def titles(self, pointed: Offset | None) -> tuple[str, str]:
+        """Choice and ramp above; the range of keys or the weight under the mouse below."""
+        view = self._view()
+        weight = "" if pointed is None else weight_words(view, self._drawing, pointed.x, pointed.y)
+        return title(view), weight or key_range(self._drawing)

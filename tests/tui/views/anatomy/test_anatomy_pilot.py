@@ -175,7 +175,7 @@ async def test_a_token_without_an_answer_says_why() -> None:
     async with anatomy() as (it, _):
         await it.until(lambda: it.link.quiet)
         it.link.write([Unanswered(inspects(it)[-1], "token 0 was not predicted: predictions start at token 1")])
-        await it.until(lambda: "no prediction was made" in it.screen_text())
+        await it.until(lambda: "token 0 was not predicted" in it.screen_text())
         it.link.write([token(9, "?")])
         await it.until(lambda: "▸?" in it.screen_text())
 
