@@ -97,6 +97,7 @@ def parse_line(data: bytes) -> Line | None:
 _FOLLOWS: dict[tuple[type, str], Callable[[dict[str, Any]], Any]] = {
     (Prefill, "cache"): lambda values: values["cache_bytes"] > 0,
     (Prefill, "prompt"): lambda values: "",
+    (Evict, "reason"): lambda values: "context" if values["dropped"] >= values["kept"] else "policy",
     (Token, "context"): lambda values: values["cached_positions"] or values["position"] + 1,
     (Token, "computed"): lambda values: 1 if values["cache"] else values["context"],
 }
@@ -109,7 +110,7 @@ def _build(kind: Any, values: dict[str, Any], name: str) -> Any:
     for entry, hint in _fields(kind):
         if entry.name in values and (check := _checker(hint)) is not None:
             built[entry.name] = check(values[entry.name], f"{name}: {entry.name}")
-        elif entry.default is MISSING and entry.default_factory is MISSING:
+        elif (kind, entry.name) in _FOLLOWS or (entry.default is MISSING and entry.default_factory is MISSING):
             missing.append(entry.name)
     for field in missing:
         if (kind, field) not in _FOLLOWS:
@@ -195,5 +196,6 @@ def _object(value: Any, name: str) -> dict[str, Any]:
 
 
 def _wrong(value: Any, name: str, right: str) -> KvtuiError:
-    words = json.dumps(value)
+    # Lists and objects are not written out: they may be nested deeper than that works.
+    words = "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else json.dumps(value)
     return KvtuiError(f"{name} is {words if len(words) <= 40 else words[:37] + '…'}; it must be {right}")

@@ -172,3 +172,15 @@ def test_any_value_anywhere_is_taken_or_refused(values: dict[str, Any], data: st
 def test_any_bytes_are_taken_or_refused(data: bytes) -> None:
     with contextlib.suppress(KvtuiError):
         parse_line(data)
+
+
+@pytest.mark.parametrize(
+    ("dropped", "kept", "reason"), [(256, 256, "context"), (1, 511, "policy"), (257, 256, "context")]
+)
+def test_what_dropped_positions_follows_from_how_many_unless_it_is_said(dropped: int, kept: int, reason: str) -> None:
+    values = {"event": "evict", "dropped": dropped, "kept": kept, "position": 3}
+    for more, expected in (({}, reason), ({"reason": "policy"}, "policy"), ({"reason": "context"}, "context")):
+        line = parse_line(json.dumps(values | more).encode())
+        assert line is not None
+        assert isinstance(line.event, Evict)
+        assert line.event.reason == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import sys
@@ -9,15 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from kvtui.core.errors import KvtuiError
 from kvtui.core.settings import GenerationSettings
 from kvtui.tui.app import KvtuiApp
 from kvtui.tui.characters import printable
 from kvtui.tui.cli.loading import loading_bar
+from kvtui.tui.cli.streams import note
 from kvtui.tui.cli.terminal import require_terminal
 from kvtui.tui.settings import INTERRUPTED, DashboardSettings
+from kvtui.tui.worker.event_reader import EventReader
 from kvtui.tui.worker.link import WorkerLink
 from kvtui.tui.worker.stream_link import StreamLink
 
@@ -44,7 +47,7 @@ def run_dashboard(settings: DashboardSettings) -> int:
         link.close()
 
 
-def watch_stream(source: str, pace: float | None) -> int:
+def watch_stream(source: str, pace: float | None, follow: bool = False) -> int:
     """Open the dashboard on a file of events, or on standard input if ``source`` is ``-``; the exit status.
 
     Raises:
@@ -54,11 +57,11 @@ def watch_stream(source: str, pace: float | None) -> int:
     require_terminal(keyboard=False, instead="do not redirect it")
     stream, name = _open_stream(source)
     _take_keyboard()
-    link = StreamLink(stream, name)
+    link = StreamLink(EventReader(stream, name, follow))
     try:
         link.start()
         if not link.has_come(_PATIENCE_SECONDS):
-            sys.stderr.write(f"kvtui: waiting for the first event from {printable(name)} (Ctrl-C ends this)\n")
+            note(f"waiting for the first event from {name} (Ctrl-C ends this)")
         model = link.wait_ready()
         prompt = printable(link.prompt.replace("\n", "↵")[:_LONGEST_PROMPT])
         return run_app(KvtuiApp(link, model, DashboardSettings(prompt, generation=GenerationSettings(pace=pace))))
@@ -109,7 +112,7 @@ def _open_stream(source: str) -> tuple[BinaryIO, str]:
     if path.is_dir():
         raise KvtuiError(f"{source} is a folder: give a file of events")
     try:
-        return path.open("rb"), path.name
+        return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb"), path.name
     except FileNotFoundError:
         raise KvtuiError(f"there is no file of events {source}") from None
     except (OSError, ValueError) as error:

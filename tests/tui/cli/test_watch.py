@@ -25,6 +25,7 @@ from kvtui.tui.app import KvtuiApp
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.views.table import KEYS, VIEWS
 from kvtui.tui.views.watch.view import WatchView
+from kvtui.tui.worker.event_reader import EventReader
 from kvtui.tui.worker.stream_link import StreamLink
 
 MODEL = {"name": "gpt2", "parameters": 124_439_808, "num_layers": 12, "num_heads": 12, "context_length": 1024}
@@ -62,7 +63,7 @@ class Watching:
     """An app under test that shows recorded bytes."""
 
     def __init__(self, data: bytes, pace: float | None = None) -> None:
-        self.link = StreamLink(io.BytesIO(data), "a pipe")
+        self.link = StreamLink(EventReader(io.BytesIO(data), "a pipe"))
         self.link.start()
         settings = DashboardSettings(prompt="ROMEO:", generation=GenerationSettings(pace=pace))
         self.app = KvtuiApp(self.link, self.link.wait_ready(), settings)
@@ -262,10 +263,13 @@ def test_a_signal_gives_the_terminal_back(tmp_path: Path, number: signal.Signals
         ("watch .", "is a folder"),
         ("watch notes.txt", "line 1 of 2 was skipped: it is not JSON"),
         ("watch - < /dev/null", "it is empty"),
+        ("watch notes.gz", "cannot be read: Not a gzipped file"),
+        ("watch --follow notes.gz", "--follow takes a file that grows"),
     ],
 )
 def test_what_cannot_be_watched_is_refused_before_anything_is_drawn(tmp_path: Path, command: str, words: str) -> None:
     (tmp_path / "notes.txt").write_text("to be\nor not\n")
+    (tmp_path / "notes.gz").write_text("to be\nor not\n")
     terminal = Terminal(f"{ENTRY} {command}", tmp_path)
     assert terminal.finish() == 2
     assert words in terminal.output

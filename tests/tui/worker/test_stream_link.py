@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import pytest
 
 from kvtui.core import GenerationSettings
 from kvtui.core.commands import Pause, Resume, SetCache, SetPace, ShowAttention, Step, Stop
 from kvtui.core.errors import KvtuiError
-from kvtui.core.event_json import LARGEST_LINE
+from kvtui.core.event_json import LARGEST_LINE, parse_line
 from kvtui.core.events import End, Event, Prefill, State, Token
-from kvtui.tui.worker import stream_link
+from kvtui.tui.worker import event_reader, stream_link
+from kvtui.tui.worker.event_reader import EventReader
 from kvtui.tui.worker.protocol import Batch, Notice, Ready, Report, Start
 from kvtui.tui.worker.stream_link import StreamLink
 
@@ -68,16 +71,17 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(stream_link, "monotonic", made)
+    for module in (stream_link, event_reader):
+        monkeypatch.setattr(module, "monotonic", made)
     return made
 
 
 def opened(data: bytes | BinaryIO, pace: float | None = None) -> StreamLink:
     """A link whose stream has been read as far as it may be, and which has been told to start."""
-    link = StreamLink(io.BytesIO(data) if isinstance(data, bytes) else data, "a test")
+    link = StreamLink(EventReader(io.BytesIO(data) if isinstance(data, bytes) else data, "a test"))
     link.start()
     link.wait_ready()
-    if isinstance(data, bytes) and data.count(b"\n") < stream_link.AHEAD:
+    if isinstance(data, bytes) and data.count(b"\n") < event_reader.AHEAD:
         link.wait_end()
     link.send(Start(1, "", GenerationSettings(pace=pace)))
     return link
@@ -121,20 +125,20 @@ def test_a_text_is_shown_as_it_was_written() -> None:
 
 
 def test_nothing_is_shown_before_there_is_a_run() -> None:
-    link = StreamLink(io.BytesIO(lines(*text_of(3))), "a test")
+    link = StreamLink(EventReader(io.BytesIO(lines(*text_of(3))), "a test"))
     link.start()
     link.wait_ready()
     assert link.drain() == []
 
 
 def test_a_model_that_is_told_of_is_known_before_the_first_event() -> None:
-    link = StreamLink(io.BytesIO(lines(prefill(model=MODEL))), "a test")
+    link = StreamLink(EventReader(io.BytesIO(lines(prefill(model=MODEL))), "a test"))
     link.start()
     ready = link.wait_ready()
     assert ready.stream
     assert (ready.name, ready.parameters, ready.config.num_layers, ready.config.num_heads) == ("gpt2", 1000, 2, 3)
     assert ready.config.context_length == 64
-    unknown = StreamLink(io.BytesIO(lines(prefill())), "pipe\x1b[2J")
+    unknown = StreamLink(EventReader(io.BytesIO(lines(prefill())), "pipe\x1b[2J"))
     unknown.start()
     assert (unknown.wait_ready().name, unknown.wait_ready().parameters) == ("pipe␛[2J", 0)
 
@@ -157,7 +161,7 @@ def test_every_text_of_a_stream_begins_a_look_of_its_own() -> None:
 
 def test_a_slow_reader_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """More events than are read ahead or kept or shown at once; the writer waits meanwhile."""
-    monkeypatch.setattr(stream_link, "AHEAD", 20)
+    monkeypatch.setattr(event_reader, "AHEAD", 20)
     monkeypatch.setattr(stream_link, "KEPT", 30)
     monkeypatch.setattr(stream_link, "_AT_ONCE", 7)
     count = 2_000
@@ -285,7 +289,7 @@ def test_a_stream_that_breaks_off_is_told_of() -> None:
     [(b"", "it is empty"), (b"\n{}\n", "line 2 of 2 was skipped"), (b'{"event": "x"}\n', "none in 1 lines")],
 )
 def test_a_stream_without_events_is_refused(data: bytes, words: str) -> None:
-    link = StreamLink(io.BytesIO(data), "a test")
+    link = StreamLink(EventReader(io.BytesIO(data), "a test"))
     link.start()
     with pytest.raises(KvtuiError, match=words):
         link.wait_ready()
@@ -300,7 +304,7 @@ def test_an_endless_stream_of_something_else_is_refused() -> None:
             buffer[:2] = b"y\n"
             return 2
 
-    link = StreamLink(io.BufferedReader(Yes()), "a test")
+    link = StreamLink(EventReader(io.BufferedReader(Yes()), "a test"))
     link.start()
     with pytest.raises(KvtuiError, match="line 1 of 1,000 was skipped: it is not JSON"):
         link.wait_ready()
@@ -314,7 +318,90 @@ def test_a_line_about_as_long_as_can_be_takes_no_other_with_it(extra: int) -> No
 
 
 def test_closing_ends_the_reading_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_link, "AHEAD", 5)
+    monkeypatch.setattr(event_reader, "AHEAD", 5)
     link = opened(io.BytesIO(lines(*text_of(100))))
     link.close()
     link.wait_end()
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ((0, 1, 1, 2), "Line 4: step 1 follows step 1"),
+        ((0, 1, 5, 2), "Line 4: step 5 follows step 1"),
+        ((3, 4, 5), "Line 2: step 3 is the first of its text"),
+    ],
+)
+def test_steps_out_of_order_are_mentioned_once_and_shown(steps: tuple[int, ...], words: str) -> None:
+    reports = opened(lines(prefill(), *map(token, steps), end(len(steps)))).drain()
+    assert [event.step for event in events(reports) if isinstance(event, Token)] == list(steps)
+    first, last = notices(reports)
+    assert first.message == f"{words}; tokens are shown as they came."
+    assert "has ended" in last.message
+
+
+def test_steps_begin_anew_with_each_text_and_before_the_first_they_may_be_anything() -> None:
+    reports = list(everything(opened(lines(token(7), token(3), *text_of(2), *text_of(3)))))
+    assert [notice.message for notice in notices(reports)] == ["The stream has ended: 11 lines."]
+
+
+def test_a_failure_of_the_reading_thread_ends_the_stream_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parse(data: bytes) -> object:
+        if b'"token"' in data:
+            raise RecursionError("maximum depth")
+        return original(data)
+
+    original = parse_line
+    monkeypatch.setattr(event_reader, "parse_line", parse)
+    (last,) = notices(opened(lines(prefill(), token(0))).drain())
+    assert "The stream broke off after 2 lines: reading failed: RecursionError: maximum depth." in last.message
+    assert last.fatal
+    failing = StreamLink(EventReader(io.BytesIO(lines(token(0))), "a test"))
+    failing.start()
+    with pytest.raises(KvtuiError, match="there are no events in a test: reading failed"):
+        failing.wait_ready()
+
+
+@pytest.mark.parametrize("depth", [100, 985, 988, 990, 1000, 100_000])
+@pytest.mark.parametrize("field", ["text", "step", "seconds", "parts", "cache"])
+def test_a_value_nested_to_any_depth_is_one_line_skipped(depth: int, field: str) -> None:
+    nested = json.dumps(token(0) | {field: "HERE"}).replace('"HERE"', "[" * depth + "]" * depth).encode() + b"\n"
+    reports = opened(lines(prefill(), nested, token(0), end(1))).drain()
+    assert [type(event) for event in events(reports)] == [Prefill, Token, End]
+    assert "Line 2 was skipped" in notices(reports)[0].message
+    assert len(notices(reports)[0].message) < 200
+
+
+def test_a_packed_file_is_read_and_one_that_is_damaged_ends_with_its_reason(tmp_path: Path) -> None:
+    packed = gzip.compress(lines(*text_of(200)), mtime=0)
+    for content, words in ((packed, "The stream has ended: 202 lines."), (packed[:-60], "broke off after")):
+        (tmp_path / "e.jsonl.gz").write_bytes(content)
+        with gzip.open(tmp_path / "e.jsonl.gz") as stream:
+            assert words in notices(list(everything(opened(cast(BinaryIO, stream)))))[-1].message
+
+
+def test_a_growing_file_is_followed_and_one_that_is_begun_anew_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    whole = lines(*text_of(3))
+    path.write_bytes(whole[:-150])  # ends in the middle of a line
+    with path.open("rb") as stream:
+        link = StreamLink(EventReader(stream, "a test", follow=True))
+        link.start()
+        link.wait_ready()
+        link.send(Start(1, "", GenerationSettings(pace=None)))
+        seen: list[Report] = []
+
+        def until(count: int) -> None:
+            while len(events(seen)) < count:
+                link.has_come()
+                seen.extend(link.drain())
+
+        until(2)
+        with path.open("ab") as more:
+            more.write(whole[-150:])
+        until(5)
+        path.write_bytes(lines(prefill(), token(0)))
+        until(7)
+        assert not notices(seen)
+        link.close()
+        link.wait_end()
