@@ -19,8 +19,9 @@ from kvtui.tui.settings import DEFAULT_PACE
 def watch(source: str, pace: float | str | None, follow: bool) -> None:
     """Show another program's events in the dashboard: one JSON object per line, as 'kvtui generate --json' writes them.
 
-    '-' is standard input, shown as it arrives; a FILE is a recording, plain or packed by gzip, shown at a readable pace.
-    Space, . and the pace keys affect only the screen, not the other program. docs/events.md says how to write an adapter.
+    '-' is standard input, shown as it arrives; a FILE is a recording, plain or packed by gzip, shown at a readable
+    pace. Space, . and the pace keys affect only the screen, not the other program. docs/events.md says how to write
+    an adapter.
 
     \b
       kvtui generate "ROMEO:" -n 300 --json | kvtui watch -
