@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
+import io
+import os
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,3 +58,43 @@ def tiny_model_file(
     record = {"steps": 3, "curve": [{"step": 3, "loss": 2.5, "validation_loss": 2.75}], "settings": {"seed": 5}}
     save_checkpoint(path, tiny_config, CharTokenizer(VOCABULARY), tiny_parameters, record)
     return path
+
+
+@pytest.fixture
+def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``forbid(path)``: from now on the system refuses what is at or below this path, to root as well.
+
+    A folder that is ``searchable`` may only not be listed: what is in it is there for those who know its name.
+    """
+
+    def install(path: Path, searchable: bool = False) -> None:
+        forbidden = os.path.abspath(path)
+
+        def refused(place: object, listing: bool) -> bool:
+            if not isinstance(place, str | os.PathLike):
+                return False
+            asked = os.path.abspath(place)
+            if searchable:
+                return listing and asked == forbidden
+            inside = asked.startswith(forbidden + os.sep)
+            return inside or (asked == forbidden and listing)
+
+        for module, name, listing in (
+            (os, "stat", False),
+            (os, "lstat", False),
+            (os, "open", True),
+            (os, "listdir", True),
+            (os, "scandir", True),
+            (builtins, "open", True),
+            (io, "open", True),
+        ):
+            original = getattr(module, name)
+
+            def guarded(*args: Any, original: Any = original, listing: bool = listing, **named: Any) -> Any:
+                if args and refused(args[0], listing):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(args[0]))
+                return original(*args, **named)
+
+            monkeypatch.setattr(module, name, guarded)
+
+    return install

@@ -21,8 +21,11 @@ def hub_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 def repositories(environment: Mapping[str, str] = os.environ) -> list[str]:
     """Names of the repositories in the cache, such as ``HuggingFaceTB/SmolLM2-135M``, loadable or not."""
-    folders = hub_folder(environment).glob("models--*")
-    return sorted(folder.name.removeprefix("models--").replace("--", "/") for folder in folders)
+    try:
+        names = os.listdir(hub_folder(environment))
+    except OSError:
+        return []
+    return sorted(name.removeprefix("models--").replace("--", "/") for name in names if name.startswith("models--"))
 
 
 def find_snapshot(repository: str, environment: Mapping[str, str] = os.environ) -> Path | None:

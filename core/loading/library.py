@@ -60,9 +60,9 @@ def find_models(folder: Path | None = None) -> list[LibraryModel]:
     bundled = [_describe(bundled_path(name), name, bundled=True) for name in bundled_names()]
     if folder is None:
         folder = hub_folder()
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             return bundled
-    elif not folder.is_dir():
+    elif not os.path.isdir(folder):
         raise KvtuiError(f"there is no folder {folder}")
     elif not os.access(folder, os.R_OK | os.X_OK):
         raise KvtuiError(f"cannot read the folder {folder}")
@@ -71,43 +71,47 @@ def find_models(folder: Path | None = None) -> list[LibraryModel]:
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    """Model folders, and model files that are not in one."""
+    """Model folders, and model files that are not in one. What cannot be read is not searched."""
     waiting = [(folder, 0)]
-    searched: set[Path] = set()  # a link may lead back up
+    searched: set[str] = set()  # a link may lead back up
     while waiting and len(searched) < _MOST_FOLDERS:
         current, depth = waiting.pop()
-        if (real := current.resolve()) in searched:
+        if (real := os.path.realpath(current)) in searched:
             continue
         searched.add(real)
-        if (current / "config.json").is_file():
+        if os.path.isfile(current / "config.json"):
             yield current
             continue
-        try:
-            entries = sorted(current.iterdir())
-        except OSError:
-            continue
-        for entry in entries:
+        for entry in _entries(current):
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if os.path.isdir(entry):
                 if depth < _DEPTH:
                     waiting.append((entry, depth + 1))
             elif entry.suffix in _SUFFIXES and not _TOKENIZERS.fullmatch(entry.name):
                 yield entry
 
 
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, by name; nothing if it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
 def _name(path: Path, folder: Path) -> str:
     """``openai-community/gpt2`` for a snapshot in the Hugging Face cache, else the path within the folder."""
     within = path.relative_to(folder)
-    if path.is_file():
+    if os.path.isfile(path):
         within = within.with_suffix("")
     match within.parts:
         case [repository, "snapshots", revision, *rest] if repository.startswith("models--"):
             name = "/".join([repository.removeprefix("models--").replace("--", "/"), *rest])
-            several = len(list((folder / repository / "snapshots").iterdir())) > 1
+            several = len(_entries(folder / repository / "snapshots")) > 1
             return f"{name} ({revision[:7]})" if several else name
         case []:
-            return path.resolve().name
+            return os.path.basename(os.path.realpath(path))
     return str(within)
 
 
@@ -134,4 +138,6 @@ def _brief(message: str, path: Path) -> str:
     """The beginning of a message, without the path, which the user sees anyway."""
     for known in (str(path / "config.json"), str(path)):
         message = message.replace(f"{known}: ", "").replace(f"{known} ", "")
-    return re.split(r"; |, | \(|: ", message, maxsplit=1)[0]
+    unread = message.removeprefix("cannot read ")
+    brief = re.split(r"; |, | \(|: ", unread, maxsplit=1)[0]
+    return brief if unread == message else f"cannot be read: {brief}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from test_llama2c import write_model, write_tokenizer
 from kvtui.core import load
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError
+from kvtui.core.loading.hub import find_snapshot, repositories
 from kvtui.core.loading.library import LibraryModel, find_models
 
 
@@ -141,13 +142,27 @@ def test_hidden_and_other_files_are_passed_over(shelf: Path) -> None:
     assert len(found(shelf)) == 3
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_folders_that_cannot_be_read_are_passed_over(shelf: Path) -> None:
-    (shelf / "stories").chmod(0)
-    try:
-        assert set(found(shelf)) == {"maker/llama", "tiny"}
-    finally:
-        (shelf / "stories").chmod(0o755)
+@pytest.mark.parametrize("searchable", [False, True], ids=["may not be entered", "may not be listed"])
+def test_folders_that_cannot_be_read_are_passed_over(
+    shelf: Path, forbid: Callable[..., None], searchable: bool
+) -> None:
+    forbid(shelf / "stories", searchable=searchable)
+    assert set(found(shelf)) == {"maker/llama", "tiny"}
+
+
+def test_a_file_that_cannot_be_read_says_so(shelf: Path, forbid: Callable[..., None]) -> None:
+    forbid(shelf / "maker" / "llama" / "config.json")
+    assert found(shelf)["maker/llama"].problem == "cannot be read: Permission denied"
+
+
+def test_a_hugging_face_cache_that_cannot_be_read_is_empty(
+    shelf: Path, forbid: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(shelf / "maker"))
+    forbid(shelf / "maker")
+    assert [model.name for model in find_models()] == ["shakespeare"]
+    assert repositories() == []
+    assert find_snapshot("maker/llama") is None
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
