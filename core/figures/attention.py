@@ -10,7 +10,16 @@ import numpy as np
 
 from kvtui.core.errors import KvtuiError
 from kvtui.core.figures.attention_maps import AttentionMaps, rollout
-from kvtui.core.figures.support import axes_or_new, figure_of, heat_map, label_tokens, mark_prompt_on_map, new_figure
+from kvtui.core.figures.support import (
+    PLAIN,
+    axes_or_new,
+    figure_of,
+    heat_map,
+    label_tokens,
+    mark_prompt_on_map,
+    new_figure,
+    short_name,
+)
 from kvtui.core.layers import Array
 
 if TYPE_CHECKING:
@@ -91,7 +100,7 @@ def attention_grid(
     bar = figure.colorbar(image, ax=grid, shrink=min(1.0, 4.0 / (side * rows)), aspect=30)
     bar.set_label(f"attention weight\n{WEIGHT_SCALE}", fontsize=8)
     cells = f", each cell the largest of {pool} × {pool} weights" if pool > 1 else ""
-    figure.suptitle(f"{_what(maps)}\nqueries in rows, keys in columns{cells}", fontsize=10)
+    figure.suptitle(f"{_what(maps)}\nqueries in rows, keys in columns{cells}", fontsize=10, **PLAIN)
     return figure
 
 
@@ -105,7 +114,7 @@ def _square(
     mark_prompt_on_map(ax, maps.prompt_tokens, len(maps.tokens), labelled=True)
     ax.set_xlabel(f"key: the token attended to{extent}")
     ax.set_ylabel(f"query: the token attending{extent}")
-    ax.set_title(f"{_what(maps)}: {what}", fontsize=10)
+    ax.set_title(f"{_what(maps)}\n{what}", fontsize=10, **PLAIN)
     figure = figure_of(ax)
     figure.colorbar(
         image, ax=ax, shrink=0.8, extend="max" if largest < 1 else "neither", label=f"{label} {WEIGHT_SCALE}"
@@ -115,4 +124,4 @@ def _square(
 
 def _what(maps: AttentionMaps) -> str:
     generated = len(maps.tokens) - maps.prompt_tokens
-    return f"{maps.model}, {maps.prompt_tokens:,} prompt + {generated:,} generated tokens"
+    return f"{short_name(maps.model)}, {maps.prompt_tokens:,} prompt + {generated:,} generated tokens"

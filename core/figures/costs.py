@@ -11,7 +11,7 @@ import numpy as np
 from kvtui.core.config import ModelConfig
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Event, Prefill, Token
-from kvtui.core.figures.support import CACHED, UNCACHED, axes_or_new, figure_of, mark_prompt
+from kvtui.core.figures.support import CACHED, PLAIN, UNCACHED, axes_or_new, figure_of, mark_prompt
 from kvtui.core.measure.growth import fit_growth
 
 if TYPE_CHECKING:
@@ -111,7 +111,9 @@ def time_per_token(
     ax.set_ylim(top=4 * ax.get_ylim()[1])  # room for the legend
     ax.set_xlabel("context (positions, n)")
     ax.set_ylabel("model time per token (ms)")
-    ax.set_title("What a token costs with the KV cache and without" + (f"\n{caption}" if caption else ""), fontsize=10)
+    ax.set_title(
+        "What a token costs with the KV cache and without" + (f"\n{caption}" if caption else ""), fontsize=10, **PLAIN
+    )
     ax.grid(alpha=0.3)
     ax.legend(loc="upper left", fontsize=8, framealpha=0.95)
     return figure_of(ax)

@@ -34,6 +34,20 @@ _LABEL_POINTS = 7.0  # font size of the labels where there are many tokens
 _LABEL_ROOM = 8.6  # points from one label to the next
 _CHARACTER_ROOM = 7.5  # the same where every label is a single token
 _LONGEST_LABEL = 16  # characters of text in a label
+_LONGEST_NAME = 30  # characters of a model's name in a title
+PLAIN: dict[str, Any] = {"parse_math": False}  # for texts with names from elsewhere: a $ in them is no formula
+# Monospaced or not: fonts with the characters of Chinese, Japanese and Korean, where one is installed.
+_WIDE_FONTS = (
+    "Noto Sans Mono CJK SC",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "IPAGothic",
+)
 _STRIDES = (1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 50, 64, 100, 128, 200, 256, 512, 1024)
 
 
@@ -100,13 +114,15 @@ def label_tokens(ax: Axes, tokens: Sequence[str]) -> bool:
     spacing = points / len(tokens)
     stride = next((stride for stride in _STRIDES if stride * spacing >= _LABEL_ROOM), _STRIDES[-1])
     stride = 1 if spacing >= _CHARACTER_ROOM else stride
-    labels = [symbols(tokens[start : start + stride]) for start in range(0, len(tokens), stride)]
+    texts = [symbols(tokens[start : start + stride]) for start in range(0, len(tokens), stride)]
+    labels = [text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…" for text in texts]
     if stride > 1:
-        labels = [f"{index * stride} {label[:_LONGEST_LABEL]}" for index, label in enumerate(labels)]
+        labels = [f"{index * stride} {label}" for index, label in enumerate(labels)]
     size = min(10.0, 0.8 * spacing) if stride == 1 else _LABEL_POINTS
-    font: dict[str, Any] = {"fontsize": size, "family": "monospace", "parse_math": False}
+    font: dict[str, Any] = {"fontsize": size, "family": ["DejaVu Sans Mono", *wide_fonts()], **PLAIN}
     places = range(0, len(tokens), stride)
-    ax.set_xticks(places, labels, rotation=90 if stride > 1 else 0, **font)
+    upright = all(len(label) == 1 for label in labels)
+    ax.set_xticks(places, labels, rotation=0 if upright else 90, **font)
     ax.set_yticks(places, labels, **font)
     ax.tick_params(length=2, pad=2)
     return stride > 1
@@ -118,12 +134,28 @@ def symbols(tokens: Sequence[str]) -> str:
     return "".join(_SYMBOLS.get(c, c) if _SYMBOLS.get(c) or ord(c) in _drawable() else "□" for c in text)
 
 
+def short_name(name: str) -> str:
+    """A model's name for a title: cut if it is long, characters missing from the font replaced."""
+    text = "".join(c if c == " " else symbols([c]) for c in name)
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
+
+
+@lru_cache(maxsize=1)
+def wide_fonts() -> tuple[str, ...]:
+    """The first font of :data:`_WIDE_FONTS` that is installed; none if none is."""
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return next(((name,) for name in _WIDE_FONTS if name in installed), ())
+
+
 @lru_cache(maxsize=1)
 def _drawable() -> frozenset[int]:
-    """The characters in Matplotlib's own monospaced font."""
+    """The characters in Matplotlib's own monospaced font, and in the wide one if there is one."""
     from matplotlib.font_manager import findfont, get_font
 
-    return frozenset(code for code in get_font(findfont("DejaVu Sans Mono")).get_charmap() if code > 32)
+    fonts = [get_font(findfont(name)) for name in ("DejaVu Sans Mono", *wide_fonts())]
+    return frozenset(code for font in fonts for code in font.get_charmap() if code > 32)
 
 
 def mark_prompt_on_map(ax: Axes, prompt_tokens: int, tokens: int, labelled: bool = False) -> None:

@@ -29,7 +29,7 @@ from kvtui.core.figures import (
     time_per_token,
 )
 from kvtui.core.figures.attention_maps import AttentionMaps, attention_maps, rollout
-from kvtui.core.figures.support import COLOUR_MAP, symbols
+from kvtui.core.figures.support import COLOUR_MAP, symbols, wide_fonts
 
 CACHED = [(16, 0.4e-3), (64, 0.5e-3), (256, 0.6e-3)]
 UNCACHED = [(16, 2e-3), (64, 4e-3), (256, 15e-3)]
@@ -122,6 +122,30 @@ class TestAttention:
         text = "".join(label.split(" ", 1)[-1] for label in labels(ax))
         assert text == symbols(maps.tokens)
 
+    @pytest.mark.parametrize("count", [1, 2, 7, 20, 90])
+    def test_labels_of_subwords_neither_touch_nor_leave_the_page(self, count: int) -> None:
+        words = tuple(f" {word}" for word in ("the", "quick", "incomprehensibilities", "a", "漢字かな交じり文", "\n\n"))
+        maps = replace(many_tokens(count), tokens=(words * count)[:count], prompt_tokens=1, model="m" * 200)
+        figure = attention_head(maps, 0, 0)
+        figure.draw_without_rendering()  # a layout that does not work would warn, and warnings are errors here
+        ax = figure.axes[0]
+        for tick_labels in (ax.get_yticklabels(), ax.get_xticklabels()):
+            boxes = [label.get_window_extent() for label in tick_labels]
+            assert not any(first.overlaps(second) for first, second in itertools.pairwise(boxes))
+        for text in figure.findobj(match=Text):
+            box = text.get_window_extent()
+            assert not text.get_text() or (figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1), text.get_text()
+            assert not text.get_text() or (figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1), text.get_text()
+        assert ax.get_window_extent().width > figure.bbox.width / 3
+
+    @pytest.mark.parametrize("name", ["a$\\frac$b", "$x_{", "漢\x07字"])
+    def test_a_model_may_have_any_name(self, maps: AttentionMaps, tmp_path: Path, name: str) -> None:
+        named = replace(maps, model=name)
+        for figure in (attention_head(named, 0, 0), attention_grid(named), attention_rollout(named)):
+            save_figure(figure, tmp_path / "a.png")
+        times = [(10, 0.1), (20, 0.2)]
+        save_figure(time_per_token(times, times, caption=name.replace("漢\x07字", "")), tmp_path / "b.png")
+
     def test_grid_of_all_and_of_some(self, maps: AttentionMaps) -> None:
         titles = [ax.get_title() for ax in attention_grid(maps).axes if ax.get_title()]
         assert titles == ["head 0", "head 1"]
@@ -164,7 +188,7 @@ class TestAttention:
     def test_characters_that_would_be_mathematics_or_that_the_font_lacks(self, tmp_path: Path) -> None:
         maps = replace(many_tokens(6), tokens=("$", "x", "$", "\n", "漢", "\x07"), prompt_tokens=2)
         figure = attention_head(maps, 0, 0)
-        assert labels(figure.axes[0]) == ["$", "x", "$", "↵", "□", "□"]
+        assert labels(figure.axes[0]) == ["$", "x", "$", "↵", "漢" if wide_fonts() else "□", "□"]
         save_figure(figure, tmp_path / "a.png")  # a missing glyph would warn, and warnings are errors here
 
     def test_colour_map_rises_evenly_in_lightness(self) -> None:
