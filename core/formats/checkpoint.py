@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kvtui.core.config import ModelConfig, parameter_shapes
-from kvtui.core.errors import KvtuiError
+from kvtui.core.errors import KvtuiError, clip_message
 from kvtui.core.files import write_whole
 from kvtui.core.layers import Array
 from kvtui.core.tokenizer import CharTokenizer, Tokenizer
@@ -122,7 +122,7 @@ def load_checkpoint(path: Path, dtype: Any = np.float32) -> Checkpoint:
                 if not np.isfinite(parameters[name]).all():
                     raise KvtuiError(f"{path}: {name} holds a NaN or an infinity; the file is damaged")
     except SafetensorError as error:
-        raise KvtuiError(f"{path} is not a whole safetensors file: {error}") from None
+        raise KvtuiError(f"{path} is not a whole safetensors file: {clip_message(error)}") from None
     except OSError as error:
         raise KvtuiError(f"cannot read {path}: {error.strerror or error}") from None
     return Checkpoint(config, tokenizer, parameters, training, path, "kvtui")
@@ -141,7 +141,7 @@ def peek_checkpoint(path: Path) -> tuple[ModelConfig, str]:
             metadata = file.metadata() or {}
             kinds = sorted({file.get_slice(name).get_dtype() for name in file.keys()})  # noqa: SIM118 - no mapping
     except SafetensorError as error:
-        raise KvtuiError(f"{path} is not a whole safetensors file: {error}") from None
+        raise KvtuiError(f"{path} is not a whole safetensors file: {clip_message(error)}") from None
     if metadata.get("format") != FORMAT:
         raise KvtuiError(f"{path} is not a kvtui model")
     config, _, _ = _read_metadata(path, metadata)

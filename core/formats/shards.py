@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from kvtui.core.errors import KvtuiError
+from kvtui.core.errors import KvtuiError, clip_message
 from kvtui.core.formats.numbers import map_array
 
 WEIGHTS = "model.safetensors"
@@ -82,7 +82,7 @@ def _read_header(path: Path) -> dict[str, Stored]:
         with safe_open(path, framework="np"):  # checks that header and file match
             pass
     except SafetensorError as error:
-        raise KvtuiError(f"{path} is not a whole safetensors file: {error}") from None
+        raise KvtuiError(f"{path} is not a whole safetensors file: {clip_message(error)}") from None
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(length))
@@ -106,7 +106,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise KvtuiError(f"there is no {path}") from None
     except (ValueError, RecursionError) as error:
-        raise KvtuiError(f"{path} is not JSON: {error}") from None
+        raise KvtuiError(f"{path} is not JSON: {clip_message(error)}") from None
     if not isinstance(values, dict):
         raise KvtuiError(f"{path} does not hold a JSON object")
     return values

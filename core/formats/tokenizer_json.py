@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kvtui.core.errors import KvtuiError, brief
+from kvtui.core.errors import KvtuiError, brief, clip_message
 from kvtui.core.formats.shards import read_json
 from kvtui.core.tokenizer import Tokenizer, decode_tokens, describe_bytes
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Library
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
-_LONGEST_REASON = 200  # characters: the library may quote the file
 
 
 class LibraryTokenizer:
@@ -121,11 +121,30 @@ def byte_letters() -> dict[int, str]:
 def refusals(what: str) -> Iterator[None]:
     """Turn whatever the library raises into a KvtuiError: it has no own exceptions, and panics are not Exceptions."""
     try:
-        yield
+        with _quiet():
+            yield
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        raise KvtuiError(f"{what}: {' '.join(str(error).split())[:_LONGEST_REASON]}") from None
+        raise KvtuiError(f"{what}: {clip_message(error)}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Send what is written to the standard error's descriptor to nowhere: a panic writes lines of its own there."""
+    try:
+        before = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 def import_library() -> Any:

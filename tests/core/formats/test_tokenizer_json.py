@@ -172,3 +172,10 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, text, reason):
     assert reason in message
     assert len(message.splitlines()) == 1
     assert len(message) < len(str(tmp_path)) + 250
+
+
+def test_a_panic_of_the_library_writes_no_lines_of_its_own(tmp_path, capfd):
+    (tmp_path / "tokenizer.json").write_text(damaged(post_processor=TEMPLATE | {"special_tokens": {}}))
+    with pytest.raises(KvtuiError):
+        read_tokenizer(tmp_path, {}, 1000)
+    assert capfd.readouterr().err == ""
