@@ -41,6 +41,7 @@ COMPLETE = "_KVTUI_COMPLETE"  # set by the shell when it wants completions
 # called, or when the help of all commands is shown.
 COMMANDS = {
     "bench": "bench:bench",
+    "doctor": "doctor:doctor",
     "eval": "evaluate:evaluate_text",
     "figure": "figure:figure",
     "generate": "generate:generate_text",

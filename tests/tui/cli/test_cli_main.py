@@ -21,7 +21,7 @@ from kvtui.tui.cli.main import DASHBOARD, cli
 from kvtui.tui.cli.signals import Ended, StopOnSignal
 from kvtui.tui.settings import DashboardSettings
 
-COMMANDS = ["bench", "eval", "generate", "info", "models", "train", "watch"]
+COMMANDS = ["bench", "doctor", "eval", "generate", "info", "models", "train", "watch"]
 
 
 def test_version(kvtui: Kvtui) -> None:
