@@ -99,7 +99,7 @@ def record(branches: Sequence[TimingHistory], origin: Origin, sampling: Sampling
     """The result of a run; if tokens have been discarded, median and p95 cover only the newest."""
     own = [times.own() for times in branches]
     kinds = {kind for times in own for kind in times.kinds.tolist()}
-    cached, uncached = bool(kinds & {Kind.CACHED, Kind.REFILL}), Kind.UNCACHED in kinds
+    cached, uncached = bool(kinds & {Kind.CACHED, Kind.PREFILL}), Kind.UNCACHED in kinds
     median, p95 = np.percentile(np.concatenate([times.milliseconds for times in own]), [50, 95])
     by_length: dict[tuple[int, Kind], list[float]] = {}
     for times in own:

@@ -35,24 +35,32 @@ class Timeline:
     Attributes:
         text: changes whenever the tokens kept no longer begin the text: with every new text and every fork.
         tokens: the tokens kept; ``tokens[0]`` is number ``first`` of the text.
-        times: of all tokens of the text; stored only here.
+        times: of the prefill and all tokens of the text; stored only here.
         times_before: of the previous text, None if it had no tokens or there was none.
     """
 
     def __init__(self) -> None:
         self.text = 0
-        self.prefill: Prefill | None = None
         self.tokens: list[Token] = []
         self.first = 0
         self.times = TimingHistory()
         self.times_before: TimingHistory | None = None
 
+    @property
+    def prefill(self) -> Prefill | None:
+        """Of the prompt; None before it was run."""
+        return self.times.prefill
+
+    @prefill.setter
+    def prefill(self, prefill: Prefill) -> None:
+        self.times.prefill = prefill
+
     def start(self) -> None:
         """Start a new text."""
         self.text += 1
         if self.times.total:
-            self.times, self.times_before = TimingHistory(), self.times
-        self.prefill = None
+            self.times_before = self.times
+        self.times = TimingHistory()
         self.tokens = []
         self.first = 0
 

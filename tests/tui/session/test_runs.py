@@ -10,7 +10,6 @@ from racing import end, prefills, rounds
 
 from kvtui.core.events import Branch
 from kvtui.core.sampling import SamplingSettings
-from kvtui.tui.panes.bars import Scale, line
 from kvtui.tui.session.branches import Branches
 from kvtui.tui.session.runs import RUNS_KEPT, Origin, RunRecord, Runs, record, sampling_words, saving
 from kvtui.tui.session.timeline import Timeline
@@ -131,12 +130,6 @@ def test_the_text_before_stands_at_the_same_tokens() -> None:
     assert np.array_equal(before.beside(now.columns(6, 1), 1), [2.0] * 2 + [np.nan] * 4, equal_nan=True)
     assert np.array_equal(history(100, 2.0).beside(now.columns(20, 2), 2), [2.0] * 5)
     assert len(before.beside(TimingHistory().columns(20, 1), 1)) == 0
-
-
-def test_the_line_goes_through_the_cells_in_which_the_bars_would_end() -> None:
-    cells = line(np.array([1.0, 4.0, np.nan, 0.5]), Scale(0.1, 4.0, False), 4)
-    assert cells.argmax(axis=0).tolist() == [3, 0, 0, 3]
-    assert cells.sum(axis=0).tolist() == [1, 1, 0, 1]
 
 
 async def two_runs(it: Bench) -> None:

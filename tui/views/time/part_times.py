@@ -66,7 +66,7 @@ class PartTimes:
         """Add new tokens; they replace what was measured on request in the same way, with the cache or without."""
         for token in tokens:
             kind = kind_of(token)
-            if token.parts is not None and kind is not Kind.REFILL:
+            if token.parts is not None and kind is not Kind.PREFILL:
                 self._tokens.setdefault(kind, deque(maxlen=_RECENT)).append(token)
                 self._asked.pop(kind, None)
 
