@@ -20,6 +20,7 @@ GROUNDS = ("background", "surface", "panel")
 MUTED = ("success-muted", "primary-muted", "warning-muted", "error-muted", "accent-muted")
 LEAST = 4.5  # WCAG 2.2, criterion 1.4.3
 THEMES = ("textual-dark", "textual-light")
+# The sixteen colours as Rich has them, and as xterm shows them.
 VGA = "000000 AA0000 00AA00 AA5500 0000AA AA00AA 00AAAA AAAAAA 555555 FF5555 55FF55 FFFF55 5555FF FF55FF 55FFFF FFFFFF"
 XTERM = (
     "000000 CD0000 00CD00 CDCD00 0000EE CD00CD 00CDCD E5E5E5 7F7F7F FF0000 00FF00 FFFF00 5C5CFF FF00FF 00FFFF FFFFFF"
