@@ -84,7 +84,7 @@ async def test_one_head_shows_labels_and_weights() -> None:
         assert newest.startswith("s")
         assert newest[7 + 19] == "%"  # √0.75 of the way up the ramp
         assert newest[7 + 18] == "="
-        assert "keys    1–20 of  20" in (app.pane.border_subtitle or "")
+        assert "keys 1–20 of 20" in (app.pane.border_subtitle or "")
         assert "layer 1/6" in (app.pane.border_title or "")
         app.pane.cycle_ramp()
         await pilot.pause()
