@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from rich.segment import Segment
 from textual.color import Color
 from textual.widget import Widget
 
+from kvtui.tui.app import KvtuiApp
 from kvtui.tui.panes.keys import KeysPane
 from kvtui.tui.panes.status import StatusPane
 
@@ -110,3 +112,19 @@ async def test_the_state_of_the_cache_can_be_read_with_sixteen_colours_or_none(
                 for palette in (VGA, XTERM):
                     assert contrast(*(shown(name, palette) for name in names)) >= LEAST, segment
             await it.press("t")
+
+
+# What runs with the cache or is in it; what runs without. Every other meaning has another colour.
+CACHED = {"status--on", "status--badge-on", "timing--cached", "timing--saving", "cache--used", "score--cached"}
+CACHED |= {"chart--first", "cache-map--faint", "cache-map--middling"}
+UNCACHED = {"status--off", "timing--uncached", "cache--off", "score--uncached", "chart--second", "cache-map--off"}
+
+
+@pytest.mark.parametrize(("color", "classes"), [("success", CACHED), ("warning", UNCACHED)])
+def test_one_colour_for_each_meaning(color: str, classes: set[str]) -> None:
+    styles = KvtuiApp.CSS_PATH.read_text()
+    used = re.findall(rf"^\.([\w-]+) \{{[^}}]*\$(?:text-)?{color}\b", styles, re.MULTILINE)
+    assert set(used) == classes
+    assert len(re.findall(rf"\${color}|\$text-{color}", styles)) == len(used)  # nothing else has it
+    root = KvtuiApp.CSS_PATH.parent
+    assert not [file for file in root.rglob("*.py") if f"${color}" in file.read_text()]
