@@ -40,6 +40,10 @@ LEFT_THE_WINDOW = (
     "the model can no longer see it, and its",
     "attention weights are not kept.",
 )
+RACING = (
+    "A race is running: the attention of this token",
+    "can be asked for when it is over.",
+)
 _SCROLL = 8  # keys per press of an arrow key
 
 
@@ -93,6 +97,8 @@ class AttentionPane(GridPane):
             self.show(attention, token_words(session.timeline.number(newest)))
         if session.left_the_window:
             self.say(LEFT_THE_WINDOW)
+        elif session.racing and session.timeline.prefill is not None and self._moment != _wanted(session):
+            self.say(RACING)
 
     def configure(self, config: ModelConfig, stream: bool = False) -> None:
         """Take the number of layers and heads from a model; a ``stream`` has no weights."""
@@ -117,12 +123,12 @@ class AttentionPane(GridPane):
     def say(self, words: tuple[str, ...]) -> None:
         """Show these lines instead of weights."""
         if self._event is not None or self._words != words:
-            self._event, self._words = None, words
+            self._event, self._moment, self._words = None, "", words
             self.redraw()
 
     def clear(self) -> None:
         """Discard the weights: a new generation starts."""
-        self._event, self._first, self._words = None, None, EMPTY
+        self._event, self._first, self._moment, self._words = None, None, "", EMPTY
         self.redraw()
 
     def next_layer(self) -> None:
@@ -305,3 +311,10 @@ class AttentionPane(GridPane):
         view = self._view()
         weight = "" if pointed is None else weight_words(view, self._drawing, pointed.x, pointed.y)
         return title(view), weight or key_range(self._drawing, self.size.width - 2)
+
+
+def _wanted(session: Session) -> str:
+    """The token that the other panes show: the selected one, or the newest."""
+    tokens = session.timeline.tokens
+    token = session.cursor.token or (tokens[-1] if tokens else None)
+    return token_words(0 if token is None else token.step + 1)

@@ -112,7 +112,7 @@ class CachePane(Widget):
         complete = prompt > 0 and state.cached_positions == state.context and not state.evictions
         if not complete or state.race or model.stream or state.policy != "full":
             return ""
-        return f" · {prompt} of the prompt + {state.written:,} written"
+        return f" · prompt {prompt} + {state.written:,} written"
 
     def _moved(self) -> str:
         """How often the full context has dropped its oldest half."""

@@ -33,7 +33,7 @@ async def test_every_count_is_of_the_newest_token(size: tuple[int, int]) -> None
         assert "keys 1–19 of 19" in text
         assert "19 of 32 positions" in text
         if size[0] > 80:
-            assert "6 of the prompt + 13 written" in text
+            assert "prompt 6 + 13 written" in text
 
 
 async def test_attention_that_is_late_says_of_which_token_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ async def test_the_prompt_is_not_counted_where_positions_have_been_dropped() -> 
         it.link.write([token(0), Evict(3, 4, 3), token(1, context=5)])
         await it.settle()
         assert " 5 of 32 positions" in it.screen_text()
-        assert "of the prompt" not in it.screen_text()
+        assert "prompt 6 +" not in it.screen_text()
 
 
 async def test_a_race_leaves_the_text_where_the_process_has_it() -> None:
@@ -85,6 +85,10 @@ async def test_a_race_leaves_the_text_where_the_process_has_it() -> None:
         assert session.state.phase == "writing"  # the race goes on
         assert (session.state.written, session.state.race, session.state.context) == (2, True, 11)
         assert it.watch.output.transcript.text == "ROMEO:abcde"
+        assert "Attention of" not in titles(
+            it
+        )  # of three tokens is too old, of five cannot be asked for
+        assert "A race is running: the attention" in it.screen_text()
         it.link.write([end(2)], session.run)
         await it.settle()
         assert "Attention of token 5" in titles(it)
