@@ -85,9 +85,7 @@ async def test_a_race_leaves_the_text_where_the_process_has_it() -> None:
         assert session.state.phase == "writing"  # the race goes on
         assert (session.state.written, session.state.race, session.state.context) == (2, True, 11)
         assert it.watch.output.transcript.text == "ROMEO:abcde"
-        assert "Attention of" not in titles(
-            it
-        )  # of three tokens is too old, of five cannot be asked for
+        assert "Attention of" not in titles(it)  # of three tokens is too old, of five cannot be asked for
         assert "A race is running: the attention" in it.screen_text()
         it.link.write([end(2)], session.run)
         await it.settle()
