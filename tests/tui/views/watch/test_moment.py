@@ -112,3 +112,12 @@ def test_tokens_are_numbered_from_one() -> None:
         "token 1",
         "token 1,234",
     ]
+
+
+async def test_the_tour_quotes_the_moment_that_the_panes_show() -> None:
+    async with bench(tour=True) as it:
+        for first, text in ((0, "abc"), (3, "d")):
+            await written(it, text, first)
+            count = first + len(text)
+            assert f"{count} tokens so far" in " ".join(it.screen_text().replace("┃", " ").split())
+            assert f"· {count} tokens written" in it.screen_text()
