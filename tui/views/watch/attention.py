@@ -310,7 +310,7 @@ class AttentionPane(GridPane):
         """Choice and ramp above; the range of keys or the weight under the mouse below."""
         view = self._view()
         weight = "" if pointed is None else weight_words(view, self._drawing, pointed.x, pointed.y)
-        return title(view), weight or key_range(self._drawing, self.size.width - 2)
+        return title(view), weight or key_range(self._drawing, self.size.width - 4)
 
 
 def _wanted(session: Session) -> str:

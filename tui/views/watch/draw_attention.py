@@ -331,9 +331,9 @@ def title(layout: AttentionLayout) -> str:
         f"{name} · {layer} · {head} · ramp {layout.ramp} of √weight, 0 to 1",
         f"{name} · {layer} · √weight {layout.ramp}",
         f"{name} · √weight {layout.ramp}",
-        f"{name} · {layout.ramp}",
+        f"{name} {layout.ramp}",
     )
-    return next((words for words in choices if len(words) <= layout.width - 2), name)
+    return next((words for words in choices if len(words) <= layout.width - 4), name)
 
 
 def key_range(drawing: Drawing, room: int = 200) -> str:
@@ -373,7 +373,7 @@ def pointed(layout: AttentionLayout, drawing: Drawing, x: int, y: int) -> str:
             row, key, weight = cell
             found = "dropped" if np.isnan(weight) else f"{weight:.3f}"
             fixed = len(f"query  {row + 1} → key  {key + 1}: {found}")
-            cells = min(max((layout.width - 2 - fixed) // 2, _WIDE_PIECE), _LONGEST_PIECE)
+            cells = min(max((layout.width - 4 - fixed) // 2, _WIDE_PIECE), _LONGEST_PIECE)
             query, other = _spelled(keys[row], cells), _spelled(keys[key], cells)
             return f"query {query} {row + 1} → key {other} {key + 1}: {found}"
     return ""

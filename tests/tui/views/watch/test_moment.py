@@ -105,6 +105,19 @@ async def test_what_was_answered_before_a_fork_is_not_of_the_branch() -> None:
         assert "Attention of token 2" in titles(it)
 
 
+@pytest.mark.parametrize("size", [(64, 20), (80, 24), (100, 30), (120, 36)])
+@pytest.mark.parametrize("number", [0, 1, 99, 999, 12_345])
+async def test_the_title_is_not_cut(size: tuple[int, int], number: int) -> None:
+    async with bench(size=size) as it:
+        pane = it.watch.attention
+        assert pane._event is not None
+        pane.show(pane._event, token_words(number))
+        await it.settle()
+        line = next(line for line in it.screen_text().splitlines() if "Attention" in line)
+        assert f"Attention of {token_words(number)} " in line
+        assert "…" not in line
+
+
 def test_tokens_are_numbered_from_one() -> None:
     assert [token_words(number) for number in (-3, 0, 1, 1234)] == [
         "the prompt",
