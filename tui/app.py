@@ -18,7 +18,7 @@ from kvtui.tui.panes.policy_screen import CHOICES, meaning
 from kvtui.tui.screens.palette import Palette
 from kvtui.tui.session.session import Session
 from kvtui.tui.settings import INTERRUPTED, DashboardSettings
-from kvtui.tui.theme import LIGHT
+from kvtui.tui.theme import themes
 from kvtui.tui.views.table import KEYS, VIEWS
 from kvtui.tui.worker.link import Link
 from kvtui.tui.worker.protocol import ModelInfo
@@ -45,7 +45,9 @@ class KvtuiApp(App[None]):
 
     def __init__(self, link: Link, model: ModelInfo, settings: DashboardSettings) -> None:
         super().__init__()
-        self.register_theme(LIGHT)
+        for theme in themes(self.console.color_system):
+            self.register_theme(theme)
+        self.stylesheet.set_variables(self.get_css_variables())  # the dark one is in use already
         self.session = Session(link, model, settings)
         self.main = MainScreen(self.session, settings)
 

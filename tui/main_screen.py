@@ -184,6 +184,8 @@ class MainScreen(Screen[None]):
         if self.session.answering:
             asker = self._above or self.view
             self.questions.ask(asker.questions(self.session), news)
+        elif news:  # what was answered is older than the text, which can be asked about after the race
+            self.questions.forget()
 
     @on(QuestionChanged)
     def _question_changed(self) -> None:

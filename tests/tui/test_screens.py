@@ -116,7 +116,8 @@ async def race_of_policies(it: Bench) -> None:
     told = [*prefills(), *rounds(RACED), end(len(RACED))]
     for place, event in enumerate(told):
         if isinstance(event, RacePrefill):
-            told[place] = replace(event, label=("full", "sink:2+8")[event.lane])
+            both = replace(event.prefill, cache=True)
+            told[place] = replace(event, label=("full", "sink:2+8")[event.lane], prefill=both)
         elif isinstance(event, RaceToken) and event.lane == 1:
             told[place] = replace(event, kl=10.0 ** (event.token.step % 6 - 5), agrees=event.token.step % 6 < 4)
     it.app.clear_notifications()

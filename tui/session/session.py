@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kvtui.core import commands
@@ -10,6 +11,7 @@ from kvtui.core.events import (
     Answer,
     Branch,
     End,
+    Event,
     Evict,
     Prefill,
     RaceEnd,
@@ -72,6 +74,7 @@ class Session:
     def __init__(self, link: Link, model: ModelInfo, settings: DashboardSettings) -> None:
         self.prompt: str | None = None
         self.run = 0
+        self._text_run = 0  # the run that wrote the timeline's text
         begin = settings.generation
         policy = parse_policy(begin.policy).spec
         self.state = RunState(cache=begin.cache, seed=begin.seed, policy=policy).with_pace(begin.pace)
@@ -123,6 +126,7 @@ class Session:
         self._begin_text(prompt, seed)
         self.prompt = prompt
         self.run += 1
+        self._text_run = self.run
         self.state = self.state.next_text(seed)
         settings = replace(self._run_settings(), verify=self.state.verification.on)
         self._link.send(Start(self.run, prompt, settings))
@@ -314,6 +318,8 @@ class Session:
                     self._event(event, update)
                 if not any(isinstance(event, RaceEvent) for event in events):
                     self._count()
+            case Batch(run, events) if run == self._text_run and self.racing:
+                self._finish_text(events, update)
             case Notice(run, message, fatal) if run == self.run:
                 update.note(message, "error" if fatal else "warning")
                 if fatal:
@@ -373,6 +379,17 @@ class Session:
             case _ if isinstance(event, Answer):
                 update.answers.append(event)
 
+    def _finish_text(self, events: Sequence[Event], update: Update) -> None:
+        """The last tokens of a text that a race has stopped: the process has them, and answers questions about them."""
+        race = self.state
+        for event in events:
+            if isinstance(event, Token | Evict):
+                self._event(event, update)
+            elif isinstance(event, Prefill):
+                self.timeline.prefill = event
+        self._count()
+        self.state = replace(self.state, written=race.written, race=race.race)
+
     def _prefilled(self, event: Prefill, update: Update) -> None:
         """The prompt has been run."""
         if self.timeline.prefill is not None:  # a stream may hold several texts
@@ -395,6 +412,7 @@ class Session:
 
     def _turn_to(self, branch: Branch, update: Update) -> None:
         """Switch to another continuation."""
+        update.answers.clear()  # they are about the one before
         self.branches.turn_to(branch)
         self.cursor.look_at(None)
         run = f"{branch.computed:,} recomputed in {branch.seconds * 1e3:.2f} ms"

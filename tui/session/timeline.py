@@ -87,6 +87,11 @@ class Timeline:
         number = position - self.tokens[0].position if self.tokens else -1
         return self.tokens[number] if 0 <= number < len(self.tokens) else None
 
+    def number(self, position: int) -> int:
+        """Which token of those written has a place of the whole text, from 1; 0 or less in the prompt."""
+        newest = self.tokens[-1] if self.tokens else None
+        return position - newest.position + newest.step + 1 if newest else 0
+
     def nearest(self, position: int) -> int:
         """Index of the kept token nearest to this one; at least one must be kept."""
         return min(max(position, self.tokens[0].position), self.tokens[-1].position)

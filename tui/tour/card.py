@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from time import monotonic
-
 from rich.text import Text
 from textual.app import RenderResult
 from textual.widget import Widget
 
 from kvtui.tui.tour.chapters import CHAPTERS, Chapter
 from kvtui.tui.tour.scene import Scene
-
-_QUOTE_SECONDS = 1.0  # interval at which the quoted figures are updated
 
 
 class TourCard(Widget):
@@ -24,7 +20,6 @@ class TourCard(Widget):
         self.display = False
         self._place = 0
         self._began: Scene | None = None
-        self._text, self._quoted = "", 0.0
         self._words = ("", "")  # as drawn: the text, and what to try
         self._done: set[int] = set()
 
@@ -59,7 +54,7 @@ class TourCard(Widget):
             self._place, self._done = 0, set()
 
     def _enter(self, place: int) -> None:
-        self._place, self._began, self._text = place, None, ""
+        self._place, self._began = place, None
         self.border_title = f"Tour {place + 1} of {len(CHAPTERS)} · {self.chapter.title}"
         self.border_subtitle = f"Space: {'end' if self.at_end else 'next'} · Backspace: back · Esc: leave"
 
@@ -72,9 +67,7 @@ class TourCard(Widget):
             self._began = now
         if now.run and not self.done and self.chapter.done(self._began, now):
             self._done.add(self._place)
-        if not self._text or monotonic() - self._quoted >= _QUOTE_SECONDS:
-            self._text, self._quoted = self.chapter.text(now), monotonic()
-        words = (self._text, self._what_to_do(now))
+        words = (self.chapter.text(now), self._what_to_do(now))  # of the same moment as the panes
         if words != self._words:
             self._words = words
             self.refresh(layout=True)  # the card is as high as its text needs

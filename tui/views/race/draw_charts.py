@@ -7,8 +7,9 @@ import numpy as np
 from kvtui.core.config import ModelConfig
 from kvtui.tui.drawing.chart import Axis, Curve, Drawing, Point
 from kvtui.tui.session.race import LaneRecord, RaceRecord
+from kvtui.tui.views.race.ways import way_of
 
-_STYLES = ("chart--first", "chart--second", "chart--third")
+_STYLES = {"cached": "chart--first", "uncached": "chart--second", "other": "chart--third"}
 _PREDICTED_POINTS = 100
 _BINS = 80  # of measured times; each shows its median, so that a hiccup does not set the scale
 
@@ -16,7 +17,7 @@ _BINS = 80  # of measured times; each shows its median, so that a hiccup does no
 def totals_drawing(race: RaceRecord) -> Drawing:
     """Model seconds of all tokens so far against tokens, for each lane."""
     curves = []
-    for lane, style in zip(race.lanes, _STYLES, strict=False):
+    for lane, style in zip(race.lanes, _styles(race), strict=True):
         points = [(float(number), total) for number, total in enumerate(lane.totals, 1)]
         curves.append(Curve([(0.0, 0.0), *points], style, label=lane.label if points else ""))
     return Drawing(tuple(curves), x=Axis(0.0, float(race.planned or max(race.steps, 1))))
@@ -32,7 +33,7 @@ def times_drawing(race: RaceRecord, config: ModelConfig, logarithmic: bool) -> D
     if race.planned is not None and race.lanes:
         last = min(last, race.lanes[0].prompt_tokens + race.planned)
     lasts = [lane.kept or last for lane in race.lanes]
-    for lane, last, style in zip(race.lanes, lasts, _STYLES, strict=False):
+    for lane, last, style in zip(race.lanes, lasts, _styles(race), strict=True):
         measured.append(Curve(_medians(lane), style, joined=False, label=lane.label))
         prediction = lane.prediction(config)
         if prediction is not None:
@@ -43,6 +44,11 @@ def times_drawing(race: RaceRecord, config: ModelConfig, logarithmic: bool) -> D
             predicted.append(Curve(points, style, marker="-", joined=False))
     end = float(max(lasts, default=last))
     return Drawing((*predicted, *measured), x=Axis(0.0, end), y=Axis(logarithmic=logarithmic))
+
+
+def _styles(race: RaceRecord) -> list[str]:
+    """Of each lane."""
+    return [_STYLES[way_of(race, number)] for number in range(len(race.lanes))]
 
 
 def _medians(lane: LaneRecord) -> list[Point]:
