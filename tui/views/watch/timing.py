@@ -234,16 +234,14 @@ class TimingPane(Widget, can_focus=True):
         faster = (f"{times} the cache", "timing--saving")
         uncached = [(figure(comparison.uncached), "timing--figure"), (" without", "timing--axis")]
         cached = [(",", "timing--axis"), (figure(comparison.cached), "timing--figure"), (" with", "timing--axis")]
-        lengths = f"{comparison.first}–{comparison.last}"
-        at = "at this length" if comparison.here else f"at {lengths} positions"
-        briefly = "here" if comparison.here else f"at {lengths}"
-        middle = "here" if comparison.here else f"at ≈{(comparison.first + comparison.last) // 2}"
+        at, briefly = f"at {comparison.lengths} positions", f"at {comparison.lengths}"
         choices: tuple[Line, ...] = (
             [faster, (f" {at}:", "timing--axis"), *uncached, *cached],
             [faster, (f" {at}:", "timing--axis"), *uncached],
             [faster, (f" {briefly}:", "timing--axis"), *uncached],
             [faster, (f" {briefly}", "timing--axis")],
-            [(f"{times} cache", "timing--saving"), (f" {middle}", "timing--axis")],
+            [(f"{times} cache", "timing--saving"), (f" {briefly}", "timing--axis")],
+            [(f"{times} cache", "timing--saving"), (f" at ≈{comparison.middle}", "timing--axis")],
         )
         return next((choice for choice in choices if _width_of(choice) <= room), choices[-1])
 
