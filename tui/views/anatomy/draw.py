@@ -48,7 +48,7 @@ def query_title(choices: Sequence[str], inspection: Inspection, width: int) -> s
     query, token = label(inspection.query, _LABEL), label(inspection.text, _LABEL)
     both = (f"“{query}”, predicting “{token}”", f"“{query}” → “{token}”", f"“{query}”")
     titles = [f"{choice} {words}" for words in both for choice in choices]
-    return next((title for title in titles if len(title) <= width - 4), titles[-1])
+    return next((title for title in titles if len(title) <= width - 6), titles[-1])
 
 
 def hint_lines(text: str, width: int) -> list[Line]:

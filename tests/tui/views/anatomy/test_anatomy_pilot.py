@@ -110,7 +110,7 @@ async def test_any_token_of_the_text_is_explained() -> None:
 @pytest.mark.parametrize(
     ("size", "lens", "heads"),
     [
-        ((80, 24), "Logit lens · at “t”, predicting “a”", "Heads, nats · query “t” → “a”"),
+        ((80, 24), "Logit lens · at “t” → “a”", "Heads, nats · query “t” → “a”"),
         ((120, 36), "Logit lens · at “t”, predicting “a”", "Heads · entropy in nats · query “t”, predicting “a”"),
     ],
 )

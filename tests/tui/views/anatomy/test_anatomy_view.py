@@ -108,9 +108,9 @@ def test_the_lens_marks_where_the_written_token_leads() -> None:
 def test_the_titles_name_the_position_that_made_the_prediction() -> None:
     of = replace(INSPECTION, query="poorest", text=" gentlemen")
     assert view.query_title(("Heads · query",), of, 60) == "Heads · query “poorest”, predicting “␣gentlemen”"
-    assert view.query_title(("Heads · query",), of, 44) == "Heads · query “poorest” → “␣gentlemen”"
+    assert view.query_title(("Heads · query",), of, 46) == "Heads · query “poorest” → “␣gentlemen”"
     assert (
-        view.query_title(("Heads · nats · query", "Heads · query"), of, 44) == "Heads · query “poorest” → “␣gentlemen”"
+        view.query_title(("Heads · nats · query", "Heads · query"), of, 46) == "Heads · query “poorest” → “␣gentlemen”"
     )
     assert view.query_title(("Heads · query",), of, 9) == "Heads · query “poorest”"
 
