@@ -237,6 +237,7 @@ class TimingPane(Widget, can_focus=True):
         at, briefly = f"at {comparison.lengths} positions", f"at {comparison.lengths}"
         choices: tuple[Line, ...] = (
             [faster, (f" {at}:", "timing--axis"), *uncached, *cached],
+            [faster, (f" {briefly}:", "timing--axis"), *uncached, *cached],
             [faster, (f" {at}:", "timing--axis"), *uncached],
             [faster, (f" {briefly}:", "timing--axis"), *uncached],
             [faster, (f" {briefly}", "timing--axis")],
