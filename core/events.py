@@ -271,6 +271,7 @@ class Inspection(Answer):
         entropy: (layers, heads) entropy in nats of the attention weights of the position before the token.
         without: a ``WithoutHeads`` if heads were named, otherwise None.
         seconds: time taken by this answer; not part of any token's time.
+        query: the token before as a label: its position made the prediction, so the lens and the heads are those of it.
     """
 
     position: int
@@ -284,6 +285,7 @@ class Inspection(Answer):
     entropy: Array
     without: WithoutHeads | None
     seconds: float
+    query: str = ""
 
 
 @dataclass(frozen=True)

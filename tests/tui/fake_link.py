@@ -127,6 +127,7 @@ def inspection(link: FakeLink, question: Inspect) -> Inspection:
         entropy=entropy,
         without=without if question.heads_off else None,
         seconds=0.0,
+        query=link.window[min(position, len(link.window)) - 1],
     )
 
 

@@ -84,7 +84,7 @@ async def cache(it: Bench) -> None:
 async def cache_read_bars_and_models(it: Bench) -> None:
     write(it)
     await it.press("3", "k", "k", "g", "m", "m", "right_curly_bracket")
-    await it.until(lambda: "√ of attention weight, 0 to 1" in it.screen_text())
+    await it.until(lambda: "√ of attention weight, query" in it.screen_text())
 
 
 @screen

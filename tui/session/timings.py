@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kvtui.core.events import Prefill, Token
+from kvtui.tui.session.comparison import BIN, Comparison, compared, length_of, nearest
 
 LIMIT = 16_384  # tokens kept; older ones are discarded
-BIN = 64  # context lengths within this many positions count as equal when comparing cached and uncached
 _LATELY, _TYPICAL = 200, 30  # tokens searched for those of a kind, and tokens in the median
 _SAMPLES = 128  # newest tokens kept in a bin, for each mode
 _MISSING = -1  # the kind of a token that was discarded or is still to come
@@ -88,22 +88,6 @@ class TimingSummary:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Medians in milliseconds over tokens of about the same context, ``first`` to ``last`` positions long."""
-
-    cached: float
-    uncached: float
-    first: int
-    last: int
-    here: bool  # whether the newest token has that length too
-
-    @property
-    def times(self) -> float:
-        """How many times as fast a token is with the cache."""
-        return self.uncached / self.cached
-
-
-@dataclass(frozen=True)
 class Columns:
     """Part of the history as columns of a graph, oldest first.
 
@@ -136,7 +120,7 @@ class OwnTimes:
         seconds: total model time.
         milliseconds: (tokens,) times of the newest tokens, as many as are kept.
         kinds: (tokens,) :class:`Kind` of each.
-        by_length: milliseconds by context length, in steps of :data:`BIN`, and kind.
+        by_length: milliseconds by bin of lengths (:data:`~kvtui.tui.session.comparison.BIN`) and kind.
     """
 
     total: int
@@ -150,12 +134,12 @@ NO_COLUMNS = Columns(np.zeros(0), np.zeros(0, np.int64), np.zeros(0), np.zeros(0
 
 
 class TimingHistory:
-    """The newest ``capacity`` tokens of a text, and medians by context length.
+    """The newest ``capacity`` tokens of a text, and medians by length of the text.
 
     Attributes:
         total: tokens so far, discarded ones included.
         seconds: total model time of the tokens.
-        context: at the newest token.
+        length: positions of the model's window at the newest token.
         first_position: index of the first token in the whole text.
         prefill: of the prompt; None until it has been run.
         shared: number of tokens shared with, and counted by, another branch of the text.
@@ -177,7 +161,7 @@ class TimingHistory:
         self._prefills: dict[int, PrefillTime] = {}  # those after the prompt's, by number of the token
         self.total = 0
         self.seconds = 0.0
-        self.context = 0
+        self.length = 0
         self.first_position = 0
         self._from_prompt = True  # whether the first token kept at the start directly follows the prompt
         self._bins: dict[tuple[int, Kind], deque[float]] = {}
@@ -203,10 +187,10 @@ class TimingHistory:
         self._milliseconds[new] = milliseconds
         self._kinds[new] = kinds
         self._end = new.stop
-        self.context = tokens[-1].context
+        self.length = length_of(tokens[-1])
         for token, kind, value in zip(tokens, kinds, milliseconds, strict=True):
             if kind is not Kind.PREFILL:
-                key = (token.context // BIN, kind)
+                key = (length_of(token) // BIN, kind)
                 if key not in self._bins:
                     self._bins[key] = deque(maxlen=_SAMPLES)
                 self._bins[key].append(value)
@@ -290,18 +274,19 @@ class TimingHistory:
         milliseconds = self.milliseconds[-_LATELY:][self.kinds[-_LATELY:] == kind]
         return float(np.median(milliseconds[-_TYPICAL:])) / 1e3 if len(milliseconds) else None
 
+    def median(self, number: int, kind: Kind) -> float:
+        """Milliseconds of the newest tokens of a kind in a bin of lengths; NaN if there are none."""
+        values = self._bins.get((number, kind))
+        return float(np.median(values)) if values else math.nan
+
     def comparison(self) -> Comparison | None:
-        """Cached against uncached, at the measured context length nearest to the current one."""
-        here = self.context // BIN
-        both = [length for length, kind in self._bins if kind is Kind.CACHED and (length, Kind.UNCACHED) in self._bins]
-        if not both:
+        """Cached against uncached, at the length nearest to the current one where both were measured."""
+        both = (number for number, kind in self._bins if kind is Kind.CACHED and (number, Kind.UNCACHED) in self._bins)
+        found = nearest(both, self.length)
+        if found is None:
             return None
-        nearest = min(both, key=lambda length: (abs(length - here), -length))
-        cached = float(np.median(self._bins[nearest, Kind.CACHED]))
-        uncached = float(np.median(self._bins[nearest, Kind.UNCACHED]))
-        if cached <= 0:
-            return None
-        return Comparison(cached, uncached, max(1, nearest * BIN), nearest * BIN + BIN - 1, nearest == here)
+        cached, uncached = ({found: self.median(found, kind)} for kind in (Kind.CACHED, Kind.UNCACHED))
+        return compared(cached, uncached, self.length)
 
     def columns(self, width: int, tokens_per_column: int, end: int | None = None) -> Columns:
         """The tokens before number ``end``, by default the newest, in at most ``width`` columns.

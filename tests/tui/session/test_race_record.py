@@ -11,10 +11,14 @@ from racing import end, prefills, rounds
 from kvtui.core import GenerationSettings, Model, load
 from kvtui.core.events import RaceEnd, RaceEstimate
 from kvtui.core.race import Race
+from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.drawing.words import duration, three_digits
 from kvtui.tui.session.race import RaceRecord
+from kvtui.tui.session.runs import Origin, lane_records
 from kvtui.tui.views.race.draw_charts import times_drawing, totals_drawing
+from kvtui.tui.views.race.score import ScorePane
 from kvtui.tui.views.race.verdict import estimate_words, verdict
+from kvtui.tui.views.time.draw_runs import run_lines
 
 
 def record(*batches: list) -> RaceRecord:
@@ -56,12 +60,31 @@ def test_the_speed_up_is_that_of_the_tokens_that_both_have_written() -> None:
     race = record(prefills(), rounds("abcd"), rounds("e", 4)[:1])
     assert race.steps == 4
     assert race.speed_up() == pytest.approx(0.0002 * (7 + 8 + 9 + 10) / (4 * 0.0005))
+    assert [len(lane.tokens) for lane in race.lanes] == [4, 4]  # nor does any other figure know one token more
+
+
+def test_one_race_has_one_ratio_and_it_names_its_lengths() -> None:
+    """In the score, in the verdict and in the table of runs; whichever lane comes first."""
+    for reverse in (False, True):
+        race = record(prefills(), rounds("x" * 90), [end(90)])
+        if reverse:
+            race.lanes.reverse()
+        score = ScorePane()
+        score.show(race)
+        figures = "".join(words for words, _ in score._figures(140))
+        assert "cached is 20.6 × as fast at 7–96 positions" in figures
+        assert "90 tokens, at 7–96 positions, took 0.045 s cached and 0.927 s uncached: 20.6 times as fast." in verdict(
+            race
+        )
+        runs = lane_records(race, Origin("small", "ROMEO:", 7), SamplingSettings())
+        rows = ["".join(words for words, _ in line) for line in run_lines(runs, None, 120, 9)]
+        assert ["20.6 × at 7–96 " in row for row in rows] == [False, True, True]
 
 
 def test_the_verdict_has_the_numbers() -> None:
     race = record(prefills(), rounds("x" * 20), [end(20)])
     words = verdict(race)
-    assert "20 tokens took 0.010 s cached and 0.066 s uncached: 6.6 times as fast." in words
+    assert "20 tokens, at 7–26 positions, took 0.010 s cached and 0.066 s uncached: 6.6 times as fast." in words
     assert "All 20 tokens agree; the logits differ by at most 2.0e-06." in words
     # As the times: of the tokens. A long prompt, which both lanes run alike, would hide what the tokens take.
     cached, uncached = (sum(entry.multiply_adds for entry in lane.tokens) for lane in race.lanes)

@@ -174,8 +174,19 @@ def test_comparison_is_made_at_the_same_length_or_the_nearest() -> None:
     known.add([token(30, 0.7, context=300)])
     far = known.comparison()
     assert far is not None
-    assert (far.first, far.last, far.here) == (64, 127, False)
+    assert (far.first, far.last, far.here) == (64, 79, False)
     assert far.cached == pytest.approx(0.5)
+
+
+def test_a_policy_is_compared_at_the_length_of_the_text() -> None:
+    """A cache that keeps 32 positions of 200 is compared with running all 200, not with running 32."""
+    kept = replace(token(199, 0.5, context=32), window_start=0)
+    short = token(31, 2.0, cache=False, computed=32)
+    assert history(short, kept).comparison() is None
+    whole = token(200, 8.0, cache=False, computed=201)
+    found = history(short, kept, whole).comparison()
+    assert found is not None
+    assert (found.lengths, found.times) == ("192–207", pytest.approx(16.0))
 
 
 def test_nothing_is_compared_that_was_not_measured() -> None:

@@ -40,6 +40,8 @@ TITLES = {
     "heads": "Heads · entropy in nats",
     "without": "Without heads",
 }
+LENS = ("Logit lens · at",)  # before the token whose position predicted the one that the view is about
+HEADS = ("Heads · entropy in nats · query", "Heads, nats · query")
 
 
 class AnatomyView(View):
@@ -72,7 +74,9 @@ class AnatomyView(View):
         (
             "Logit lens",
             "What the model would have predicted if it ended after each layer: final norm and output projection, "
-            "applied to the residual there. At the right, the probability of the token that was written.",
+            "applied to the residual there. At the right, the probability of the token that was written. The token was "
+            "predicted at the position before it, so lens and heads are those of that position: the title names its "
+            "token. What the token itself attends to is in view 1.",
         ),
         (
             "Heads",
@@ -141,6 +145,10 @@ class AnatomyView(View):
         explained = self._inspection.position if self._inspection is not None else session.cursor.position
         # The row of the previous token: it made the prediction.
         yield ShowAttention(self.chosen[0], (self.chosen[1],), -2, -1, position=explained)
+
+    def on_resize(self) -> None:
+        """Titles have another width."""
+        self._draw()
 
     # Keys
 
@@ -234,9 +242,11 @@ class AnatomyView(View):
             draw.candidates_subtitle(inspection, session.sampling, session.state)
         )
         panes["lens"].show(partial(draw.lens_lines, inspection, chosen[0]))
+        panes["lens"].border_title = Content(draw.query_title(LENS, inspection, panes["lens"].outer_size.width))
         panes["lens"].border_subtitle = Content(draw.settled(inspection))
         weighed = self._weighed or inspection
         self.query_one(HeadsPane).show_heads(weighed, chosen, off, self._attention)
+        panes["heads"].border_title = Content(draw.query_title(HEADS, weighed, panes["heads"].outer_size.width))
         panes["heads"].border_subtitle = draw.entropy_scale(weighed)
         answered = inspection.without is not None and off == frozenset(inspection.without.heads)
         panes["without"].show(

@@ -14,6 +14,7 @@ from textual.widget import Widget
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import duration, three_digits
 from kvtui.tui.panes.lines import strip
+from kvtui.tui.session.comparison import lengths_words
 from kvtui.tui.session.race import LaneRecord, RaceRecord
 from kvtui.tui.views.race.ways import Way, lane_bar, way_of
 
@@ -86,7 +87,7 @@ class ScorePane(Widget):
         room = max(width - self._label_width - len(words), 1)
         each = max(1, math.ceil(steps / room))
         pieces: Line = [("agree".ljust(self._label_width), "score--label")]
-        agrees = [entry.agrees for entry in lane.tokens[:steps]]
+        agrees = [entry.agrees for entry in lane.tokens]
         marks = [all(agrees[place : place + each]) for place in range(0, steps, each)]
         for mark in marks:
             pieces.append(("✓", "score--agrees") if mark else ("✗", "score--differs"))
@@ -95,7 +96,7 @@ class ScorePane(Widget):
     def _strip(self, width: int) -> Line:
         """The KL divergence of every token, or the largest of a few neighbours, as bars of half a decade each."""
         lane = self._race.lanes[1]
-        divergences = [entry.kl if entry.kl is not None else math.nan for entry in lane.tokens[: self._race.steps]]
+        divergences = [entry.kl if entry.kl is not None else math.nan for entry in lane.tokens]
         mean = lane.kl_total / lane.compared if lane.compared else math.nan
         words = f"  mean {mean:.4f} nats  {_KL_BARS[0]} 0.0001 {_KL_BARS[-1]} 1"
         room = max(width - self._label_width - len(words), 1)
@@ -110,17 +111,16 @@ class ScorePane(Widget):
     def _figures(self, width: int) -> Line:
         race = self._race
         lane = race.lanes[1]
-        speed_up = race.speed_up()
-        if speed_up is None:
+        if race.faster is None:
             return [("both lanes have run the prompt", "score--label")]
-        faster, ratio = (race.lanes[0], speed_up) if speed_up >= 1 else (lane, 1 / speed_up)
+        faster, ratio = race.faster
         planned = f" of {race.planned:,}" if race.planned is not None else ""
         brief = width < _WIDE
         pieces: Line = [
             (f"{race.steps:,}{planned} tokens", "score--label"),
             (f"   {faster.label} is ", "score--label"),
             (f"{ratio:.1f} × as fast", self._style(1 if faster is lane else 0)),
-            ("" if race.end else " so far", "score--label"),
+            (f" at {lengths_words(*race.lengths)}{'' if brief else ' positions'}", "score--label"),
         ]
         difference: Line = [
             (f"   {'Δ' if brief else 'largest '}logit{'s' if brief else ' difference'} ", "score--label"),

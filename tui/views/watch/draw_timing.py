@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.panes.bars import figure, prefill_words
-from kvtui.tui.session.timings import Comparison, Kind, PrefillTime, TimingHistory, TimingSummary
+from kvtui.tui.session.comparison import Comparison
+from kvtui.tui.session.timings import Kind, PrefillTime, TimingHistory, TimingSummary
 
 TITLE = "Time per token"
 
@@ -99,7 +100,7 @@ def figures(name: str, milliseconds: float, summary: TimingSummary | None, mode:
 def speed_up(comparison: Comparison, room: int) -> Line:
     """How much faster the cache makes a token, and of which lengths of context; at most ``room`` cells if possible."""
     times = f"{comparison.times:4.1f} × faster with"
-    lengths = f"at {comparison.first}–{comparison.last}"
+    lengths = f"at {comparison.lengths}"
     uncached = [(figure(comparison.uncached), "timing--figure"), (" without", "timing--axis")]
     cached = [(",", "timing--axis"), (figure(comparison.cached), "timing--figure"), (" with", "timing--axis")]
 
