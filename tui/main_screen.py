@@ -39,7 +39,7 @@ from kvtui.tui.views.view import View
 
 TICK_SECONDS = 1 / 12
 NOTICE_SECONDS = 8.0
-CRAMPED_HEIGHT = 24  # below it the tour hides panes that it does not discuss
+SMALL_WIDTH, SMALL_HEIGHT = 80, 24  # cells; in a terminal below either, the tour's card has no frame
 _BY_NAME = {action.name: action for action in ACTIONS}
 _PAST = frozenset(action.name for action in PAST)
 _TOUR = frozenset(name for _, name, _ in TOUR)
@@ -122,7 +122,7 @@ class MainScreen(Screen[None]):
         """Show the required size if the terminal is too small."""
         small = event.size.width < LEAST_WIDTH or event.size.height < LEAST_HEIGHT
         self.set_class(small, "-too-small")
-        self.set_class(event.size.height < CRAMPED_HEIGHT, "-cramped")
+        self.set_class(event.size.width < SMALL_WIDTH or event.size.height < SMALL_HEIGHT, "-small")
         if small:
             self.query_one("#too-small", Static).update(
                 f"kvtui needs {LEAST_WIDTH} × {LEAST_HEIGHT} cells; "
