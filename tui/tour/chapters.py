@@ -137,10 +137,10 @@ def cached_text(scene: Scene) -> str:
     """Text of chapter 7."""
     saving = ""
     if scene.cached and scene.uncached:
-        saving = f": {milliseconds(scene.cached)} instead of {milliseconds(scene.uncached)}"
+        saving = f" Here it takes {milliseconds(scene.cached)} instead of {milliseconds(scene.uncached)}."
     return (
-        "Earlier keys and values never change, so the KV cache keeps them, and only the new token is computed"
-        f"{saving}. Switching it on fills it once: one long bar. The text does not change."
+        "Earlier keys and values never change: the KV cache keeps them, and only the new token is computed."
+        f"{saving} Switching it on fills it once: one long bar."
     )
 
 

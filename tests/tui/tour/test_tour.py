@@ -162,7 +162,7 @@ def assert_nothing_is_cut_off(it: Bench, size: tuple[int, int]) -> None:
     """Each pane of the view that is shown is shown to its end."""
     if size == SMALLEST:
         return
-    shown = [pane for pane in it.app.main.view.walk_children() if pane.id and pane.size and pane.display]
+    shown = [pane for pane in it.app.main.view.query(Widget) if pane.id and pane.size and pane.display]
     assert shown
     for pane in shown:
         assert it.app.screen.find_widget(pane).visible_region == pane.region, pane.id
