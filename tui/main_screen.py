@@ -110,6 +110,11 @@ class MainScreen(Screen[None]):
         return self.query_one(PromptPane)
 
     @property
+    def typing(self) -> bool:
+        """Whether keys go to the prompt."""
+        return self.focused is self.prompt.input
+
+    @property
     def tour(self) -> TourCard:
         """The card below the view."""
         return self.query_one(TourCard)
@@ -139,7 +144,7 @@ class MainScreen(Screen[None]):
         self.query_one(KeysPane).of_view = self.view.ACTIONS
         self.questions.forget()
         self.tick()
-        if self.focused is not self.prompt.input:
+        if not self.typing:
             self.view.focus_first()
 
     def _show_view(self, title: str) -> None:
@@ -162,7 +167,7 @@ class MainScreen(Screen[None]):
             self.questions.forget()
         for notice in update.notices:
             self.tell(notice)
-        self.query_one(NoticesPane).check(readable=self.app.screen is self)
+        self.query_one(NoticesPane).check(covered=self.app.screen is not self)
         self._show_state()
         self.questions.take(update.answers)
         self._ask(update.news)
@@ -175,7 +180,7 @@ class MainScreen(Screen[None]):
         keys.phase = session.state.phase
         keys.stream = session.model.stream
         keys.touring = self.tour.display
-        keys.typing = self.focused is self.prompt.input
+        keys.typing = self.typing
         keys.looking_back = session.cursor.position is not None
         tokens = session.timeline.tokens
         written = tokens[-1].step + 1 if tokens else 0
@@ -242,7 +247,8 @@ class MainScreen(Screen[None]):
         elif self.session.state.phase == "dead":
             process.revive()
         else:
-            self.tell(Notice("Enter a prompt first: press p.", "warning", holds=lambda: not self.session.running))
+            words = "Enter a prompt first: press p."
+            self.tell(Notice(words, "warning", "prompt", lambda: not (self.session.running or self.typing)))
 
     @on(PromptSubmitted)
     def _prompt_submitted(self, message: PromptSubmitted) -> None:

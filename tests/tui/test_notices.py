@@ -84,18 +84,8 @@ async def test_they_take_no_clicks_beside_them() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize(
-    ("key", "dialog"),
-    [
-        ("question_mark", "#help"),
-        ("M", "#models"),
-        ("P", "#policy"),
-        ("f", "#fork"),
-        ("b", "#branches"),
-        ("ctrl+p", "#--input"),
-    ],
-)
-async def test_no_notice_is_over_a_dialog(key: str, dialog: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("key", ["question_mark", "M", "P", "f", "b", "ctrl+p"])
+async def test_no_notice_is_beside_or_over_a_dialog(key: str, size: tuple[int, int]) -> None:
     """Whatever tells it, and whichever way: Textual's own toasts become notices too."""
     async with bench(size=size) as it:
         it.link.write([token(step) for step in range(20)])
@@ -108,10 +98,7 @@ async def test_no_notice_is_over_a_dialog(key: str, dialog: str, size: tuple[int
         await it.settle()
         assert it.shown_notices() == ["a toast of Textual's own", "a toast of a view"]
         assert not it.app.screen.query(Toast)
-        place = it.app.screen.query_one(dialog).region
-        rows = it.screen_text().splitlines()[place.y : place.bottom]
-        assert rows
-        assert not any("toast" in row[place.x : place.right] for row in rows)
+        assert "a toast" not in it.screen_text()
         await it.press("escape")
         await it.until(lambda: "a toast of a view" in it.screen_text())
 

@@ -19,7 +19,7 @@ SECONDS = 8.0  # that each is shown for
 class NoticesPane(Vertical):
     """The newest notices. Each disappears when its time is up, when it no longer holds, or when it is clicked.
 
-    It is part of the main screen, so dialogs are above it. Time passes only while the notices can be read.
+    While a dialog is open they are hidden, and their time does not pass.
 
     Args:
         clock: seconds.
@@ -31,6 +31,7 @@ class NoticesPane(Vertical):
         self.clock = clock
         self._last = clock()
         self._shown: list[tuple[Notice, float]] = []  # with the seconds that are left
+        self._covered = False
 
     @property
     def notices(self) -> list[Notice]:
@@ -47,10 +48,10 @@ class NoticesPane(Vertical):
         others = [(other, left) for other, left in self._shown if not notice.replaces(other)]
         self._show([*others, (notice, SECONDS)][-MOST:])
 
-    def check(self, readable: bool) -> None:
-        """Remove what is over; called a few times a second. Time does not count unless the notices are ``readable``."""
+    def check(self, covered: bool) -> None:
+        """Remove what is over; called a few times a second. ``covered``: a dialog is open."""
         now = self.clock()
-        passed, self._last = (now - self._last if readable else 0.0), now
+        passed, self._last, self._covered = (0.0 if covered else now - self._last), now, covered
         self._show([(one, left - passed) for one, left in self._shown if left > passed and one.holds()])
 
     def on_click(self, event: events.Click) -> None:
@@ -61,9 +62,9 @@ class NoticesPane(Vertical):
 
     def _show(self, shown: list[tuple[Notice, float]]) -> None:
         before, self._shown = self.notices, shown
+        self.display = bool(shown) and not self._covered
         if self.notices == before:
             return
-        self.display = bool(shown)
         for place, line in enumerate(self.query_children(Static)):
             line.display = place < len(shown)
             if line.display:

@@ -180,14 +180,14 @@ class AnatomyView(View):
             return
         if not session.running:
             words = "No text is being written: r writes it again."
-            self.post_message(Tell(Notice(words, "warning", "heads", lambda: not session.running)))
+            self.post_message(Tell(Notice(words, "warning", "heads", lambda: self.display and not session.running)))
         elif session.state.heads_off:
             session.set_heads(())
         elif self.off:
             session.set_heads(tuple(sorted(self.off)))
         else:
             words = "All heads are on: x switches the chosen head off."
-            self.post_message(Tell(Notice(words, "warning", "heads", lambda: not self.off)))
+            self.post_message(Tell(Notice(words, "warning", "heads", lambda: self.display and not self.off)))
 
     def _choose(self, head: Head) -> None:
         """Choose a head, wrapping around at both ends."""

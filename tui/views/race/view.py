@@ -196,10 +196,14 @@ class RaceView(View):
         session.race.estimate = None
 
     def _announce(self, words: str) -> None:
-        """Announce the next race, until it starts."""
+        """Announce the next race, until it starts or another view is shown."""
         assert self._session is not None
         race, number = self._session.race, self._session.race.number
-        self.post_message(Tell(Notice(f"Next race: {words}", about="next race", holds=lambda: race.number == number)))
+
+        def holds() -> bool:
+            return self.display and race.number == number
+
+        self.post_message(Tell(Notice(f"Next race: {words}", about="next race", holds=holds)))
 
     def action_first_lane(self) -> None:
         """Choose the first lane of the next race."""

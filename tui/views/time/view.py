@@ -136,7 +136,7 @@ class TimeView(View):
             return
         if not session.answering:
             words = RACING if session.racing else "Enter a prompt first: press p."
-            self.post_message(Tell(Notice(words, "warning", "measure", lambda: not session.answering)))
+            self.post_message(Tell(Notice(words, "warning", "measure", lambda: self.display and not session.answering)))
             return
         self.query_one("#conclusion", Static).update(MEASURING)
         self._limits = self._concluded = None
