@@ -13,6 +13,9 @@ from textual.pilot import Pilot
 
 from kvtui.core.settings import GenerationSettings
 from kvtui.tui.app import KvtuiApp
+from kvtui.tui.main_screen import MainScreen
+from kvtui.tui.notices import Notice
+from kvtui.tui.panes.notices import NoticesPane
 from kvtui.tui.session.questions import LEAST_SECONDS, Questions
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.views.watch.view import WatchView
@@ -36,11 +39,11 @@ class Bench:
     def __init__(self, app: KvtuiApp, link: FakeLink) -> None:
         self.app, self.link = app, link
         self._notices: list[str] = []
-        app.notify = self._notify  # type: ignore[method-assign]  # those on the screen go after some seconds
+        app.main.tell = self._tell  # type: ignore[method-assign]  # those on the screen go
 
-    def _notify(self, message: str, **how: Any) -> None:
-        self._notices.append(message)
-        KvtuiApp.notify(self.app, message, **how)
+    def _tell(self, notice: Notice) -> None:
+        self._notices.append(notice.message)
+        MainScreen.tell(self.app.main, notice)
 
     @property
     def watch(self) -> WatchView:
@@ -80,6 +83,10 @@ class Bench:
         """All that the app has told the reader."""
         return "\n".join(self._notices)
 
+    def shown_notices(self) -> list[str]:
+        """What it tells the reader now."""
+        return [notice.message for notice in self.app.query_one(NoticesPane).notices]
+
 
 @asynccontextmanager
 async def bench(
@@ -94,5 +101,6 @@ async def bench(
     app.main.questions = Questions(app.session.put_question, clock=lambda: next(turns) * LEAST_SECONDS * 1.01)
     it = Bench(app, link)
     async with app.run_test(size=size) as it.pilot:
+        app.main.query_one(NoticesPane).clock = lambda: 0.0  # no notice goes because a test takes its time
         await it.settle()
         yield it

@@ -120,7 +120,6 @@ async def race_of_policies(it: Bench) -> None:
             told[place] = replace(event, label=("full", "sink:2+8")[event.lane], prefill=both)
         elif isinstance(event, RaceToken) and event.lane == 1:
             told[place] = replace(event, kl=10.0 ** (event.token.step % 6 - 5), agrees=event.token.step % 6 < 4)
-    it.app.clear_notifications()
     it.link.write(told, it.link.races[-1].run)
     await charted(it)
 
@@ -175,7 +174,6 @@ async def branches(it: Bench) -> None:
     it.link.write([Branch(1, 0, 16, 16, 15, 1, 0.001)])
     write(it, "t? It is", 10)
     await it.until(lambda: it.app.session.branches.current == 1)
-    it.app.clear_notifications()
     await it.press("b")
 
 

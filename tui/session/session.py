@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from kvtui.core import commands
@@ -321,7 +321,7 @@ class Session:
             case Batch(run, events) if run == self._text_run and self.racing:
                 self._finish_text(events, update)
             case Notice(run, message, fatal) if run == self.run:
-                update.note(message, "error" if fatal else "warning")
+                update.note(message, "error" if fatal else "warning", holds=self._while_shown())
                 if fatal:
                     self._end_race()
             case Loading() | Ready() | Refused() | Ended():
@@ -333,7 +333,10 @@ class Session:
         phase = self.process.take(report, update)
         if phase == "idle":
             self._set_phase(phase)
-            if switching and self.prompt is not None:
+            if not switching:
+                words = "The generator process is ready again: press r to write the same text, or p for a prompt."
+                update.note(words, about="process", holds=lambda: self.state.phase == "idle")
+            elif self.prompt is not None:
                 self.start(self.prompt)
         elif phase is not None:
             self._give_up_process(phase)
@@ -362,20 +365,21 @@ class Session:
                 if self._pending.answered():
                     self.state = self.state.obeyed(event, self.racing)
             case Unanswered(commands.SetPolicy(), reason):
-                update.note(reason, "error")
+                update.note(reason, "error", holds=self._while_shown())
             case End(reason):
                 self._pending.expect_nothing()
                 self._set_phase("ended")
                 if reason == "stop":
                     update.note(
-                        "The model has ended the text. r: write it again, R: with the next seed, p: new prompt."
+                        "The model has ended the text. r: write it again, R: with the next seed, p: new prompt.",
+                        holds=lambda: self.state.phase == "ended",
                     )
             case _ if isinstance(event, RaceEvent):
                 self._raced(event)
             case Unanswered(question, reason) if isinstance(question, commands.Fork | commands.Revisit):
                 if not self.running:  # then no State follows
                     self._pending.answered()
-                update.note(reason, "warning")
+                update.note(reason, "warning", holds=self._while_shown())
             case _ if isinstance(event, Answer):
                 update.answers.append(event)
 
@@ -401,6 +405,7 @@ class Session:
                 f"the prompt is longer than the context: its last {event.tokens:,} tokens are used, "
                 f"{event.dropped:,} dropped",
                 "warning",
+                holds=self._while_shown(),
             )
 
     def _raced(self, event: RaceEvent) -> None:
@@ -416,7 +421,13 @@ class Session:
         self.branches.turn_to(branch)
         self.cursor.look_at(None)
         run = f"{branch.computed:,} recomputed in {branch.seconds * 1e3:.2f} ms"
-        update.note(f"Branch {branch.number}: {branch.reused:,} positions stay in the cache, {run}.")
+        words = f"Branch {branch.number}: {branch.reused:,} positions stay in the cache, {run}."
+        update.note(words, about="branch", holds=self._while_shown())
+
+    def _while_shown(self) -> Callable[[], bool]:
+        """For a notice about this text or race: whether it is still the one that is shown."""
+        run = self.run
+        return lambda: self.run == run
 
     def _count(self) -> None:
         """Update the state from the newest token."""

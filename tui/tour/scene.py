@@ -35,6 +35,7 @@ class Scene:
         questions: what the visible view asks: they show which layer, head or quantity is chosen in it.
         answers: what has been answered since the previous scene.
         branches: texts made by forks, including the first text.
+        typing: whether the prompt has the focus, so that keys are typed.
     """
 
     view: str
@@ -50,13 +51,16 @@ class Scene:
     questions: tuple[Question, ...]
     answers: tuple[Answer, ...]
     branches: int
+    typing: bool = False
 
     def question(self, kind: type[Q]) -> Q | None:
         """The question of this kind that the visible view asks."""
         return next((question for question in self.questions if isinstance(question, kind)), None)
 
 
-def scene(session: Session, view: str, questions: Iterable[Question], answers: Iterable[Answer]) -> Scene:
+def scene(
+    session: Session, view: str, questions: Iterable[Question], answers: Iterable[Answer], typing: bool = False
+) -> Scene:
     """The current scene."""
     tokens = session.timeline.tokens
     times = session.timeline.times
@@ -75,4 +79,5 @@ def scene(session: Session, view: str, questions: Iterable[Question], answers: I
         questions=tuple(questions),
         answers=tuple(answers),
         branches=len(session.branches),
+        typing=typing,
     )

@@ -15,7 +15,8 @@ from kvtui.core.commands import Inspect, Question, ShowAttention
 from kvtui.core.events import Attention, Inspection, Unanswered
 from kvtui.tui.actions import Action
 from kvtui.tui.drawing.words import Head, off_words
-from kvtui.tui.messages import HeadChosen, QuestionChanged
+from kvtui.tui.messages import HeadChosen, QuestionChanged, Tell
+from kvtui.tui.notices import Notice
 from kvtui.tui.panes.lines import Draw, LinesPane
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
@@ -186,13 +187,15 @@ class AnatomyView(View):
         if session is None:
             return
         if not session.running:
-            self.notify("No text is being written: r writes it again.", severity="warning")
+            words = "No text is being written: r writes it again."
+            self.post_message(Tell(Notice(words, "warning", "heads", lambda: self.display and not session.running)))
         elif session.state.heads_off:
             session.set_heads(())
         elif self.off:
             session.set_heads(tuple(sorted(self.off)))
         else:
-            self.notify("All heads are on: x switches the chosen head off.", severity="warning")
+            words = "All heads are on: x switches the chosen head off."
+            self.post_message(Tell(Notice(words, "warning", "heads", lambda: self.display and not self.off)))
 
     def _choose(self, head: Head) -> None:
         """Choose a head, wrapping around at both ends."""

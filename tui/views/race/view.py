@@ -14,6 +14,8 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.race import LANES, Lane
 from kvtui.tui.actions import Action
 from kvtui.tui.drawing.chart import Drawing
+from kvtui.tui.messages import Tell
+from kvtui.tui.notices import Notice
 from kvtui.tui.panes.chart import Chart
 from kvtui.tui.panes.policy_screen import OFF, PolicyScreen
 from kvtui.tui.session.race import RaceRecord
@@ -194,9 +196,14 @@ class RaceView(View):
         session.race.estimate = None
 
     def _announce(self, words: str) -> None:
-        """Announce the next race, replacing earlier announcements, as keys may be pressed many times."""
-        self.app.clear_notifications()
-        self.notify(f"Next race: {words}", markup=False)
+        """Announce the next race, until it starts or another view is shown."""
+        assert self._session is not None
+        race, number = self._session.race, self._session.race.number
+
+        def holds() -> bool:
+            return self.display and race.number == number
+
+        self.post_message(Tell(Notice(f"Next race: {words}", about="next race", holds=holds)))
 
     def action_first_lane(self) -> None:
         """Choose the first lane of the next race."""

@@ -11,6 +11,8 @@ from textual.widgets import Static
 from kvtui.core.commands import MeasureLimits, MeasureParts
 from kvtui.core.events import Breakdown, Limits
 from kvtui.tui.actions import Action
+from kvtui.tui.messages import Tell
+from kvtui.tui.notices import Notice
 from kvtui.tui.panes.chart import Chart
 from kvtui.tui.session.runs import Origin
 from kvtui.tui.session.session import Session
@@ -140,9 +142,11 @@ class TimeView(View):
     def action_measure(self) -> None:
         """Ask the worker for both measurements."""
         session = self._session
-        if session is None or not session.answering:
-            racing = session is not None and session.racing
-            self.notify(RACING if racing else "Enter a prompt first: press p.", severity="warning")
+        if session is None:
+            return
+        if not session.answering:
+            words = RACING if session.racing else "Enter a prompt first: press p."
+            self.post_message(Tell(Notice(words, "warning", "measure", lambda: self.display and not session.answering)))
             return
         self.query_one("#conclusion", Static).update(MEASURING)
         self._limits = self._concluded = None

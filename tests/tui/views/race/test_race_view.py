@@ -171,7 +171,7 @@ async def test_lengths_and_the_context() -> None:
         assert it.link.races[0].tokens == 64
         await it.press("n", "n", "n", "n", "n")
         assert "to the end of the context" in it.notices()
-        assert len(it.app._notifications) == 1  # they do not pile up over the screen
+        assert len(it.shown_notices()) == 1  # they do not pile up over the screen
 
 
 async def test_a_long_race_is_estimated_and_asked_about() -> None:
