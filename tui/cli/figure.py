@@ -175,6 +175,8 @@ def timing(
     if prompt is None:
         with counting_bar("rounds") as on_progress:
             result = benchmark(decoder, repeats=repeats or 9, on_progress=on_progress)
+        for remark in result.remarks():
+            note(remark)
         picture = figures.time_per_token(
             result.cached_seconds,
             result.uncached_seconds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kvtui.core.config import ModelConfig
-from kvtui.core.events import RaceEnd, RaceEstimate, RaceEvent, RacePrefill, RaceToken
+from kvtui.core.events import RaceEnd, RaceEstimate, RaceEvent, RacePrefill, RaceToken, Token
 from kvtui.core.measure.growth import Prediction, fit_operations
 from kvtui.core.measure.operations import multiply_adds
 from kvtui.core.race import LANES, Lane
@@ -66,13 +66,15 @@ class LaneRecord:
         contexts = [entry.token.context for entry in self.tokens[-2:]]
         return contexts[0] if len(contexts) == 2 and contexts[0] == contexts[1] else None
 
+    @property
+    def typical(self) -> list[Token]:
+        """The tokens whose time is typical of the lane: no refill after the window moved."""
+        tokens = [entry.token for entry in self.tokens]
+        return [token for token in tokens if token.seconds > 0 and not (self.cache and token.computed > 1)]
+
     def times(self) -> list[tuple[int, float]]:
-        """(context, seconds) of the lane's typical tokens, without refills after the window moved."""
-        return [
-            (entry.token.context, entry.token.seconds)
-            for entry in self.tokens
-            if entry.token.seconds > 0 and not (self.cache and entry.token.computed > 1)
-        ]
+        """(context, seconds) of the lane's typical tokens."""
+        return [(token.context, token.seconds) for token in self.typical]
 
     def prediction(self, config: ModelConfig) -> Prediction | None:
         """Time per token in the shape given by the counted operations, fitted to this lane; None for too few tokens."""

@@ -23,6 +23,7 @@ from kvtui.core.events import (
 )
 from kvtui.core.race import LANES, Lane, RaceCommand
 from kvtui.core.sampling import SamplingSettings
+from kvtui.core.sequence import describe_cut
 from kvtui.core.settings import GenerationSettings
 from kvtui.tui.session.branches import Branches
 from kvtui.tui.session.cursor import Cursor
@@ -401,12 +402,8 @@ class Session:
         self.timeline.prefill = event
         self.state = self.state.prefilled(event)
         if event.dropped:
-            update.note(
-                f"the prompt is longer than the context: its last {event.tokens:,} tokens are used, "
-                f"{event.dropped:,} dropped",
-                "warning",
-                holds=self._while_shown(),
-            )
+            cut = describe_cut(event.dropped, event.tokens, event.room)
+            update.note(cut, "warning", holds=self._while_shown())
 
     def _raced(self, event: RaceEvent) -> None:
         """Take in an event of the race."""
