@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import string
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,8 +28,8 @@ VOCABULARY = "\n !',-.:;?" + string.ascii_letters
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """NumPy's products on one thread: the models are tiny, and threads that wait for each other on a busy machine are
-    many times slower than one."""
-    with threadpool_limits(1, user_api="blas"):
+    many times slower than one. ``OPENBLAS_NUM_THREADS`` asks for another number."""
+    with threadpool_limits(int(os.environ.get("OPENBLAS_NUM_THREADS", 1)), user_api="blas"):
         yield
 
 
