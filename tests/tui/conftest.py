@@ -34,8 +34,11 @@ async def until_quiet(min_sleep: float = 0, max_sleep: float = 1) -> None:
             quiet = 0 if ready else quiet + 1
             if quiet == 2:  # the second turn takes what another thread has handed over
                 break
+        # What Textual puts off to the next frame is done now.
+        if getattr(app, "_resize_timer", None) is not None:
+            app._check_resize()
         if app.screen_stack:
-            app.screen._on_timer_update()  # lay out and draw now, not at the next sixtieth of a second
+            app.screen._on_timer_update()
 
 
 @pytest.fixture(scope="session", autouse=True)
