@@ -24,14 +24,14 @@ async def until_quiet(min_sleep: float = 0, max_sleep: float = 1) -> None:
         await wait_for_idle(min_sleep, max_sleep)
         return
     for _ in range(ROUNDS):
+        # What Textual puts off to the next frame is done now.
+        if getattr(app, "_resize_timer", None) is not None:
+            app._check_resize()
+        if app.screen_stack:
+            app.screen._on_timer_update()
         quiet = 0
         for _ in range(TURNS):
             await asyncio.sleep(0)
             quiet = 0 if ready else quiet + 1
             if quiet == 2:  # the second turn takes what another thread has handed over
                 break
-        # What Textual puts off to the next frame is done now.
-        if getattr(app, "_resize_timer", None) is not None:
-            app._check_resize()
-        if app.screen_stack:
-            app.screen._on_timer_update()
