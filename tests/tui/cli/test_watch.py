@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import io
 import json
@@ -81,8 +82,8 @@ class Watching:
         for _ in range(500):
             if words in self.text() + self.notices():
                 return
-            await pilot.pause(0.02)
             await settle(pilot)
+            await asyncio.sleep(0.002)  # for the thread that reads
         raise AssertionError(f"{words!r} is not on the screen:\n{self.text()}")
 
 

@@ -79,11 +79,11 @@ class CostsPane(Widget):
         rate = way[name]
         cost = rate.cost
         texts = (
-            f"{1e3 * rate.seconds:.3f}" if rate.seconds < 0.01 else f"{1e3 * rate.seconds:.1f}",
+            milliseconds(rate.seconds),
             three_digits(cost.operations) if cost.operations else "0",
             three_digits(cost.bytes_read),
-            _rate(rate.flops),
-            _rate(rate.bandwidth),
+            billions(rate.flops),
+            billions(rate.bandwidth),
         )
         words = "".join(text.rjust(size) for text, size in zip(texts, _WIDTHS, strict=True))
         if limited and self._limits is not None:
@@ -105,7 +105,12 @@ def _lengths(measured: Measured) -> str:
     return f"{lengths_words(*measured.lengths)} positions{' *' if measured.asked else ''}"
 
 
-def _rate(per_second: float) -> str:
+def milliseconds(seconds: float) -> str:
+    """A time in ms; what would round to 10.000 is 10.0, however the last digit of a sum was rounded."""
+    return f"{1e3 * seconds:.3f}" if seconds < 0.0099995 else f"{1e3 * seconds:.1f}"
+
+
+def billions(per_second: float) -> str:
     """Billions per second, with at most three digits."""
     value = per_second / 1e9
-    return "–" if not value else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+    return "–" if not value else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
