@@ -71,7 +71,7 @@ async def test_both_modes_give_the_saving_and_the_reason_of_the_spike() -> None:
         await pilot.pause()
         text = "\n".join(app.lines())
         assert "20.0 × faster with the cache" in text
-        assert "faster with the cache at 32–47:" in text
+        assert "faster with the cache at 40–55:" in text
         assert "^ cache refilled: 41 positions" in text or "cache refilled: 41 positions ^" in text
         assert "⣿" in text
         assert "max  12.0 ms" in (app.pane.border_subtitle or "")
@@ -87,7 +87,7 @@ async def test_eighty_columns_hold_all_figures() -> None:
         assert len(lines) == 4
         assert all(len(line) == 78 for line in lines)
         assert " tok/s" in lines[-1]
-        assert lines[-1].rstrip().endswith("16.4 × faster with cache at 48–63")
+        assert lines[-1].rstrip().endswith("16.4 × faster with cache at 56–71")
 
 
 async def test_figures_do_not_move_as_numbers_change() -> None:
