@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from kvtui.core.events import Token
 
 BIN = 16  # positions of text that count as the same length when cached and uncached are compared
+_STEP = BIN // 2  # from one bin to the next
 
 
 def length_of(token: Token) -> int:
@@ -34,7 +35,6 @@ class Comparison:
     uncached: float
     first: int
     last: int
-    here: bool = True  # whether the newest token is of that length too
 
     @property
     def times(self) -> float:
@@ -52,26 +52,32 @@ class Comparison:
         return (self.first + self.last) // 2
 
 
+def bins_of(length: int) -> tuple[int, ...]:
+    """The bins of lengths that a length belongs to, the longer one last.
+
+    Each bin shares half of its lengths with the next, so that the cache is never switched between two of them.
+    """
+    last = length // _STEP
+    return (last - 1, last) if last else (0,)
+
+
 def bin_lengths(number: int) -> tuple[int, int]:
     """The shortest and the longest text of a bin, in positions."""
-    return max(1, number * BIN), number * BIN + BIN - 1
+    return max(1, number * _STEP), number * _STEP + BIN - 1
 
 
 def nearest(bins: Iterable[int], length: int) -> int | None:
-    """The bin nearest to a length in positions, the longer one of two; None of none."""
-    here = length // BIN
-    return min(bins, key=lambda number: (abs(number - here), -number), default=None)
+    """The bin whose middle is nearest to a length in positions, the longer one of two; None of none."""
+    return min(bins, key=lambda number: (abs((number + 1) * _STEP - length), -number), default=None)
 
 
 def compared(cached: Mapping[int, float], uncached: Mapping[int, float], length: int) -> Comparison | None:
     """The comparison at the bin nearest to a length; None if no bin has both.
 
     Args:
-        cached: milliseconds with the cache, by number of the bin: length // :data:`BIN`.
+        cached: milliseconds with the cache, by bin.
         uncached: the same without.
         length: of the newest token, in positions.
     """
     found = nearest((number for number in cached if cached[number] > 0 and number in uncached), length)
-    if found is None:
-        return None
-    return Comparison(cached[found], uncached[found], *bin_lengths(found), found == length // BIN)
+    return None if found is None else Comparison(cached[found], uncached[found], *bin_lengths(found))

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kvtui.core.events import Prefill, Token
-from kvtui.tui.session.comparison import BIN, Comparison, compared, length_of, nearest
+from kvtui.tui.session.comparison import Comparison, bin_lengths, bins_of, length_of, nearest
 
 LIMIT = 16_384  # tokens kept; older ones are discarded
 _LATELY, _TYPICAL = 200, 30  # tokens searched for those of a kind, and tokens in the median
@@ -190,10 +190,8 @@ class TimingHistory:
         self.length = length_of(tokens[-1])
         for token, kind, value in zip(tokens, kinds, milliseconds, strict=True):
             if kind is not Kind.PREFILL:
-                key = (length_of(token) // BIN, kind)
-                if key not in self._bins:
-                    self._bins[key] = deque(maxlen=_SAMPLES)
-                self._bins[key].append(value)
+                for number in bins_of(length_of(token)):
+                    self._bins.setdefault((number, kind), deque(maxlen=_SAMPLES)).append(value)
 
     def _note_prefills(self, tokens: Sequence[Token]) -> None:
         """Record the cost and cause of each prefill among these new tokens."""
@@ -279,14 +277,18 @@ class TimingHistory:
         values = self._bins.get((number, kind))
         return float(np.median(values)) if values else math.nan
 
-    def comparison(self) -> Comparison | None:
-        """Cached against uncached, at the length nearest to the current one where both were measured."""
+    def shared_bin(self) -> int | None:
+        """The bin of lengths nearest to the newest token's in which both ways were measured."""
         both = (number for number, kind in self._bins if kind is Kind.CACHED and (number, Kind.UNCACHED) in self._bins)
-        found = nearest(both, self.length)
-        if found is None:
+        return nearest(both, self.length)
+
+    def comparison(self) -> Comparison | None:
+        """Cached against uncached in the shared bin; None if there is none."""
+        number = self.shared_bin()
+        if number is None:
             return None
-        cached, uncached = ({found: self.median(found, kind)} for kind in (Kind.CACHED, Kind.UNCACHED))
-        return compared(cached, uncached, self.length)
+        cached, uncached = (self.median(number, kind) for kind in (Kind.CACHED, Kind.UNCACHED))
+        return Comparison(cached, uncached, *bin_lengths(number)) if cached > 0 else None
 
     def columns(self, width: int, tokens_per_column: int, end: int | None = None) -> Columns:
         """The tokens before number ``end``, by default the newest, in at most ``width`` columns.

@@ -72,8 +72,8 @@ def test_what_a_text_has_measured_itself_stays_and_is_what_the_other_views_show(
     long = record([history(230, 90.0, cache=False)], Origin("small", "", 0), SamplingSettings(), "full")
     assert saving(mine, [mine, long]) == times.comparison()
     rows = text(run_lines([mine, long], 0, 116, 10))
-    assert " 10.0 × at 48–63 " in rows[2]
-    assert " 90.0 × at 224–239* " in rows[1]
+    assert " 10.0 × at 56–71 " in rows[2]
+    assert " 90.0 × at 232–247* " in rows[1]
 
 
 def test_lines_have_the_newest_on_top_and_fit() -> None:

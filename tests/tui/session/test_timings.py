@@ -169,13 +169,24 @@ def test_comparison_is_made_at_the_same_length_or_the_nearest() -> None:
     )
     here = known.comparison()
     assert here is not None
-    assert here.here
+    assert here.lengths == "64–79"
     assert here.times == pytest.approx(10.0)
     known.add([token(30, 0.7, context=300)])
     far = known.comparison()
     assert far is not None
-    assert (far.first, far.last, far.here) == (64, 79, False)
+    assert far.lengths == "64–79"
     assert far.cached == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("switched", range(60, 80))
+def test_wherever_the_cache_is_switched_both_sides_are_of_lengths_around_it(switched: int) -> None:
+    found = history(
+        *(token(step, 0.5) for step in range(switched)),
+        *(token(step, 5.0, cache=False, computed=step + 1) for step in range(switched, 200)),
+    ).comparison()
+    assert found is not None
+    assert found.first <= switched < switched + 1 <= found.last
+    assert found.last - found.first < 16
 
 
 def test_a_policy_is_compared_at_the_length_of_the_text() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Breakdown, Limits, Parts, Token
 from kvtui.core.measure.operations import Cost, part_costs
-from kvtui.tui.session.comparison import BIN, Comparison, bin_lengths, length_of
+from kvtui.tui.session.comparison import Comparison, bin_lengths, bins_of, length_of, nearest
 from kvtui.tui.session.timings import Kind, TimingHistory, kind_of
 
 NAMES = tuple(field.name for field in fields(Parts))  # in the order of the pass
@@ -86,16 +86,16 @@ class PartTimes:
     def forget_tokens(self) -> None:
         """Forget the tokens, but not what was measured on request."""
         self._tokens: dict[tuple[int, Kind], deque[Token]] = {}  # by bin of length
-        self._newest: dict[Kind, int] = {}  # bin of the newest token
+        self._newest: dict[Kind, int] = {}  # length at the newest token
 
     def add(self, tokens: Sequence[Token]) -> None:
         """Add new tokens of the text."""
         for token in tokens:
             kind = kind_of(token)
             if token.parts is not None and token.parts.total and kind is not Kind.PREFILL:
-                number = length_of(token) // BIN
-                self._tokens.setdefault((number, kind), deque(maxlen=_SAMPLES)).append(token)
-                self._newest[kind] = number
+                for number in bins_of(length_of(token)):
+                    self._tokens.setdefault((number, kind), deque(maxlen=_SAMPLES)).append(token)
+                self._newest[kind] = length_of(token)
 
     def take(self, breakdown: Breakdown) -> None:
         """Take a measurement that was made on request."""
@@ -111,9 +111,8 @@ class PartTimes:
         """Both ways, if possible at one length: that at which the other panes compare the ``times`` of the text."""
         if self._asked is not None:
             return self._asked
-        comparison = times.comparison()
-        if comparison is not None:
-            number = comparison.last // BIN
+        comparison, number = times.comparison(), times.shared_bin()
+        if comparison is not None and number is not None:
             cached = self._measured(number, Kind.CACHED, comparison.cached)
             uncached = self._measured(number, Kind.UNCACHED, comparison.uncached)
             if cached is not None and uncached is not None:
@@ -121,7 +120,8 @@ class PartTimes:
         return Pair(self._of_newest(Kind.CACHED, times), self._of_newest(Kind.UNCACHED, times))
 
     def _of_newest(self, kind: Kind, times: TimingHistory) -> Measured | None:
-        number = self._newest.get(kind)
+        length = self._newest.get(kind)
+        number = None if length is None else nearest(bins_of(length), length)
         return None if number is None else self._measured(number, kind, times.median(number, kind))
 
     def _measured(self, number: int, kind: Kind, milliseconds: float) -> Measured | None:

@@ -167,7 +167,7 @@ async def test_eighty_columns_hold_all_figures() -> None:
         assert len(lines) == 5
         assert all(len(line) == 78 for line in lines)
         assert squeezed(lines[-2]) == "now 0.61 ms 69 cached: median 0.61 p95 0.61 max 0.61 ms 1,639 tok/s"
-        assert squeezed(lines[-1]) == "16.4 × faster with the cache at 48–63 positions: 10.0 ms without, 0.61 ms with"
+        assert squeezed(lines[-1]) == "16.4 × faster with the cache at 56–71 positions: 10.0 ms without, 0.61 ms with"
 
 
 async def test_a_low_pane_has_median_and_saving_on_one_line() -> None:
@@ -177,7 +177,7 @@ async def test_a_low_pane_has_median_and_saving_on_one_line() -> None:
         add(app.pane, [*tokens(0, 60, 0.61), *tokens(60, 4, 10.0, cache=False, computed=60)])
         add(app.pane, tokens(200, 70, 0.61))
         await pilot.pause()
-        assert squeezed(app.lines()[-1]) == "now 0.61 ms 69 cached: median 0.61 ms 16.4 × faster with cache at 48–63"
+        assert squeezed(app.lines()[-1]) == "now 0.61 ms 69 cached: median 0.61 ms 16.4 × faster with cache at 56–71"
 
 
 async def test_figures_do_not_move_as_numbers_change() -> None:
