@@ -175,13 +175,12 @@ def timing(
     if prompt is None:
         with counting_bar("rounds") as on_progress:
             result = benchmark(decoder, repeats=repeats or 9, on_progress=on_progress)
-        for remark in result.remarks():
-            note(remark)
         picture = figures.time_per_token(
             result.cached_seconds,
             result.uncached_seconds,
             result.floor_seconds,
-            f"{result.model}, {result.threads} threads; {result.machine}",
+            f"{result.model}, {result.threads} threads; {result.machine}"
+            + ("\ndoubtful: the machine was busy" if result.doubts else ""),
         )
     else:
         text = _prompt(decoder, prompt)

@@ -34,7 +34,7 @@ The same prompt and seed in two lanes, one with the cache and one without. They 
 process, so that a slow moment of the machine affects both.
 
 Both texts will appear here with a mark for every token that agrees, the time that each lane has taken, the time per \
-token by its place in the text, with the prediction from counted operations, and at the end a summary in numbers.
+token against position, with the prediction from counted operations, and at the end a summary in numbers.
 
 [b]Enter[/b] starts it from the prompt above; [b]s[/b] stops it early. Starting a race stops the text in view 1.
 [b]n[/b] changes the length (now {length}).
@@ -119,7 +119,7 @@ class RaceView(View):
                 yield LanePane(classes="lane")
             with Horizontal(id="race-charts"):
                 yield Chart("Time so far · s against tokens", id="race-totals")
-                yield Chart("Token time · ms by place in the text", "-- predicted from op counts", id="race-times")
+                yield Chart("Token time · ms against position", "-- predicted from op counts", id="race-times")
 
     def start(self, session: Session, prompt: str, seed: int | None = None) -> bool:
         """Start a race, not a text."""
