@@ -139,8 +139,8 @@ def cached_text(scene: Scene) -> str:
     if scene.cached and scene.uncached:
         saving = f" Here it takes {milliseconds(scene.cached)} instead of {milliseconds(scene.uncached)}."
     return (
-        "Earlier keys and values never change: the KV cache keeps them, and only the new token is computed."
-        f"{saving} Switching it on fills it once: one long bar."
+        "Keys and values never change: the KV cache keeps them, and only the new token is computed."
+        f"{saving} Filling it takes one long bar."
     )
 
 
