@@ -140,8 +140,8 @@ def cached_text(scene: Scene) -> str:
         with_it, without = (milliseconds(time / 1e3) for time in (found.cached, found.uncached))
         saving = f" At {found.lengths} positions it takes {with_it} instead of {without}: {found.times:.1f} × faster."
     return (
-        "Earlier keys and values never change: the KV cache keeps them, and only the new token is computed."
-        f"{saving} Switching it on fills it once: one long bar."
+        "Keys and values never change: the KV cache keeps them, and only the new token is computed."
+        f"{saving} Filling it takes one long bar."
     )
 
 
