@@ -1,16 +1,42 @@
 # What contributors run. CONTRIBUTING.md says how to set up .venv; PYTHON=… takes another one.
 PYTHON ?= .venv/bin/python
 
-.PHONY: help test test-slow lint format types pyright coverage bench docs pictures ci
+TESTS ?= tests/core tests/tui tests/docs tests/test_recipes.py
+
+.PHONY: help test test-slow test-everywhere lint format types pyright coverage bench docs pictures ci
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile
 
 test: ## the tests, on all cores
 	$(PYTHON) -m pytest -n auto
 
 test-slow: ## the tests that take more than eight seconds each
 	$(PYTHON) -m pytest -n auto -m slow
+
+# The settings of test-everywhere: how OpenBLAS and NumPy round depends on the processor, and what a test sees on its load.
+# What NumPy dispatches is named differently from version to version, hence the question.
+ON := haswell skylakex zen one-thread two-threads no-avx512 no-simd load any-order
+DISPATCHED = $(shell $(PYTHON) -c 'from numpy._core._multiarray_umath import __cpu_dispatch__ as names; print(*names)')
+
+test-everywhere: $(ON:%=test-on-%) ## the tests as on other processors, with other threads, under load, in another order (make -k)
+
+test-on-haswell: export OPENBLAS_CORETYPE := Haswell
+test-on-skylakex: export OPENBLAS_CORETYPE := SkylakeX
+test-on-zen: export OPENBLAS_CORETYPE := Zen
+test-on-one-thread: export OPENBLAS_NUM_THREADS := 1
+test-on-two-threads: export OPENBLAS_NUM_THREADS := 2
+test-on-no-avx512: export NPY_DISABLE_CPU_FEATURES = $(strip $(foreach name,$(DISPATCHED),$(if $(findstring 512,$(name))$(findstring V4,$(name)),$(name))))
+test-on-no-simd: export NPY_DISABLE_CPU_FEATURES = $(DISPATCHED)
+$(filter-out %-load %-any-order,$(ON:%=test-on-%)):
+	$(PYTHON) -m pytest -q -n auto -p no:randomly $(TESTS)
+
+test-on-load:
+	yes > /dev/null & first=$$!; yes > /dev/null & second=$$!; trap "kill $$first $$second" EXIT; \
+	$(PYTHON) -m pytest -q -n 6 -p no:randomly $(TESTS)
+
+test-on-any-order:
+	$(PYTHON) -m pytest -q -n auto -p randomly $(TESTS)
 
 lint: ## style
 	$(PYTHON) -m ruff check .

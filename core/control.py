@@ -5,9 +5,9 @@ There is only one such loop. Everything that shows or stores a text reads the ev
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
+from time import perf_counter
 
 from kvtui.core import commands, events
 from kvtui.core.cache import CachePolicy, Policy
@@ -55,7 +55,7 @@ class GenerationLoop:
         self.cancelled = False
         self._source = source
         self._steps_allowed = 0
-        self._due = 0.0  # when the next token is due, a time of perf_counter
+        self._due = 0.0  # when the next token is due, a time of perf_counter; in the past at unlimited pace
 
     def run(self) -> Iterator[events.Event]:
         """Prefill, then write tokens until the length is reached, the model ends the text, or a command does."""
@@ -73,13 +73,12 @@ class GenerationLoop:
 
     def _write(self) -> Iterator[events.Event]:
         generation = self.generation
-        self._due = time.perf_counter()
+        self._due = perf_counter()
         self.cancelled, self._steps_allowed = False, 0
         while (reason := self.end_reason) is None:
             yield from self.poll_commands()
             if self.end_reason is None:  # a command may have ended the text
-                if self.pace is not None or self.paused:
-                    generation.warm_up(math.inf if self.pace is None else time.perf_counter() + 0.5 / self.pace)
+                generation.warm_up(until=self._due)
                 yield from generation.write()
         rate = generation.total_written / generation.seconds if generation.seconds else 0.0
         yield events.End(reason, generation.sequence.written, generation.seconds, rate)
@@ -97,22 +96,32 @@ class GenerationLoop:
     # Commands
 
     def poll_commands(self) -> Iterator[events.Event]:
-        """Handle commands until the next token is due, or no further one will be written."""
+        """Handle commands until it is time to prepare for the next token, or no further one will be written."""
         if self.pace is not None:
-            self._due = max(self._due + 1.0 / self.pace, time.perf_counter())
+            self._due = max(self._due + 1.0 / self.pace, perf_counter())
         if self._source is None:
             if self.pace is not None:
-                time.sleep(max(0.0, self._due - time.perf_counter()))
+                time.sleep(self._seconds_left())
             return
         while self.end_reason is None:
             waiting = self.paused and not self._steps_allowed
-            timeout = None if waiting else max(0.0, self._due - time.perf_counter()) if self.pace is not None else 0.0
-            command = self._source.poll(timeout)
+            command = self._source.poll(None if waiting else self._seconds_left())
             if command is not None:
                 yield from self.handle(command)
             elif not waiting:
                 break
         self._steps_allowed = max(0, self._steps_allowed - 1)
+
+    def _seconds_left(self) -> float:
+        """Seconds until the next token's warm-up has to begin; 0 at unlimited pace."""
+        if self.pace is None:
+            return 0.0
+        left = max(0.0, self._due - perf_counter())
+        return left - self.generation.warm_up_seconds(left)
+
+    def _hold(self) -> None:
+        """A token that had to wait for a command is due when the model is warm again."""
+        self._due = max(self._due, perf_counter() + self.generation.warm_up_seconds())
 
     def handle(self, command: commands.Command) -> Iterator[events.Event]:
         """Answer a question; apply any other command, or say why not, and report the state after it."""
@@ -158,12 +167,14 @@ class GenerationLoop:
                 self.paused, self._steps_allowed = True, 0
             case commands.Resume():
                 self.paused, self._steps_allowed = False, 0
+                self._hold()
             case commands.Step():
                 self.paused = True
                 self._steps_allowed += 1
+                self._hold()
             case commands.SetPace(pace):
                 check_pace(pace)
-                self.pace, self._due = pace, time.perf_counter()
+                self.pace, self._due = pace, perf_counter()
             case commands.Fork(position, tokens, text):
                 yield from generation.fork(position, tokens, text)
             case commands.Revisit(branch):
@@ -195,8 +206,8 @@ def generate(
 
     Args:
         model: the decoder.
-        prompt: what to continue; empty starts from the tokenizer's ``start_id``. If it is longer than the context, its
-            end is used and the ``prefill`` event says how much was dropped.
+        prompt: what to continue; empty starts from the tokenizer's ``start_id``. If it leaves no room to write in the
+            context, only its end is used, and the ``prefill`` event says how much was dropped.
         max_new_tokens: number of tokens to write, None for no limit.
         seed: of the sampler's random generator.
         cache: whether the cache is on at the start.

@@ -30,11 +30,12 @@ class Prefill:
         seconds: model time.
         cache: whether keys and values were stored.
         cache_bytes: bytes of keys and values in use afterwards.
-        prompt: the text that was run: the end of the prompt if that was longer than the context.
-        dropped: tokens of the prompt that did not fit.
+        prompt: the text that was run: the end of the prompt if that left no room to write in the context.
+        dropped: tokens removed from the beginning of the prompt, because it left no room to write.
         parts: where the time went, a ``Parts``, if requested with ``parts=True``; otherwise omitted.
         cached_positions: positions that a head has in the cache afterwards.
         window_start: index in the whole text of the first token in the model's window.
+        room: tokens that can be written before the context is full; None if unknown.
     """
 
     tokens: int
@@ -46,6 +47,7 @@ class Prefill:
     parts: Parts | None = None
     cached_positions: int = 0
     window_start: int = 0
+    room: int | None = None
 
 
 @dataclass(frozen=True)
@@ -271,6 +273,7 @@ class Inspection(Answer):
         entropy: (layers, heads) entropy in nats of the attention weights of the position before the token.
         without: a ``WithoutHeads`` if heads were named, otherwise None.
         seconds: time taken by this answer; not part of any token's time.
+        query: the token before as a label: its position made the prediction, so the lens and the heads are those of it.
     """
 
     position: int
@@ -284,6 +287,7 @@ class Inspection(Answer):
     entropy: Array
     without: WithoutHeads | None
     seconds: float
+    query: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,15 @@ Nothing here waits, obeys commands or answers questions: :mod:`kvtui.core.contro
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Collection, Iterator
-from time import perf_counter_ns
+from time import perf_counter, perf_counter_ns
 from typing import Any
 
 import numpy as np
 
 from kvtui.core import events
-from kvtui.core.cache import CachePolicy, FullCache, Policy, parse_policy
-from kvtui.core.config import parameter_count
+from kvtui.core.cache import CachePolicy, Policy, parse_policy
+from kvtui.core.cache.rehearsal import Rehearsal
 from kvtui.core.errors import KvtuiError
 from kvtui.core.layers import Array
 from kvtui.core.logits import rounding
@@ -27,7 +26,9 @@ from kvtui.core.settings import GenerationSettings
 from kvtui.core.tokenizer import spell
 
 _WARM_UPS = 8  # steps until the time of a step has settled, measured
-_PROCESSOR_CACHE = 1 << 26  # bytes; hardly any of a larger model's weights stay in it
+WARM_UP_SECONDS = 0.01  # of repeats; the longer a step, the less a cold start adds to it: after that, one is enough
+_LONGEST_REPEAT = 0.25  # seconds; no key is answered during a repeat
+_MARGIN = 1.5  # the first repeat is cold, and a wait may end late
 
 
 class Generation:
@@ -55,8 +56,8 @@ class Generation:
 
     Args:
         model: the decoder.
-        prompt: what to continue; empty starts from the tokenizer's ``start_id``. If it is longer than the context, its
-            end is used.
+        prompt: what to continue; empty starts from the tokenizer's ``start_id``. If it leaves no
+            room to write in the context, only its end is used (:func:`~kvtui.core.sequence.kept_of_prompt`).
         settings: how to write.
 
     Raises:
@@ -83,6 +84,7 @@ class Generation:
         self.record = AttentionRecord(model.config, model.dtype) if settings.observe else None
         self.total_written = 0
         self.seconds = 0.0
+        self._newest_seconds = 0.0  # of the newest step
         self.memory: dict[type, Any] = {}
         self._stopwatch = Stopwatch() if settings.parts else None
         if self.cache_on:
@@ -109,6 +111,7 @@ class Generation:
             parts=self._stopwatch.parts() if self._stopwatch else None,
             cached_positions=self.cache.num_held,
             window_start=sequence.window_start,
+            room=sequence.room,
         )
 
     def write(self, token: int | None = None) -> Iterator[events.Evict | events.Token]:
@@ -146,6 +149,7 @@ class Generation:
         self.logits = logits.copy()  # they may lie in a buffer of the model that its next step overwrites
         self.total_written += 1
         self.seconds += seconds
+        self._newest_seconds = seconds
         return events.Token(
             step=sequence.written - 1,
             position=sequence.position,
@@ -169,9 +173,9 @@ class Generation:
         if self._stopwatch:
             self._stopwatch.start()
         logits = self._run_window()
-        seconds = (perf_counter_ns() - started) / 1e9
+        self._newest_seconds = (perf_counter_ns() - started) / 1e9
         self.logits = logits.copy()
-        return seconds
+        return self._newest_seconds
 
     def _run_window(self) -> Array:
         """Run whatever the cache does not hold yet: one token, or the whole window if the cache is off or was emptied.
@@ -207,24 +211,51 @@ class Generation:
             "logit_tolerance": tolerance,
         }
 
+    # So that a wait is not part of what is measured
+
     def warm_up(self, until: float = math.inf) -> None:
-        """Repeat the newest cached step, untimed, to undo the effect of a wait.
+        """Repeat the newest step, untimed and without changing anything, to undo the effect of a wait.
 
         A step of a small model finds its weights in the processor's caches. After a wait, or after another forward pass
-        of the model, they are gone, and the step was measured at more than twice its usual time. Does nothing without a
-        warm cache that keeps everything, if the model does not fit, or after ``until``, a time of ``perf_counter``.
+        of the model, they are gone, and the step was measured at more than twice its usual time. The repeats are of the
+        kind that comes next: a cached step, whatever the cache keeps, or else a pass over the window.
+
+        Args:
+            until: a time of ``perf_counter``; no repeat is started that would end after it.
         """
-        cache, length = self.cache, self.cache.length
-        fits = parameter_count(self.model.config) * self.model.dtype.itemsize <= _PROCESSOR_CACHE
-        whole = self.cache_on and 0 < length == self.sequence.window_length
-        if fits and whole and isinstance(cache, FullCache) and length < cache.capacity:
-            sampler = Sampler(self.sequence.sampler.settings, 0)
-            for _ in range(_WARM_UPS):
-                if time.perf_counter() > until:
-                    break
-                sampler.sample(self.logits)
-                self.model.decode(self.sequence.ids[-1], cache)
-                cache.truncate(length)
+        started = now = perf_counter()
+        seconds = self._repeat_seconds
+        for number in range(_WARM_UPS):
+            if seconds > _LONGEST_REPEAT or now + seconds > until or (number and now - started > WARM_UP_SECONDS):
+                break
+            self._repeat()
+            before, now = now, perf_counter()
+            seconds = now - before
+
+    def warm_up_seconds(self, left: float = math.inf) -> float:
+        """How much of the seconds left before a token to leave to :meth:`warm_up`: 0 if no repeat fits."""
+        one = self._repeat_seconds
+        if one > min(left, _LONGEST_REPEAT):
+            return 0.0
+        return min(left, _MARGIN * _WARM_UPS * one, max(_MARGIN * one, WARM_UP_SECONDS))
+
+    @property
+    def _warm(self) -> bool:
+        """Whether the next step runs one position."""
+        return self.cache_on and self.cache.length > 0
+
+    @property
+    def _repeat_seconds(self) -> float:
+        """What a repeat takes at most, judged by the newest step, which may have been of the other kind."""
+        positions = 1 if self._warm else self.sequence.window_length
+        return self._newest_seconds * max(1.0, positions / max(1, self.computed))
+
+    def _repeat(self) -> None:
+        Sampler(self.sequence.sampler.settings, 0).sample(self.logits)
+        if self._warm:
+            self.model.decode(self.sequence.ids[-1], Rehearsal(self.cache))
+        else:
+            self.model.forward(self.sequence.window, last=True)
 
     # Branches
 

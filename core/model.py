@@ -159,7 +159,8 @@ class Model:
     def _pass(self, ids: IntArray, last: bool, this: _Pass) -> Array:
         """Embedding, all blocks, output. (T,) -> (T, V), or (1, V) if ``last``."""
         if this.cache is not None:
-            this.cache.begin(len(ids))
+            columns = this.cache.begin(len(ids))
+            this.cache.step_columns = columns if len(ids) == 1 else 0
         x = self._embed(ids, this)  # (T, E), the residual
         for layer in range(self.config.num_layers):
             x = self._block(layer, x, this)

@@ -1,6 +1,8 @@
 """Several ways of writing the same text, side by side: the cache on against off, or one cache policy against another.
 
 All lanes run in one process and take turns token by token, so that a slow moment of the machine affects all of them.
+Before each token a lane repeats its newest step, untimed, because the other lanes have evicted its weights from the
+processor's caches: all lanes alike, whatever they keep (:meth:`~kvtui.core.generation.Generation.warm_up`).
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from time import perf_counter
 from timeit import repeat
 
 import numpy as np
@@ -16,13 +19,13 @@ from kvtui.core import commands, events
 from kvtui.core.commands import CommandSource
 from kvtui.core.control import GenerationLoop
 from kvtui.core.errors import KvtuiError
-from kvtui.core.generation import Generation
+from kvtui.core.generation import WARM_UP_SECONDS, Generation
 from kvtui.core.logits import kl_divergence
 from kvtui.core.measure.growth import fit_operations
 from kvtui.core.measure.operations import multiply_adds
 from kvtui.core.model import Model
 from kvtui.core.sampling import Sampler
-from kvtui.core.sequence import kept_when_full
+from kvtui.core.sequence import kept_of_prompt, kept_when_full
 from kvtui.core.settings import GenerationSettings
 
 _PASSES = (1, 8, 32, 128, 512)  # positions in the timed forward passes
@@ -89,8 +92,6 @@ class Race:
             _Runner(number, lane, generation, first, Sampler(settings.sampling, settings.seed))
             for number, (lane, generation) in enumerate(zip(lanes, generations, strict=True))
         ]
-        for runner in self._runners:
-            runner.disturbed = not all(lane.cache for lane in lanes)
 
     @property
     def generations(self) -> list[Generation]:
@@ -131,9 +132,6 @@ class _Runner:
         self.prefill_seconds = 0.0
         self.agreed = self.compared = self.multiply_adds = 0
         self.kl_total = self.max_logit_difference = 0.0
-        self.disturbed = (
-            False  # whether another lane's forward pass evicts this one's weights from the processor's caches
-        )
         self._number = number
         self._lane = lane
         self._first = first
@@ -152,8 +150,7 @@ class _Runner:
 
     def step(self) -> events.RaceToken:
         """Write a token; other lanes do so after the first."""
-        if self.disturbed:
-            self.generation.warm_up()
+        self.generation.warm_up(until=perf_counter() + WARM_UP_SECONDS)
         follows = self._lane.follow and self.generation is not self._first
         chosen = self._sampler.sample(self.generation.logits)[0] if follows else None
         lead = None if self.generation is self._first else self._first.sequence.ids[-1]
@@ -216,7 +213,7 @@ def estimate_race(
     config = model.config
     uncached = fit_operations(_time_passes(model), lambda context: multiply_adds(config, context, context).total)
     step = _least_time(partial(_first_step, model), 5) / multiply_adds(config, 1, 1).total
-    start = max(1, min(prompt_tokens, config.context_length))
+    start = kept_of_prompt(max(1, prompt_tokens), config.context_length)
     plan = list(_contexts(config.context_length, start, max_new_tokens))
     seconds = []
     for lane in lanes:

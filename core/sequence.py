@@ -15,6 +15,18 @@ def kept_when_full(context_length: int) -> int:
     return max(1, context_length // 2)
 
 
+def kept_of_prompt(tokens: int, context_length: int) -> int:
+    """Tokens of a prompt that the window begins with: all of them, or if they leave no room to write, the newest that
+    a full window keeps."""
+    return tokens if tokens < context_length else kept_when_full(context_length)
+
+
+def describe_cut(removed: int, kept: int, room: int | None = None) -> str:
+    """What has happened to a prompt that left no room to write; ``room`` is what there is now, if known."""
+    more = "" if room is None else f", and there is room for {room:,} more"
+    return f"the prompt fills the context: its first {removed:,} tokens are removed, its last {kept:,} are used{more}"
+
+
 class Sequence:
     """A text that grows by one token at a time, and everything needed to continue it later.
 
@@ -29,7 +41,8 @@ class Sequence:
         text: turns each written token into text, never half a character.
 
     Args:
-        ids: the prompt, at least one token; the window starts with as many of its last tokens as the context holds.
+        ids: the prompt, at least one token; if it leaves no room to write, the window starts with its last tokens
+            (:func:`kept_of_prompt`).
         context_length: positions that the model can use.
         sampler: chooses the tokens that follow.
         tokenizer: gives the text of each token.
@@ -38,7 +51,7 @@ class Sequence:
     def __init__(self, ids: AnySequence[int], context_length: int, sampler: Sampler, tokenizer: Tokenizer) -> None:
         self.ids = list(ids)
         self.prompt_tokens = len(ids)
-        self.window_start = max(0, len(ids) - context_length)
+        self.window_start = len(ids) - kept_of_prompt(len(ids), context_length)
         self.sampler = sampler
         self._context_length = context_length
         self._tokenizer = tokenizer
@@ -67,9 +80,14 @@ class Sequence:
         return len(self.ids) - self.prompt_tokens
 
     @property
+    def room(self) -> int:
+        """Tokens that can be written before the window moves."""
+        return self._context_length - self.window_length
+
+    @property
     def full(self) -> bool:
         """Whether the window has to move before another token fits."""
-        return self.window_length == self._context_length
+        return not self.room
 
     def move_window(self) -> int:
         """Drop the oldest half of a full window; returns the number of tokens dropped.

@@ -111,7 +111,8 @@ class DecodeStep:
     ) -> Array:
         """Run one token at position ``cache.length`` and append it to the cache. Returns the logits, (V,)."""
         x, normed, added = self._x, self._normed, self._added
-        position, seen = cache.length, cache.begin(1)
+        position = cache.length
+        cache.step_columns = seen = cache.begin(1)
         scores = self._scores[: self._config.num_heads * seen].reshape(*self._query.shape[:2], seen)  # (G, H/G, S)
         ones = self._ones[:seen]
         rotation = self._rotation_at(position)

@@ -6,6 +6,7 @@ import builtins
 import errno
 import io
 import os
+import signal
 import string
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,9 +33,16 @@ VOCABULARY = "\n !',-.:;?" + string.ascii_letters
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """NumPy's products on one thread: the models are tiny, and threads that wait for each other on a busy machine are
-    many times slower than one."""
-    with threadpool_limits(1, user_api="blas"):
+    many times slower than one. ``OPENBLAS_NUM_THREADS`` asks for another number."""
+    with threadpool_limits(int(os.environ.get("OPENBLAS_NUM_THREADS", 1)), user_api="blas"):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heard() -> None:
+    """A shell's background job ignores Ctrl-C, and so would every process that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

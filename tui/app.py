@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -10,15 +11,18 @@ from typing import ClassVar
 from textual.app import App, SystemCommand
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.screen import Screen
 
 from kvtui.tui.actions import ACTIONS, ALWAYS
 from kvtui.tui.main_screen import MainScreen
+from kvtui.tui.messages import Tell
+from kvtui.tui.notices import Notice, Severity
 from kvtui.tui.panes.policy_screen import CHOICES, meaning
 from kvtui.tui.screens.palette import Palette
 from kvtui.tui.session.session import Session
 from kvtui.tui.settings import INTERRUPTED, DashboardSettings
-from kvtui.tui.theme import LIGHT
+from kvtui.tui.theme import themes
 from kvtui.tui.views.table import KEYS, VIEWS
 from kvtui.tui.worker.link import Link
 from kvtui.tui.worker.protocol import ModelInfo
@@ -45,7 +49,9 @@ class KvtuiApp(App[None]):
 
     def __init__(self, link: Link, model: ModelInfo, settings: DashboardSettings) -> None:
         super().__init__()
-        self.register_theme(LIGHT)
+        for theme in themes(self.console.color_system):
+            self.register_theme(theme)
+        self.stylesheet.set_variables(self.get_css_variables())  # the dark one is in use already
         self.session = Session(link, model, settings)
         self.main = MainScreen(self.session, settings)
 
@@ -56,6 +62,18 @@ class KvtuiApp(App[None]):
     async def action_act(self, name: str) -> None:
         """Carry out an action, whatever screen is on top."""
         await self.main.action_act(name)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: Severity = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """Textual's own notices, as those of the dashboard: with their rules, and not over a dialog."""
+        self.main.post_message(Tell(Notice(Content.from_markup(message).plain if markup else message, severity)))
 
     def action_theme(self) -> None:
         """Dark or light."""
@@ -88,8 +106,23 @@ class KvtuiApp(App[None]):
                 act = partial(self._act_in_view, number, action.first_key)
                 yield SystemCommand(f"{action.title}  ({action.shown} in {view.TITLE})", action.help, act)
         for command in super().get_system_commands(screen):
-            if command.title not in ("Quit", "Keys"):
+            if command.title not in ("Quit", "Keys", "Screenshot"):
                 yield command
+        yield SystemCommand("Screenshot", "Save the screen as an SVG file in the current directory.", self.screenshot)
+
+    def screenshot(self) -> None:
+        """Save the screen once the palette is gone."""
+        self.call_after_refresh(self._save_screen)
+
+    def _save_screen(self) -> None:
+        """Into the current directory: a folder for downloads need not exist."""
+        try:
+            path = Path(self.save_screenshot(path=os.getcwd()))
+        except OSError as error:
+            notice = Notice(f"The screenshot could not be saved: {error.strerror or error}.", "error", "screenshot")
+        else:
+            notice = Notice(f"Screenshot saved: {path}", about="screenshot")
+        self.main.tell(notice)
 
     def _act_in_view(self, number: int, key: str) -> None:
         """Run a view's own action from the palette: show the view first."""

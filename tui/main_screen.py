@@ -16,14 +16,16 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.loading.library import LibraryModel
 from kvtui.tui.actions import ACTIONS, MODEL_IS_ELSEWHERE, PAST, TOUR, Action
 from kvtui.tui.drawing.words import size_words
-from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged, TokenPicked
+from kvtui.tui.messages import PromptLeft, PromptSubmitted, QuestionChanged, Tell, TokenPicked
+from kvtui.tui.notices import Notice
 from kvtui.tui.panes.keys import KeysPane
+from kvtui.tui.panes.notices import NoticesPane
 from kvtui.tui.panes.policy_screen import PolicyScreen
 from kvtui.tui.panes.prompt import PromptPane
 from kvtui.tui.panes.status import StatusPane
 from kvtui.tui.panes.tabs import TabsPane, cursor_words
 from kvtui.tui.screens.branches import BranchesScreen
-from kvtui.tui.screens.fork import fork_screen
+from kvtui.tui.screens.fork import fork_screen, unforkable
 from kvtui.tui.screens.help import HelpScreen
 from kvtui.tui.screens.models import ModelsScreen
 from kvtui.tui.screens.overlay import Overlay
@@ -38,8 +40,7 @@ from kvtui.tui.views.table import KEYS, OWN_KEYS, VIEWS
 from kvtui.tui.views.view import View
 
 TICK_SECONDS = 1 / 12
-NOTICE_SECONDS = 8.0
-CRAMPED_HEIGHT = 24  # below it the tour hides panes that it does not discuss
+SMALL_WIDTH, SMALL_HEIGHT = 80, 24  # cells; in a terminal below either, the tour's card has no frame
 _BY_NAME = {action.name: action for action in ACTIONS}
 _PAST = frozenset(action.name for action in PAST)
 _TOUR = frozenset(name for _, name, _ in TOUR)
@@ -82,6 +83,7 @@ class MainScreen(Screen[None]):
             yield ViewSwitcher(id="views")
             yield TourCard(id="tour")
             yield KeysPane(VIEWS[0].ACTIONS, id="keys")
+        yield NoticesPane(id="notices")
 
     def on_mount(self) -> None:
         """Start at once if there is a prompt, otherwise wait for one."""
@@ -108,6 +110,11 @@ class MainScreen(Screen[None]):
         return self.query_one(PromptPane)
 
     @property
+    def typing(self) -> bool:
+        """Whether keys go to the prompt."""
+        return self.focused is self.prompt.input
+
+    @property
     def tour(self) -> TourCard:
         """The card below the view."""
         return self.query_one(TourCard)
@@ -122,7 +129,7 @@ class MainScreen(Screen[None]):
         """Show the required size if the terminal is too small."""
         small = event.size.width < LEAST_WIDTH or event.size.height < LEAST_HEIGHT
         self.set_class(small, "-too-small")
-        self.set_class(event.size.height < CRAMPED_HEIGHT, "-cramped")
+        self.set_class(event.size.width < SMALL_WIDTH or event.size.height < SMALL_HEIGHT, "-small")
         if small:
             self.query_one("#too-small", Static).update(
                 f"kvtui needs {LEAST_WIDTH} × {LEAST_HEIGHT} cells; "
@@ -137,7 +144,7 @@ class MainScreen(Screen[None]):
         self.query_one(KeysPane).of_view = self.view.ACTIONS
         self.questions.forget()
         self.tick()
-        if self.focused is not self.prompt.input:
+        if not self.typing:
             self.view.focus_first()
 
     def _show_view(self, title: str) -> None:
@@ -158,8 +165,9 @@ class MainScreen(Screen[None]):
         if update.model is not None:
             self.prompt.stream = update.model.stream
             self.questions.forget()
-        for message, severity in update.notices:
-            self.notify(message, severity=severity, timeout=NOTICE_SECONDS, markup=False)
+        for notice in update.notices:
+            self.tell(notice)
+        self.query_one(NoticesPane).check(covered=self.app.screen is not self)
         self._show_state()
         self.questions.take(update.answers)
         self._ask(update.news)
@@ -172,7 +180,7 @@ class MainScreen(Screen[None]):
         keys.phase = session.state.phase
         keys.stream = session.model.stream
         keys.touring = self.tour.display
-        keys.typing = self.focused is self.prompt.input
+        keys.typing = self.typing
         keys.looking_back = session.cursor.position is not None
         tokens = session.timeline.tokens
         written = tokens[-1].step + 1 if tokens else 0
@@ -184,6 +192,16 @@ class MainScreen(Screen[None]):
         if self.session.answering:
             asker = self._above or self.view
             self.questions.ask(asker.questions(self.session), news)
+        elif news:  # what was answered is older than the text, which can be asked about after the race
+            self.questions.forget()
+
+    def tell(self, notice: Notice) -> None:
+        """Show a notice."""
+        self.query_one(NoticesPane).tell(notice)
+
+    @on(Tell)
+    def _told(self, message: Tell) -> None:
+        self.tell(message.notice)
 
     @on(QuestionChanged)
     def _question_changed(self) -> None:
@@ -201,7 +219,8 @@ class MainScreen(Screen[None]):
         """Whether an action needs the model while another program has it; says so."""
         if action is None or not action.asks or not self.session.model.stream:
             return False
-        self.notify(action.elsewhere or f"{action.title}: {MODEL_IS_ELSEWHERE}", severity="warning")
+        words = action.elsewhere or f"{action.title}: {MODEL_IS_ELSEWHERE}"
+        self.tell(Notice(words, "warning", "stream", lambda: self.session.model.stream))
         return True
 
     def action_in_view(self, key: str) -> None:
@@ -226,11 +245,12 @@ class MainScreen(Screen[None]):
             self.questions.forget()
             self.tick()
         elif process.loading:
-            self.notify(f"{process.loading} is still loading.", severity="warning", markup=False)
+            self._say_loading()
         elif self.session.state.phase == "dead":
             process.revive()
         else:
-            self.notify("Enter a prompt first: press p.", severity="warning")
+            words = "Enter a prompt first: press p."
+            self.tell(Notice(words, "warning", "prompt", lambda: not (self.session.running or self.typing)))
 
     @on(PromptSubmitted)
     def _prompt_submitted(self, message: PromptSubmitted) -> None:
@@ -271,11 +291,15 @@ class MainScreen(Screen[None]):
         if chosen is None:
             return
         if self.session.load(chosen.model, chosen.name):
-            self.notify(f"Loading {chosen.name} ({size_words(chosen.file_bytes)}) …", markup=False)
+            words = f"Loading {chosen.name} ({size_words(chosen.file_bytes)}) …"
+            self.tell(Notice(words, about="model", holds=lambda: bool(self.session.process.loading)))
             self.tick()
         else:
-            loading = self.session.process.loading
-            self.notify(f"{loading} is still loading.", severity="warning", markup=False)
+            self._say_loading()
+
+    def _say_loading(self) -> None:
+        process = self.session.process
+        self.tell(Notice(f"{process.loading} is still loading.", "warning", "model", lambda: bool(process.loading)))
 
     # While a text is being written
 
@@ -284,7 +308,10 @@ class MainScreen(Screen[None]):
         self.session.toggle_cache()
         if self.session.racing:
             how = "with" if self.session.state.cache else "without"
-            self.notify(f"A race keeps its lanes. The next text will be written {how} the cache.")
+            self._say_racing(f"A race keeps its lanes. The next text will be written {how} the cache.")
+
+    def _say_racing(self, words: str) -> None:
+        self.tell(Notice(words, about="race", holds=lambda: self.session.racing))
 
     def action_pause(self) -> None:
         """Pause, resume, or start again after the end."""
@@ -326,19 +353,20 @@ class MainScreen(Screen[None]):
         try:
             parse_policy(policy).check(self.session.model.config)
         except KvtuiError as error:
-            self.notify(str(error), severity="error", markup=False)
+            self.tell(Notice(str(error), "error", "policy"))
             return
         self.session.set_policy(policy)
         if self.session.racing:
-            self.notify(f"A race keeps its lanes. {policy} applies to the next text.")
+            self._say_racing(f"A race keeps its lanes. {policy} applies to the next text.")
         elif not self.session.state.cache:
-            self.notify("The cache is off: press t to switch it on with this policy.", severity="warning")
+            words = "The cache is off: press t to switch it on with this policy."
+            self.tell(Notice(words, "warning", "policy", lambda: not self.session.state.cache))
         self.tick()
 
     def action_verify(self) -> None:
         """Compare every token with a run without the cache, or stop doing so."""
         if self.session.racing:
-            self.notify("A race compares its lanes at every token anyway. Verifying applies to the next text.")
+            self._say_racing("A race compares its lanes at every token anyway. Verifying applies to the next text.")
         self.session.toggle_verify()
 
     # Selecting tokens
@@ -389,15 +417,16 @@ class MainScreen(Screen[None]):
 
     def action_fork(self) -> None:
         """Replace the selected token."""
-        try:
+        if reason := unforkable(self.session):
+            self.tell(Notice(reason, "warning", "fork", lambda: unforkable(self.session) == reason))
+        else:
             self.app.push_screen(fork_screen(self.session))
-        except KvtuiError as error:
-            self.notify(str(error), severity="warning", markup=False)
 
     def action_branches(self) -> None:
         """List the branches."""
         if len(self.session.branches) == 1:
-            self.notify("There is only one text so far: press f to fork it.", severity="warning")
+            words = "There is only one text so far: press f to fork it."
+            self.tell(Notice(words, "warning", holds=lambda: len(self.session.branches) == 1))
         else:
             self.app.push_screen(BranchesScreen(self.session))
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from textual.message import Message
 
+from kvtui.tui.notices import Notice
+
 
 @dataclass
 class QuestionChanged(Message):
@@ -40,3 +42,10 @@ class TokenPicked(Message):
     """The user clicked on a token of the text: select it. ``position`` is its index in the whole text."""
 
     position: int
+
+
+@dataclass
+class Tell(Message):
+    """Show this to the user."""
+
+    notice: Notice

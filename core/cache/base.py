@@ -37,7 +37,9 @@ class Cache(ABC):
 
     A pass over T new positions calls :meth:`begin` once, then :meth:`attend` in each layer, and :meth:`advance` at its
     end; the next pass starts at position ``length``. The fast step for a single position calls :meth:`write`,
-    :meth:`score`, :meth:`weighted_values` and, if the cache ``watches``, :meth:`observe` in place of ``attend``.
+    :meth:`score`, :meth:`weighted_values` and, if the cache ``watches``, :meth:`observe` in place of ``attend``. After
+    a pass over a single position, ``score`` and ``weighted_values`` may be called again until the next ``begin``, and
+    change nothing that counts: a :class:`~kvtui.core.cache.rehearsal.Rehearsal` does.
 
     Attributes:
         config: the model's shape.
@@ -45,12 +47,14 @@ class Cache(ABC):
         endless: whether positions may continue past the model's context.
         watches: whether :meth:`observe` wants the attention weights of a single position.
         sinks: number of first positions that always stay.
+        step_columns: S of the newest pass, set by the model; 0 if that was over several positions.
         reasons: a phrase for each number returned by :meth:`reason`; the first means that nothing had to be dropped.
     """
 
     endless: bool = False
     watches: bool = False
     sinks: int = 0
+    step_columns: int = 0
     reasons: tuple[str, ...] = reason_words()
 
     def __init__(self, config: ModelConfig) -> None:

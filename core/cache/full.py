@@ -50,6 +50,11 @@ class FullCache(ArrayCache):
 class Full(Policy):
     """Keep everything."""
 
+    @property
+    def keeps_all(self) -> bool:
+        """Always."""
+        return True
+
     def new_cache(self, config: ModelConfig, dtype: Any, rotation_at: RotationAt) -> FullCache:
         """An empty cache with the capacity of the model's context."""
         return FullCache(config, dtype=dtype)

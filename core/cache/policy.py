@@ -17,6 +17,11 @@ class Policy(ABC):
     """A rule for what a cache keeps. One that ranks positions is an :class:`kvtui.core.cache.Eviction`."""
 
     @property
+    def keeps_all(self) -> bool:
+        """Whether no position is ever dropped, however long the text, up to the model's context."""
+        return False
+
+    @property
     def endless(self) -> bool:
         """Whether a text can continue past the context without recomputing anything."""
         return False

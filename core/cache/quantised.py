@@ -116,6 +116,11 @@ class Quantised(Policy):
     window: Window | None = None
 
     @property
+    def keeps_all(self) -> bool:
+        """Unless it is in a window."""
+        return self.window is None
+
+    @property
     def endless(self) -> bool:
         """Whether the window is endless."""
         return self.window is not None

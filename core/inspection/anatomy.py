@@ -207,6 +207,7 @@ class Inspector:
             entropy=spread,
             without=without,
             seconds=perf_counter() - started,
+            query=self._model.tokenizer.piece(context[-1]),
         )
 
     def _without(

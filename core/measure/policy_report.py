@@ -34,6 +34,8 @@ class PolicyReport:
         compression: full's bytes then, divided by these.
         seconds_per_token: median time of a decode step.
         tokens: number scored.
+        dropped: positions that each head had dropped by the end of a window, of all windows together; 0 if the policy
+            never had to drop anything on this text, so that its figures tell nothing; None if it never drops any.
     """
 
     policy: str
@@ -47,6 +49,7 @@ class PolicyReport:
     compression: float
     seconds_per_token: float
     tokens: int
+    dropped: int | None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
@@ -80,6 +83,7 @@ class _Lane:
     agreed: list[bool] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     cache_bytes: int = 0
+    dropped: int = 0
 
     def score(self, predicted: Array, reference: Array, target: int) -> None:
         """Add one prediction, as log-probabilities under the policy and under full. (V,), (V,)."""
@@ -101,6 +105,7 @@ class _Lane:
             compression=full_bytes / self.cache_bytes,
             seconds_per_token=statistics.median(self.seconds),
             tokens=len(self.kl),
+            dropped=None if self.policy.policy.keeps_all else self.dropped,
         )
 
 
@@ -164,4 +169,5 @@ def _run_window(
         on_progress(done + place + 1)
     for lane, cache in zip(lanes, caches, strict=True):
         lane.cache_bytes = max(lane.cache_bytes, cache.bytes_used)
+        lane.dropped += cache.length - cache.num_held
     return done + len(window)

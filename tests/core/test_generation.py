@@ -157,48 +157,15 @@ def test_parts_add_up_to_no_more_than_the_whole(model):
                 assert sum(parts) <= event.seconds
 
 
-@pytest.mark.parametrize("sampling", [SamplingSettings(0), SamplingSettings(1.0)])
-def test_warming_up_changes_nothing(model, sampling):
-    plain_loop = GenerationLoop(model, "hello", GenerationSettings(max_new_tokens=60, seed=3, sampling=sampling))
-    plain = plain_loop.generation
-    paced_loop = GenerationLoop(
-        model, "hello", GenerationSettings(max_new_tokens=60, seed=3, sampling=sampling, pace=500.0)
-    )
-    paced = paced_loop.generation
-    steps = []
-    for first, second in zip(plain_loop.run(), paced_loop.run(), strict=True):
-        steps.append(type(first))
-        assert type(second) is type(first)
-        np.testing.assert_array_equal(plain.logits, paced.logits)
-        assert (plain.window, plain.cache.length) == (paced.window, paced.cache.length)
-    assert Evict in steps
-
-
-def test_warming_up_repeats_a_cached_step_and_nothing_else(model, monkeypatch):
-    loop = GenerationLoop(model, "hello", GenerationSettings(seed=3))
-    generation = loop.generation
-    events = loop.run()
-    calls = []
-    decode = Model.decode
-    monkeypatch.setattr(Model, "decode", lambda *args, **options: calls.append(args[1]) or decode(*args, **options))
-    next(events), next(events)
-    calls.clear()
-    generation.warm_up()
-    assert set(calls) == {generation.window[-1]}
-    assert len(calls) > 1
-    calls.clear()
-    generation.warm_up(until=0.0)
-    generation.cache_on = False
-    generation.warm_up()
-    assert not calls
-
-
-def test_a_prompt_longer_than_the_context_keeps_its_end(model):
-    prompt = "abcdefghijklmnopqrstuvwxyz" * 2
-    events = list(generate(model, prompt, max_new_tokens=2, seed=0))
-    assert (events[0].tokens, events[0].dropped, events[0].prompt) == (32, 20, prompt[20:])
-    token = next(event for event in events if isinstance(event, Token))
-    assert token.position == 52
+@pytest.mark.parametrize("tokens", [32, 52])
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_prompt_that_leaves_no_room_to_write_keeps_its_end(model, tokens, cache):
+    prompt = ("abcdefghijklmnopqrstuvwxyz" * 2)[:tokens]
+    prefill, *rest = generate(model, prompt, max_new_tokens=17, seed=0, cache=cache)
+    assert (prefill.tokens, prefill.dropped, prefill.prompt) == (16, tokens - 16, prompt[tokens - 16 :])
+    assert prefill.room == 16
+    assert [type(event) for event in rest] == [Token] * 16 + [Evict, Token, End]  # no sooner than it says
+    assert rest[0].position == tokens
 
 
 def test_an_empty_prompt_starts_from_a_newline(model):
@@ -227,7 +194,8 @@ def test_events_tell_where_the_window_begins(model, prompt, options):
     events = [(event, loop.generation.sequence.window_start) for event in loop.run()]
     told = [(event.window_start, start) for event, start in events if isinstance(event, Prefill | Token)]
     assert all(window_start == start for window_start, start in told)
-    start, length = max(0, len(prompt) - 32), min(len(prompt), 32)
+    length = 16 if len(prompt) >= 32 else len(prompt)  # half a context, of a prompt that fills it
+    start = len(prompt) - length
     for window_start, _ in told:
         if length > 32:  # full: the newest half stays, and the token that was just written
             start, length = start + 16, 17

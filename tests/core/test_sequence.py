@@ -13,7 +13,7 @@ from kvtui.core.commands import Command, Fork, Revisit, SetCache, ShowAttention,
 from kvtui.core.events import Branch, End, Event, Evict, State, Token, Unanswered
 from kvtui.core.inspection.attention import attention
 from kvtui.core.sampling import Sampler, SamplingSettings
-from kvtui.core.sequence import Sequence, kept_when_full
+from kvtui.core.sequence import Sequence, describe_cut, kept_when_full
 from kvtui.core.tokenizer import spell
 
 PROMPT = "hello"
@@ -227,15 +227,30 @@ def grow(text: Sequence, count: int) -> None:
         text.ids.append(len(text.ids))
 
 
-def test_a_prompt_longer_than_the_context_keeps_its_end():
-    text = sequence(11)
-    assert (text.window, text.window_start, text.position, text.written) == ([*range(3, 11)], 3, 10, 0)
-    assert text.full
+@pytest.mark.parametrize("tokens", [8, 11, 100])
+def test_a_prompt_that_leaves_no_room_to_write_keeps_its_end(tokens):
+    text = sequence(tokens)
+    assert (text.window, text.window_start) == ([*range(tokens - 4, tokens)], tokens - 4)
+    assert (text.position, text.written, text.room, text.full) == (tokens - 1, 0, 4, False)
+    grow(text, 4)
+    assert (text.window_start, text.full) == (tokens - 4, True)
+
+
+def test_a_prompt_that_leaves_room_for_a_token_keeps_everything():
+    text = sequence(7)
+    assert (text.window, text.window_start, text.room) == ([*range(7)], 0, 1)
+
+
+def test_a_cut_prompt_in_words():
+    cut = "the prompt fills the context: its first 1,344 tokens are removed, its last 256 are used"
+    assert describe_cut(1344, 256) == cut
+    assert describe_cut(1344, 256, 256) == f"{cut}, and there is room for 256 more"
 
 
 @pytest.mark.parametrize(("context", "kept"), [(8, 4), (9, 4), (2, 1)])
 def test_a_full_window_keeps_its_newest_half(context, kept):
-    text = sequence(context, context)
+    text = sequence(context - 1, context)
+    grow(text, 1)
     assert text.move_window() == context - kept
     assert (text.window_length, text.window_start) == (kept, context - kept)
     assert kept_when_full(context) == kept
@@ -260,8 +275,8 @@ def test_the_context_of_each_token_is_the_window_that_it_was_predicted_from():
 
 @pytest.mark.parametrize("back", [0, 1, 2, 3])
 def test_a_fork_just_after_the_window_has_moved_knows_what_its_tokens_were_predicted_from(back):
-    text = sequence(16, 16)
-    grow(text, 3)
+    text = sequence(15, 16)
+    grow(text, 4)
     position = text.position + 1 - back
     fork = text.fork(position, text.sampler.reseeded(0, 1))
     grow(fork, 3)

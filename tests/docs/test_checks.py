@@ -19,6 +19,6 @@ def test_a_commit_is_checked_by_what_ci_runs() -> None:
 
 def test_contributing_names_targets_that_exist() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8") + (ROOT / "RELEASING.md").read_text(encoding="utf-8")
-    named = {word for words in re.findall(r"`make ([a-z -]+)`", text) for word in words.split()}
+    named = {word for words in re.findall(r"`make ([a-z -]+)`", text) for word in words.split() if word != "-k"}
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert named <= set(targets)

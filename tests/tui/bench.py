@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
@@ -13,6 +14,9 @@ from textual.pilot import Pilot
 
 from kvtui.core.settings import GenerationSettings
 from kvtui.tui.app import KvtuiApp
+from kvtui.tui.main_screen import MainScreen
+from kvtui.tui.notices import Notice
+from kvtui.tui.panes.notices import NoticesPane
 from kvtui.tui.session.questions import LEAST_SECONDS, Questions
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.views.watch.view import WatchView
@@ -36,11 +40,11 @@ class Bench:
     def __init__(self, app: KvtuiApp, link: FakeLink) -> None:
         self.app, self.link = app, link
         self._notices: list[str] = []
-        app.notify = self._notify  # type: ignore[method-assign]  # those on the screen go after some seconds
+        app.main.tell = self._tell  # type: ignore[method-assign]  # those on the screen go
 
-    def _notify(self, message: str, **how: Any) -> None:
-        self._notices.append(message)
-        KvtuiApp.notify(self.app, message, **how)
+    def _tell(self, notice: Notice) -> None:
+        self._notices.append(notice.message)
+        MainScreen.tell(self.app.main, notice)
 
     @property
     def watch(self) -> WatchView:
@@ -51,8 +55,9 @@ class Bench:
         for _ in range(500):
             if condition():
                 return
-            await self.pilot.pause(0.02)
             await self.settle()
+            if not condition():
+                await asyncio.sleep(0.02)  # for another thread or process
         raise AssertionError("what the test waits for did not come true")
 
     async def settle(self) -> None:
@@ -80,6 +85,10 @@ class Bench:
         """All that the app has told the reader."""
         return "\n".join(self._notices)
 
+    def shown_notices(self) -> list[str]:
+        """What it tells the reader now."""
+        return [notice.message for notice in self.app.query_one(NoticesPane).notices]
+
 
 @asynccontextmanager
 async def bench(
@@ -94,5 +103,6 @@ async def bench(
     app.main.questions = Questions(app.session.put_question, clock=lambda: next(turns) * LEAST_SECONDS * 1.01)
     it = Bench(app, link)
     async with app.run_test(size=size) as it.pilot:
+        app.main.query_one(NoticesPane).clock = lambda: 0.0  # no notice goes because a test takes its time
         await it.settle()
         yield it

@@ -127,6 +127,7 @@ def inspection(link: FakeLink, question: Inspect) -> Inspection:
         entropy=entropy,
         without=without if question.heads_off else None,
         seconds=0.0,
+        query=link.window[min(position, len(link.window)) - 1],
     )
 
 
@@ -200,7 +201,8 @@ class FakeLink:
             prefill = Prefill(6, 0.01, request.settings.cache, 6 * 768, request.prompt or "\n")
             self.say(Batch(request.run, (prefill,)))
         elif (answer := ANSWERS.get(type(request))) and self.starts:
-            self.say(Batch(self.starts[-1].run, (answer(self, request),)))
+            runs = [begun.run for begun in self.sent if isinstance(begun, Start | StartRace)]
+            self.say(Batch(runs[-1], (answer(self, request),)))  # as the process does after a race as well
 
     def drain(self) -> list[Report]:
         reports, self._reports = self._reports, []

@@ -84,7 +84,7 @@ async def cache(it: Bench) -> None:
 async def cache_read_bars_and_models(it: Bench) -> None:
     write(it)
     await it.press("3", "k", "k", "g", "m", "m", "right_curly_bracket")
-    await it.until(lambda: "√ of attention weight, 0 to 1" in it.screen_text())
+    await it.until(lambda: "√ of attention weight, query" in it.screen_text())
 
 
 @screen
@@ -116,10 +116,10 @@ async def race_of_policies(it: Bench) -> None:
     told = [*prefills(), *rounds(RACED), end(len(RACED))]
     for place, event in enumerate(told):
         if isinstance(event, RacePrefill):
-            told[place] = replace(event, label=("full", "sink:2+8")[event.lane])
+            both = replace(event.prefill, cache=True)
+            told[place] = replace(event, label=("full", "sink:2+8")[event.lane], prefill=both)
         elif isinstance(event, RaceToken) and event.lane == 1:
             told[place] = replace(event, kl=10.0 ** (event.token.step % 6 - 5), agrees=event.token.step % 6 < 4)
-    it.app.clear_notifications()
     it.link.write(told, it.link.races[-1].run)
     await charted(it)
 
@@ -174,7 +174,6 @@ async def branches(it: Bench) -> None:
     it.link.write([Branch(1, 0, 16, 16, 15, 1, 0.001)])
     write(it, "t? It is", 10)
     await it.until(lambda: it.app.session.branches.current == 1)
-    it.app.clear_notifications()
     await it.press("b")
 
 

@@ -18,7 +18,8 @@ from kvtui.tui.cli.streams import write_json, write_rich
 def bench(model: str | None, repeats: int, as_json: bool) -> None:
     """Time one token with the cache and without it, at several context lengths.
 
-    The floor is the time to read every weight once in matrix-vector products: no step can be faster.
+    The floor is the time to read every weight once in matrix-vector products: no step can be faster. Rounds in which
+    the machine was busy with something else are measured again; if that does not help, a line says so.
 
     \b
       kvtui bench
@@ -50,4 +51,4 @@ def _print(result: BenchResult) -> None:
             f"{cached / result.floor_seconds:.2f} ×",
         )
     floor = f"floor {result.floor_seconds * 1e3:.3f} ms · {result.model} · {result.threads} threads"
-    write_rich(table, Text(f"{floor}\n{result.machine}"))
+    write_rich(table, Text("\n".join((floor, result.machine, *result.remarks()))))

@@ -179,7 +179,8 @@ def timing(
             result.cached_seconds,
             result.uncached_seconds,
             result.floor_seconds,
-            f"{result.model}, {result.threads} threads; {result.machine}",
+            f"{result.model}, {result.threads} threads; {result.machine}"
+            + ("\ndoubtful: the machine was busy" if result.doubts else ""),
         )
     else:
         text = _prompt(decoder, prompt)

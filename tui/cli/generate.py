@@ -15,6 +15,7 @@ from kvtui.core.cache import CachePolicy
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import counted
 from kvtui.core.event_json import ModelWords, to_json
+from kvtui.core.sequence import describe_cut
 from kvtui.core.tokenizer import describe_start
 from kvtui.tui.cli.loading import load_model
 from kvtui.tui.cli.options import (
@@ -84,10 +85,7 @@ def _stream(stream: Iterator[events.Event], model: Model, policy: CachePolicy, p
         if isinstance(event, events.Prefill):
             prefill = event
             if event.dropped:
-                note(
-                    f"the prompt is longer than the context: its last {event.tokens:,} tokens are used, "
-                    f"{event.dropped:,} dropped"
-                )
+                note(describe_cut(event.dropped, event.tokens, event.room))
         if prompt is None:
             about = {"model": words(model)} if isinstance(event, events.Prefill) else {}
             write_json(to_json(event) | about)

@@ -139,7 +139,7 @@ def _print(reports: list[PolicyReport], about: str) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for report in reports:
         table.add_row(
-            report.policy,
+            report.policy + ("*" if report.dropped == 0 else ""),
             _nats(report.kl_mean, 5),
             _nats(report.kl_median, 5),
             _nats(report.kl_p99, 3),
@@ -150,10 +150,12 @@ def _print(reports: list[PolicyReport], about: str) -> None:
             f"{report.compression:.1f} ×",
             f"{report.seconds_per_token * 1e3:.2f}",
         )
+    idle = any(report.dropped == 0 for report in reports)
     notes = (
         "KL: divergence of the next-token distribution from full's, in nats",
         "top 1: how often both agree on the most likely token · loss: nats per token",
         "bytes: of the cache at the end of a window · ms: a decode step, median",
+        *(("* never had to drop a position: compare on longer windows of text (--tokens)",) if idle else ()),
         about,
         machine(),
     )

@@ -41,7 +41,7 @@ def _scaled(number: float, least: float) -> tuple[float, str]:
 def duration(seconds: float) -> str:
     """A time with three digits: ``0.142 s``, ``12.3 s``, ``3 min 05 s``."""
     if seconds < 99.95:
-        return f"{seconds:.{3 if seconds < 1 else 2 if seconds < 9.995 else 1}f} s"
+        return f"{seconds:.{3 if seconds < 0.9995 else 2 if seconds < 9.995 else 1}f} s"
     minutes, left = divmod(round(seconds), 60)
     return f"{minutes} min {left:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 

@@ -10,10 +10,16 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from kvtui.tui.session.timings import Columns, Floats, Kind
+from kvtui.tui.session.timings import Columns, Floats, Integers, Kind, PrefillTime
 
 SOLID = " ▁▂▃▄▅▆▇█"
 DOTTED = " ⣀⣀⣤⣤⣶⣶⣿⣿"  # the uncached bars differ in shape, not only in colour
+SOLID_CAPS = " ▄▄▄▄▀▀▀▀"
+DOTTED_CAPS = " ⣤⣤⣤⣤⠛⠛⠛⠛"
+WHISKER = " ╷╷╷╷││││"
+DOT = "•"
+PREVIOUS = 3  # the previous text, beside the kinds
+_FINE = (1, 1.5, 2, 3, 4, 6, 8, 10, 20)  # ends of a linear axis: more of them, so that the bars use its height
 _SPREAD = 50.0  # minimum ratio of a logarithmic axis' ends: leaves space for uncached bars before there are any
 
 
@@ -32,6 +38,11 @@ class Scale:
         else:
             heights = milliseconds / self.high
         return np.clip(heights, 0.0, 1.0)
+
+    def eighths(self, milliseconds: Floats, rows: int) -> Integers:
+        """(n,): heights in eighths of a cell, at least one, in a graph of so many rows; 0 for NaN."""
+        heights = np.rint(self.fractions(np.nan_to_num(milliseconds)) * rows * 8).astype(np.int64)
+        return np.where(np.isnan(milliseconds), 0, np.maximum(heights, 1))
 
     def label(self, row: int, rows: int) -> str:
         """Label of a row of cells, counted from the top: the axis' ends, and as many round values between as fit."""
@@ -55,18 +66,20 @@ class Scale:
 
 
 def scale_for(milliseconds: Floats, logarithmic: bool) -> Scale:
-    """A scale with round ends that holds all of these times."""
+    """A scale with round ends that holds all of these times: from zero, or as wide as they are if logarithmic."""
     if not len(milliseconds):
         return Scale(0.1, 0.1 * _SPREAD, logarithmic)
-    high = round_up(float(milliseconds.max()))
+    greatest = float(milliseconds.max())
+    if not logarithmic:
+        return Scale(0.0, round_up(greatest, _FINE), False)
     low = round_down(max(float(milliseconds.min()), 1e-4) * 0.8)
-    return Scale(low, max(high, low * _SPREAD) if logarithmic else high, logarithmic)
+    return Scale(low, max(round_up(greatest), low * _SPREAD), True)
 
 
-def round_up(value: float) -> float:
-    """The smallest of … 1, 2, 5, 10 … that is not below."""
+def round_up(value: float, steps: Sequence[float] = (1, 2, 5, 10, 20)) -> float:
+    """The smallest of … 1, 2, 5, 10 … that is not below, or of other ``steps`` from 1 to 20."""
     power = 10.0 ** math.floor(math.log10(max(value, 1e-6)))
-    return next(step * power for step in (1, 2, 5, 10, 20) if step * power >= value * (1 - 1e-9))
+    return next(step * power for step in steps if step * power >= value * (1 - 1e-9))
 
 
 def round_down(value: float) -> float:
@@ -98,21 +111,49 @@ def _unit(milliseconds: float) -> tuple[float, str]:
     return (1.0, "ms") if milliseconds < 999.95 else (1e-3, "s")
 
 
-def bars(columns: Columns, scale: Scale, rows: int) -> npt.NDArray[np.str_]:
-    """(rows, columns): characters, top row first."""
-    eighths = np.maximum(np.ceil(scale.fractions(columns.milliseconds) * rows * 8), 1).astype(int)
-    floors = 8 * np.arange(rows - 1, -1, -1)[:, None]
-    fill = np.clip(eighths[None, :] - floors, 0, 8)
-    solid, dotted = np.array(list(SOLID)), np.array(list(DOTTED))
-    return np.where(columns.kinds[None, :] == Kind.UNCACHED, dotted[fill], solid[fill])
+def bars(columns: Columns, before: Floats, scale: Scale, rows: int) -> tuple[npt.NDArray[np.str_], Integers]:
+    """The graph: characters, and whose each is: a :class:`Kind` or :data:`PREVIOUS`.
+
+    On a linear scale a bar is filled from zero up to the median, and a thin line continues to the slowest token. A
+    logarithmic scale has no zero: only the ends are drawn, the slowest as a dot. The previous text is drawn where there
+    is neither.
+
+    Args:
+        columns: of the text.
+        before: (columns,) milliseconds of the previous text; NaN where there are none.
+        scale: of the graph.
+        rows: cells of its height.
+
+    Returns:
+        (rows, columns) characters, top row first, and (rows, columns) int.
+    """
+    floors = 8 * np.arange(rows - 1, -1, -1)[:, None]  # (rows, 1) eighths below each row
+    ends, tops = scale.eighths(columns.medians, rows), scale.eighths(columns.slowest, rows)
+    if scale.logarithmic:
+        solid, dotted = SOLID_CAPS, DOTTED_CAPS
+        fill = np.where(_ends_in(ends, floors), ends - floors, 0)  # (rows, columns) eighths
+        slowest = np.where(_ends_in(tops, floors), DOT, " ")
+    else:
+        solid, dotted = SOLID, DOTTED
+        fill = np.clip(ends - floors, 0, 8)
+        slowest = np.array(list(WHISKER))[np.clip(tops - floors, 0, 8)]
+    cells = np.where(columns.kinds == Kind.UNCACHED, np.array(list(dotted))[fill], np.array(list(solid))[fill])
+    cells, owners = _where_free(cells, np.broadcast_to(columns.kinds, cells.shape), slowest, columns.slowest_kinds)
+    previous = np.where(_ends_in(scale.eighths(before, rows), floors), "─", " ")
+    return _where_free(cells, owners, previous, np.full(len(ends), PREVIOUS))
 
 
-def line(milliseconds: Floats, scale: Scale, rows: int) -> npt.NDArray[np.bool_]:
-    """(rows, columns): the cells in which these times end; none for NaN."""
-    known = np.nan_to_num(milliseconds, nan=1.0)
-    from_top = rows - 1 - (np.ceil(scale.fractions(known) * rows * 8).clip(1).astype(int) - 1) // 8
-    cells: npt.NDArray[np.bool_] = (np.arange(rows)[:, None] == from_top[None, :]) & ~np.isnan(milliseconds)[None, :]
-    return cells
+def _ends_in(eighths: Integers, floors: Integers) -> npt.NDArray[np.bool_]:
+    """(rows, columns): whether a height ends in a row of cells, which begins at its floor; nowhere for 0."""
+    return (floors < eighths) & (eighths <= floors + 8)
+
+
+def _where_free(
+    cells: npt.NDArray[np.str_], owners: Integers, over: npt.NDArray[np.str_], kinds: Integers
+) -> tuple[npt.NDArray[np.str_], Integers]:
+    """Add what is drawn ``over`` a graph, each column of its kind, where the graph is empty."""
+    added = (cells == " ") & (over != " ")
+    return np.where(added, over, cells), np.where(added, kinds, owners)
 
 
 def runs(values: Sequence[int] | npt.NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -125,57 +166,71 @@ def runs(values: Sequence[int] | npt.NDArray[np.int64]) -> list[tuple[int, int]]
     return list(pairwise(bounds))
 
 
-def explain(computed: int, moved: bool) -> str:
-    """Why one token with the cache cost as much as one without."""
-    return f"cache rebuilt: {computed} positions" if moved else f"cache refilled: {computed} positions"
+def prefill_words(cost: PrefillTime) -> tuple[str, ...]:
+    """What a prefill was and cost, from the longest wording to the shortest."""
+    what = "prefill" if cost.cause == "prompt" else f"prefill, {cost.cause}"
+    run = f"{what}: {cost.tokens:,} token{'s' if cost.tokens != 1 else ''}"
+    time, rate = figure(cost.milliseconds).strip(), cost.tokens_per_second
+    words = (run, what, "prefill")
+    if math.isnan(rate):
+        return words
+    return f"{run} in {time}, {rate:,.0f} tok/s", f"{run} in {time}", *words
 
 
-def band(columns: Columns, left: int = 0) -> tuple[str, npt.NDArray[np.int64]]:
-    """One line below the graph: which stretches ran with the cache, what caused the last spike, and each cell's kind.
+def band(columns: Columns, left: int = 0, marked: int | None = None) -> tuple[str, Integers]:
+    """One line below the graph: which stretches ran with the cache, and what a prefill was. No words cover a mark.
 
-    As wide as the graph plus the ``left`` empty cells before it, into which an explanation may extend.
+    Args:
+        columns: of the graph.
+        left: empty cells before it, into which words may extend.
+        marked: the column of the selected token.
+
+    Returns:
+        As wide as the graph and the empty cells, and (cells,) int, the :class:`Kind` of each.
     """
     kinds = np.concatenate((np.full(left, int(Kind.CACHED)), columns.kinds))
     line = [" "] * left + ["─"] * len(columns.kinds)
     uncached = (columns.kinds == Kind.UNCACHED).astype(np.int64)
+    if columns.first < 0:  # the prompt's prefill is no change of the mode
+        uncached[:1] = uncached[1:2] if len(uncached) > 1 else 0
     stretches = runs(uncached)
     for start, _ in stretches[1:]:
         line[left + start] = "┼"
-    refills = [int(place) for place in np.flatnonzero(columns.kinds == Kind.REFILL)]
-    for place in refills:
+    for place, _ in columns.prefills:
         line[left + place] = "^"
-    taken = (len(line), len(line))
-    if refills:
-        words = f" {explain(int(columns.computed[refills[-1]]), bool(columns.moved[refills[-1]]))} "
-        taken = _write_beside(line, left + refills[-1], words)
-        kinds[taken[0] : taken[1]] = Kind.REFILL
+    if marked is not None:
+        line[left + marked] = "▲"
+    if columns.prefills:
+        chosen = [(place, cost) for place, cost in columns.prefills if place == marked] or columns.prefills
+        place, cost = chosen[-1]
+        words = prefill_words(cost)[-1:] if cost.cause == "prompt" else prefill_words(cost)  # the title has the rest
+        start, end = _write_beside(line, left + place, words)
+        kinds[start:end] = Kind.PREFILL
     for start, end in stretches:
-        name = " uncached " if uncached[start] else " cached "
-        _write_centred(line, name, _largest_gap(left + start + 1, left + end, taken))
+        _write_centred(line, " uncached " if uncached[start] else " cached ", left + start + 1, left + end)
     return "".join(line), kinds
 
 
-def _write_beside(line: list[str], place: int, words: str) -> tuple[int, int]:
-    """Write text after a mark, or before it if the line ends too soon. Returns the cells used by both."""
-    if place + 1 + len(words) <= len(line):
-        taken = (place, place + 1 + len(words))
-        line[place + 1 : taken[1]] = list(words)
-    elif place >= len(words):
-        taken = (place - len(words), place + 1)
-        line[taken[0] : place] = list(words)
-    else:
-        taken = (place, place + 1)
-    return taken
+def _free(line: Sequence[str]) -> bool:
+    return set(line) <= {" ", "─"}
 
 
-def _largest_gap(start: int, end: int, taken: tuple[int, int]) -> tuple[int, int]:
-    """The longer part of start..end outside ``taken``."""
-    left, right = (start, min(end, taken[0])), (max(start, taken[1]), end)
-    return max(left, right, key=lambda gap: gap[1] - gap[0])
+def _write_beside(line: list[str], place: int, choices: Sequence[str]) -> tuple[int, int]:
+    """Write the first of these texts that finds room right after a mark, or right before it. Returns their cells."""
+    for words in (f" {choice} " for choice in choices):
+        for start in (place + 1, place - len(words)):
+            end = start + len(words)
+            if start >= 0 and end <= len(line) and _free(line[start:end]):
+                line[start:end] = words
+                return min(start, place), max(end, place + 1)
+    return place, place + 1
 
 
-def _write_centred(line: list[str], name: str, gap: tuple[int, int]) -> None:
-    room = gap[1] - gap[0]
-    if room >= len(name) and "^" not in line[gap[0] : gap[1]]:
-        start = gap[0] + (room - len(name)) // 2
-        line[start : start + len(name)] = list(name)
+def _write_centred(line: list[str], name: str, start: int, end: int) -> None:
+    """Write a name into the middle of the longest free part, if it has room for it."""
+    free = np.array([cell == "─" for cell in line[start:end]], dtype=np.int64)
+    parts = [(first, last) for first, last in runs(free) if free[first]]
+    first, last = max(parts, key=lambda part: part[1] - part[0], default=(0, 0))
+    if last - first >= len(name):
+        place = start + first + (last - first - len(name)) // 2
+        line[place : place + len(name)] = name

@@ -152,7 +152,7 @@ class _Scale:
 
 
 def _words(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.6g}"
+    return f"{value:,.0f}" if value >= 999.9995 else f"{value:.6g}"
 
 
 def _scale(axis: Axis, curves: Sequence[Curve], place: int) -> _Scale:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import RenderResult
@@ -34,16 +35,15 @@ _PHASES = {
     "dead": "✖ restarting",
     "loading": "◌ loading",
 }
-_PHASE_WIDTH = max(map(len, _PHASES.values()))
+_BETWEEN = (" · ", "")  # two fields
 _BADGE_WIDTH = 15  # of the widest badge, so that the rest of the line does not move when the cache is switched
 
 
 def phase_words(state: RunState) -> str:
-    """The phase, always with the same width."""
-    words = "▶ racing" if state.race and state.phase == "writing" else _PHASES[state.phase]
+    """What the process is doing."""
     if state.phase == "loading" and state.loaded:
-        words = f"◌ load {100 * state.loaded:3.0f} %"
-    return f"{words:{_PHASE_WIDTH}}"
+        return f"◌ loading {100 * state.loaded:.0f} %"
+    return "▶ racing" if state.race and state.phase == "writing" else _PHASES[state.phase]
 
 
 def large(word: str) -> tuple[str, str]:
@@ -106,107 +106,97 @@ class StatusPane(Widget):
         width = self.size.width
         if self.size.height == 1:
             right = badge(self._state)
-            left = self._fit(self._brief(), width - _BADGE_WIDTH - 1)
+            left = fit(self._brief(), width - _BADGE_WIDTH - 1)
         else:
             right = banner(self._state)[min(y, 1)]
-            left = self._fit(self._model() if y == 0 else self._run(), width - len(right[0]) - 3)
+            left = fit(self._model() if y == 0 else self._run(), width - len(right[0]) - 3)
         used = sum(len(text) for text, _ in left)
         pieces = [*left, (" " * (width - used - len(right[0])), ""), right]
         return strip(self, pieces)
 
-    def _model(self) -> Line:
-        config = self._model_info.config
-        if self._model_info.stream:
-            return [("kvtui ", "status--dim"), (f" {self._model_info.name}", "status--name"), *self._stream_words()]
-        return [
-            ("kvtui ", "status--dim"),
-            (f" {self._model_info.name}", "status--name"),
-            (f" · {count_words(self._model_info.parameters)} parameters", ""),
-            (f" · {config.num_layers} layers × {config.num_heads} heads", ""),
-            (f" · context {config.context_length}", ""),
-        ]
+    # Fields, the most important first
 
-    def _stream_words(self) -> Line:
-        """What a stream reports about its model."""
-        if not self._model_info.parameters:
-            return [(" · events of another program", "")]
-        config = self._model_info.config
-        return [
-            (f" · {count_words(self._model_info.parameters)} parameters", ""),
-            (f" · {config.num_layers} layers × {config.num_heads} heads", ""),
-            (f" · context {config.context_length}", ""),
-            (" · another program's", ""),
-        ]
+    def _model(self) -> list[Line]:
+        return [[("kvtui", "status--dim")], *self._of_the_model("status--name", "")]
 
-    def _run(self) -> Line:
+    def _run(self) -> list[Line]:
+        return [*self._of_the_run(), self._written(brief=False)]
+
+    def _brief(self) -> list[Line]:
+        """Everything on one line."""
+        return [*self._of_the_run(), self._written(brief=True), *self._of_the_model("status--dim", "status--dim")]
+
+    def _of_the_model(self, name: str, style: str) -> list[Line]:
+        """Its name and shape, as far as a stream reports it."""
+        info, config = self._model_info, self._model_info.config
+        shape = [
+            f"{count_words(info.parameters)} parameters",
+            f"{config.num_layers} layers × {config.num_heads} heads",
+            f"context {config.context_length}",
+        ]
+        if info.stream:
+            shape = [*shape, "another program's"] if info.parameters else ["events of another program"]
+        return [[(info.name, name)], *([(words, style)] for words in shape)]
+
+    def _of_the_run(self) -> list[Line]:
         state = self._state
-        return [
-            (phase_words(state), "status--name"),
-            (f" · pace {pace_words(state.pace):9}", ""),
-            *self._of_the_text(" · "),
-            *([] if self._model_info.stream else [(f" · seed {state.seed}", "")]),
-            (f" · {state.written:7,} tokens {'in each lane' if state.race else 'written'}", ""),
-        ]
+        seed: list[Line] = [] if self._model_info.stream else [[(f"seed {state.seed}", "")]]
+        pace: Line = [(f"pace {pace_words(state.pace)}", "")]
+        return [[(phase_words(state), "status--name")], pace, *self._of_the_text(), *seed]
 
-    def _of_the_text(self, before: str) -> Line:
+    def _written(self, brief: bool) -> Line:
+        """How many tokens have been written after the prompt."""
+        state = self._state
+        if state.race:
+            return [(f"{state.written:,} {'in each lane' if brief else 'tokens in each lane'}", "")]
+        return [(f"{state.written:,} {'written' if brief else 'tokens written'}", "")]
+
+    def _of_the_text(self) -> list[Line]:
         """How the text is written; race lanes have settings of their own."""
-        return [] if self._state.race else [*self._without(), *self._policy(before), *self._verified(before)]
+        fields = [] if self._state.race else [self._without(), self._policy(), self._verified()]
+        return [field for field in fields if field]
 
-    def _policy(self, before: str) -> Line:
+    def _without(self) -> Line:
+        """A warning while heads are switched off."""
+        off = self._state.heads_off
+        words = off_words(off) if len(off) <= 2 else f"{len(off)} heads"
+        return [(f"without {words}", "status--off")] if off else []
+
+    def _policy(self) -> Line:
         """The cache policy, if it does not keep everything."""
         policy = self._state.policy
-        return [(f"{before}{policy}", "status--name")] if policy != "full" else []
+        return [(policy, "status--name")] if policy != "full" else []
 
-    def _brief(self) -> Line:
-        state = self._state
-        if self._model_info.stream:
-            pace = (f" {pace_words(state.pace):9}", "")
-            return [self._run()[0], pace, (f" · {self._model_info.name}", "status--dim"), *self._stream_words()]
-        return [
-            (phase_words(state), "status--name"),
-            (f" pace {pace_words(state.pace):9}", ""),
-            *self._of_the_text(" "),
-            (f" seed {state.seed}", ""),
-            (f" · {self._model_info.name}", "status--dim"),
-            (f" {count_words(self._model_info.parameters)} parameters", "status--dim"),
-            (f" {self._model_info.config.num_layers} × {self._model_info.config.num_heads} heads", "status--dim"),
-        ]
-
-    def _verified(self, gap: str) -> Line:
+    def _verified(self) -> Line:
         """How the cache compares with a run without it, in a phrase with the largest difference so far."""
         verification = self._state.verification
         if not verification.on and not self._state.cache_wrong:
             return []
         if not verification.checked:
-            return [(f"{gap}verifying", "")]
+            return [("verifying", "")]
         tokens = f"{verification.checked:,} token{'s' if verification.checked != 1 else ''}"
         over = (f" over {tokens}", "")
         other = (f", another likeliest in {verification.disagreements:,}" if verification.disagreements else "", "")
         worst, brief = verification.worst, self.size.height == 1
         if self._state.policy != "full":
             differs = f"Δlogits ≤ {worst:.2g}" if brief else f"logits differ by up to {worst:.2g}"
-            return [(f"{gap}{differs}", "status--name"), over, other]
+            return [(differs, "status--name"), over, other]
         if verification.failed:
-            return [(f"{gap}✖ CACHE WRONG by {worst:.2g}", "status--name"), over, other]
+            return [(f"✖ CACHE WRONG by {worst:.2g}", "status--name"), over, other]
         if brief:
-            return [(f"{gap}✓ verified to {worst:.0e}", "status--name"), over]
-        return [(f"{gap}✓ verified: {tokens}", "status--name"), (f", largest difference {worst:.0e}", "")]
+            return [(f"✓ verified to {worst:.0e}", "status--name"), over]
+        return [(f"✓ verified: {tokens}", "status--name"), (f", largest difference {worst:.0e}", "")]
 
-    def _without(self) -> Line:
-        """A warning while heads are switched off."""
-        off = self._state.heads_off
-        if not off:
-            return []
-        return [(f" · without {off_words(off) if len(off) <= 2 else f'{len(off)} heads'}", "status--off")]
 
-    @staticmethod
-    def _fit(pieces: Line, room: int) -> Line:
-        """As many whole pieces as fit."""
-        kept: Line = [(" ", "")]
-        room -= 1
-        for text, style in pieces:
-            if len(text) > room:
-                break
-            kept.append((text, style))
-            room -= len(text)
-        return kept
+def fit(fields: Sequence[Line], room: int) -> Line:
+    """As many whole fields as fit, with a dot between each two; of the next one, its first pieces."""
+    kept: Line = [(" ", "")]
+    room -= 1
+    for number, field in enumerate(fields):
+        for place, piece in enumerate(field):
+            new = [_BETWEEN, piece] if number and not place else [piece]
+            room -= sum(len(text) for text, _ in new)
+            if room < 0:
+                return kept
+            kept += new
+    return kept

@@ -51,10 +51,15 @@ class TabsPane(Widget):
         return text.append(f"{fitting[0]:>{room}}", past_style) if fitting else text
 
 
+def token_words(number: int) -> str:
+    """A token by its number among those written, from 1; 0 or less is the prompt. Panes name their moment with it."""
+    return f"token {number:,}" if number > 0 else "the prompt"
+
+
 def cursor_words(token: Token | None, written: int, left_the_window: bool) -> tuple[str, ...]:
     """The selected token, from the longest wording to the shortest; nothing for the newest."""
     if token is None:
         return ()
-    place = f"◀ token {token.step + 1:,} of {written:,}"
+    place = f"◀ {token_words(token.step + 1)} of {written:,}"
     gone = " · left the window" if left_the_window else ""
     return f"{place}{gone} · End follows again", f"{place}{gone} · End: live", f"{place} · End: live", place

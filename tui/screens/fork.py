@@ -14,7 +14,6 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from kvtui.core.commands import Inspect, Question
-from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Candidate, Inspection, Token
 from kvtui.tui.drawing.labels import label, piece
 from kvtui.tui.panes.prompt import NEWLINE
@@ -28,23 +27,25 @@ GONE = "The process that wrote this text is gone: press r to write it again."
 _BAR, _LABEL, _BEFORE = 20, 12, 48  # cells
 
 
-def fork_screen(session: Session) -> ForkScreen:
-    """The screen for the selected token, or for the newest.
-
-    Raises:
-        KvtuiError: the token cannot be replaced.
-    """
+def unforkable(session: Session) -> str:
+    """Why the selected token, or the newest, cannot be replaced; empty if it can."""
     tokens = session.timeline.tokens
     if session.racing:
-        raise KvtuiError(RACING)
+        return RACING
     if not tokens or not session.answering:
-        raise KvtuiError(GONE if tokens else NOTHING_WRITTEN)
+        return GONE if tokens else NOTHING_WRITTEN
     token = session.cursor.token or tokens[-1]
-    if token.position <= session.window_start:
-        first = session.timeline.at(session.window_start + 1)
-        place = f"the first that can be replaced is {first.step + 1:,}" if first else "no token can be replaced"
-        raise KvtuiError(f"Token {token.step + 1:,} has left the model's window: {place}.")
-    prefill = session.timeline.prefill
+    if token.position > session.window_start:
+        return ""
+    first = session.timeline.at(session.window_start + 1)
+    place = f"the first that can be replaced is {first.step + 1:,}" if first else "no token can be replaced"
+    return f"Token {token.step + 1:,} has left the model's window: {place}."
+
+
+def fork_screen(session: Session) -> ForkScreen:
+    """The screen for the selected token, or for the newest, unless it is :func:`unforkable`."""
+    token = session.cursor.token or session.timeline.tokens[-1]
+    tokens, prefill = session.timeline.tokens, session.timeline.prefill
     before = (prefill.prompt if prefill else "") + "".join(
         earlier.text for earlier in tokens if earlier.position < token.position
     )

@@ -68,7 +68,8 @@ class Branches:
         left.tokens, left.first, left.times = line.tokens, line.first, line.times
         if branch.number == len(self._all):
             stays = [token for token in left.tokens if token.position < branch.length]
-            self._all.append(Continuation(branch, stays, left.first, TimingHistory(shared=stays)))
+            times = TimingHistory(shared=stays, prefill=line.prefill)
+            self._all.append(Continuation(branch, stays, left.first, times))
         self.current = branch.number
         now = self._all[self.current]
         line.rewind(now.tokens, now.first, now.times)

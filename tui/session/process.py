@@ -76,7 +76,7 @@ class Process:
             case Refused(reason) | Ended(reason) if self._target is not None:
                 return self._not_loaded(self._target, reason, update)
             case Refused(reason):
-                update.note(f"The model could not be loaded again: {reason}", "error")
+                self._report(f"The model could not be loaded again: {reason}", update, about="model")
                 return None
             case Ended(reason):
                 return self._lost(reason, update)
@@ -89,16 +89,14 @@ class Process:
         self.alive = True
         if self._target is not None:
             self.path, self._target = self._target.model, None
-            update.note(f"{model.name} is loaded.")
-        else:
-            update.note("The generator process is ready again: press r to write the same text, or p for a prompt.")
+            update.note(f"{model.name} is loaded.", about="model", holds=lambda: not self.loading)
         return "idle"
 
     def _not_loaded(self, target: _Target, reason: str, update: Update) -> Phase:
         """Return to the previous model, but only once."""
         if target.before is None:
             self._target = None
-            update.note(f"{target.name} could not be loaded again: {reason}. Press r to try once more.", "error")
+            self._report(f"{target.name} could not be loaded again: {reason}. Press r to try once more.", update)
             return "dead"
         update.note(f"{target.name} could not be loaded: {reason}. Back to {target.before}.", "error")
         self._load(_Target(target.before, self.path, None))
@@ -107,9 +105,13 @@ class Process:
     def _lost(self, reason: str, update: Update) -> Phase:
         """The process has died: start another, but only once in a row."""
         if self.alive:
-            update.note(f"The generator process died ({reason}). A new one is being started.", "error")
+            self._report(f"The generator process died ({reason}). A new one is being started.", update)
             self._link.restart()
         else:
-            update.note(f"The generator process died again ({reason}). Press r to try once more, q to quit.", "error")
+            self._report(f"The generator process died again ({reason}). Press r to try once more, q to quit.", update)
         self.alive = False
         return "dead"
+
+    def _report(self, message: str, update: Update, about: str = "process") -> None:
+        """An error that holds until there is a process again."""
+        update.note(message, "error", about, lambda: not self.alive)

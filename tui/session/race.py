@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kvtui.core.config import ModelConfig
-from kvtui.core.events import RaceEnd, RaceEstimate, RaceEvent, RacePrefill, RaceToken
+from kvtui.core.events import RaceEnd, RaceEstimate, RaceEvent, RacePrefill, RaceToken, Token
 from kvtui.core.measure.growth import Prediction, fit_operations
 from kvtui.core.measure.operations import multiply_adds
 from kvtui.core.race import LANES, Lane
+from kvtui.tui.session.comparison import Comparison, length_of
 
 LEAST_FIT = 8  # tokens needed before a prediction is fitted
 
@@ -65,13 +66,15 @@ class LaneRecord:
         contexts = [entry.token.context for entry in self.tokens[-2:]]
         return contexts[0] if len(contexts) == 2 and contexts[0] == contexts[1] else None
 
+    @property
+    def typical(self) -> list[Token]:
+        """The tokens whose time is typical of the lane: no refill after the window moved."""
+        tokens = [entry.token for entry in self.tokens]
+        return [token for token in tokens if token.seconds > 0 and not (self.cache and token.computed > 1)]
+
     def times(self) -> list[tuple[int, float]]:
-        """(context, seconds) of the lane's typical tokens, without refills after the window moved."""
-        return [
-            (entry.token.context, entry.token.seconds)
-            for entry in self.tokens
-            if entry.token.seconds > 0 and not (self.cache and entry.token.computed > 1)
-        ]
+        """(context, seconds) of the lane's typical tokens."""
+        return [(token.context, token.seconds) for token in self.typical]
 
     def prediction(self, config: ModelConfig) -> Prediction | None:
         """Time per token in the shape given by the counted operations, fitted to this lane; None for too few tokens."""
@@ -102,6 +105,7 @@ class RaceRecord:
         self.number += 1
         self.plan = plan
         self.lanes: list[LaneRecord] = []
+        self._round: list[RaceToken] = []  # of the token that not every lane has written yet
         self.planned: int | None = None
         self.estimate: RaceEstimate | None = None
         self.end: RaceEnd | None = None
@@ -117,14 +121,18 @@ class RaceRecord:
                     LaneRecord(label, prefill.cache, prefill.prompt, prefill.tokens, prefill.seconds, difference)
                 )
             case RaceToken():
-                self.lanes[event.lane].add(event)
+                self._round.append(event)
+                if len(self._round) == len(self.lanes):  # so that all figures are of the same tokens
+                    for token in self._round:
+                        self.lanes[token.lane].add(token)
+                    self._round.clear()
             case RaceEnd():
                 self.end = event
 
     @property
     def steps(self) -> int:
         """Tokens that every lane has written."""
-        return min((len(lane.tokens) for lane in self.lanes), default=0)
+        return len(self.lanes[0].tokens) if self.lanes else 0
 
     @property
     def moves(self) -> int:
@@ -137,8 +145,28 @@ class RaceRecord:
         return self.plan[1].follow
 
     def speed_up(self, lane: int = 1) -> float | None:
-        """How many times as fast the first lane is, over the tokens both have written; None before the first."""
-        steps = self.steps
-        if not steps or not self.lanes[0].totals[steps - 1]:
+        """How many times as fast the first lane is, over all tokens; None before the first."""
+        return self.lanes[lane].seconds / self.lanes[0].seconds if self.steps and self.lanes[0].seconds else None
+
+    @property
+    def faster(self) -> tuple[LaneRecord, float] | None:
+        """The faster one of the first two lanes, and how many times as fast it is; None before the first token."""
+        speed_up = self.speed_up()
+        if not speed_up:
             return None
-        return self.lanes[lane].totals[steps - 1] / self.lanes[0].totals[steps - 1]
+        return (self.lanes[0], speed_up) if speed_up >= 1 else (self.lanes[1], 1 / speed_up)
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The shortest and the longest text at a token, in positions; there has to be one."""
+        lengths = [length_of(entry.token) for entry in self.lanes[0].tokens]
+        return min(lengths), max(lengths)
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The cached lane's mean time per token and the uncached lane's, whose ratio is :meth:`speed_up`; None before
+        the first token, or if the lanes do not differ in the cache."""
+        if not self.steps or len({lane.cache for lane in self.lanes}) != 2:
+            return None
+        uncached, cached = (1e3 * lane.seconds / self.steps for lane in sorted(self.lanes, key=lambda one: one.cache))
+        return Comparison(cached, uncached, *self.lengths) if cached else None

@@ -9,6 +9,7 @@ import numpy as np
 
 from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.session.branches import Branches
+from kvtui.tui.session.comparison import Comparison, compared
 from kvtui.tui.session.race import RaceRecord
 from kvtui.tui.session.timings import Kind, TimingHistory
 
@@ -24,19 +25,23 @@ class RunRecord:
     Attributes:
         model: its name.
         prompt: the text it continues.
-        settings: seed, sampling and cache policy, in words.
+        settings: sampling and cache policy, in words.
+        policy: of the cache.
         seed: of the sampler.
         cache: ``on``, ``off``, or ``both``.
         tokens: number of tokens written, over all branches.
         median: of the token times, in milliseconds.
         p95: of the token times, in milliseconds.
         seconds: total model time.
-        medians: milliseconds by context length and kind, for comparing runs.
+        medians: milliseconds by bin of lengths (:data:`~kvtui.tui.session.comparison.BIN`) and kind.
+        length: of the text at its newest token, in positions.
+        comparison: of its tokens with the cache and without, as the other views show it; None if it has only one kind.
     """
 
     model: str
     prompt: str
     settings: str
+    policy: str
     seed: int
     cache: str
     tokens: int
@@ -44,6 +49,8 @@ class RunRecord:
     p95: float
     seconds: float
     medians: Medians
+    length: int
+    comparison: Comparison | None
 
 
 @dataclass(frozen=True)
@@ -96,26 +103,35 @@ class Runs:
 
 
 def record(branches: Sequence[TimingHistory], origin: Origin, sampling: SamplingSettings, policy: str) -> RunRecord:
-    """The result of a run; if tokens have been discarded, median and p95 cover only the newest."""
+    """The result of a run; if tokens have been discarded, median and p95 cover only the newest.
+
+    The last one of the branches is the one being written.
+    """
     own = [times.own() for times in branches]
     kinds = {kind for times in own for kind in times.kinds.tolist()}
-    cached, uncached = bool(kinds & {Kind.CACHED, Kind.REFILL}), Kind.UNCACHED in kinds
+    cached, uncached = bool(kinds & {Kind.CACHED, Kind.PREFILL}), Kind.UNCACHED in kinds
     median, p95 = np.percentile(np.concatenate([times.milliseconds for times in own]), [50, 95])
     by_length: dict[tuple[int, Kind], list[float]] = {}
     for times in own:
         for length, milliseconds in times.by_length.items():
             by_length.setdefault(length, []).extend(milliseconds)
+    medians = {length: float(np.median(milliseconds)) for length, milliseconds in by_length.items()}
+    newest = branches[-1]
     return RunRecord(
         origin.model,
         origin.prompt,
         f"{sampling_words(sampling)} · {policy}",
+        policy,
         origin.seed,
         "both" if cached and uncached else "off" if uncached else "on",
         sum(times.total for times in own),
         float(median),
         float(p95),
         sum(times.seconds for times in own),
-        {length: float(np.median(milliseconds)) for length, milliseconds in by_length.items()},
+        medians,
+        newest.length,
+        newest.comparison()
+        or compared(_of_kind(medians, Kind.CACHED), _of_kind(medians, Kind.UNCACHED), newest.length),
     )
 
 
@@ -129,10 +145,7 @@ def lane_records(race: RaceRecord, origin: Origin, sampling: SamplingSettings) -
             return []
         text = record([history], origin, sampling, plan.policy)
         records.append(replace(text, settings=f"{text.settings} · race"))
-    if len({lane.cache for lane in race.lanes}) > 1:  # the race itself has measured the speed-up
-        both = {length: median for text in records for length, median in text.medians.items()}
-        records = [replace(text, medians=both) for text in records]
-    return records
+    return [replace(text, comparison=race.comparison) for text in records]
 
 
 def sampling_words(sampling: SamplingSettings) -> str:
@@ -145,21 +158,27 @@ def sampling_words(sampling: SamplingSettings) -> str:
     return " ".join(words)
 
 
-def saving(run: RunRecord, runs: Iterable[RunRecord]) -> float | None:
-    """How many times as fast the cache makes a token of this run, by medians at the same context length.
+def saving(run: RunRecord, runs: Iterable[RunRecord]) -> Comparison | None:
+    """What the cache saves a token of this run; None if that was not measured.
 
-    If the run has not measured both ways, the missing times come from the session's other runs of that model.
+    If the run has not measured both ways, the missing times come from the session's other runs of that model: those
+    with the cache from runs under the same policy.
     """
+    if run.comparison is not None:
+        return run.comparison
     comparable = [other for other in runs if other.model == run.model]
-    lengths = sorted({length for length, _ in run.medians}, reverse=True)
-    for length in lengths:
-        cached, uncached = (_median(length, kind, run, comparable) for kind in (Kind.CACHED, Kind.UNCACHED))
-        if cached and uncached:
-            return uncached / cached
-    return None
+    cached = _measured(run, [other for other in comparable if other.policy == run.policy], Kind.CACHED)
+    return compared(cached, _measured(run, comparable, Kind.UNCACHED), run.length)
 
 
-def _median(length: int, kind: Kind, run: RunRecord, comparable: Sequence[RunRecord]) -> float | None:
-    own = run.medians.get((length, kind))
-    others = [other.medians[length, kind] for other in comparable if (length, kind) in other.medians]
-    return own or (float(np.median(others)) if others else None)
+def _measured(run: RunRecord, others: Sequence[RunRecord], kind: Kind) -> dict[int, float]:
+    """Milliseconds by bin of length: the run's own, and the median of the others' where it has none."""
+    found: dict[int, list[float]] = {}
+    for other in others:
+        for number, milliseconds in _of_kind(other.medians, kind).items():
+            found.setdefault(number, []).append(milliseconds)
+    return {number: float(np.median(values)) for number, values in found.items()} | _of_kind(run.medians, kind)
+
+
+def _of_kind(medians: Medians, kind: Kind) -> dict[int, float]:
+    return {number: milliseconds for (number, one), milliseconds in medians.items() if one is kind}

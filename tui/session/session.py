@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from kvtui.core import commands
@@ -10,6 +11,7 @@ from kvtui.core.events import (
     Answer,
     Branch,
     End,
+    Event,
     Evict,
     Prefill,
     RaceEnd,
@@ -21,6 +23,7 @@ from kvtui.core.events import (
 )
 from kvtui.core.race import LANES, Lane, RaceCommand
 from kvtui.core.sampling import SamplingSettings
+from kvtui.core.sequence import describe_cut
 from kvtui.core.settings import GenerationSettings
 from kvtui.tui.session.branches import Branches
 from kvtui.tui.session.cursor import Cursor
@@ -72,6 +75,7 @@ class Session:
     def __init__(self, link: Link, model: ModelInfo, settings: DashboardSettings) -> None:
         self.prompt: str | None = None
         self.run = 0
+        self._text_run = 0  # the run that wrote the timeline's text
         begin = settings.generation
         policy = parse_policy(begin.policy).spec
         self.state = RunState(cache=begin.cache, seed=begin.seed, policy=policy).with_pace(begin.pace)
@@ -123,6 +127,7 @@ class Session:
         self._begin_text(prompt, seed)
         self.prompt = prompt
         self.run += 1
+        self._text_run = self.run
         self.state = self.state.next_text(seed)
         settings = replace(self._run_settings(), verify=self.state.verification.on)
         self._link.send(Start(self.run, prompt, settings))
@@ -314,8 +319,10 @@ class Session:
                     self._event(event, update)
                 if not any(isinstance(event, RaceEvent) for event in events):
                     self._count()
+            case Batch(run, events) if run == self._text_run and self.racing:
+                self._finish_text(events, update)
             case Notice(run, message, fatal) if run == self.run:
-                update.note(message, "error" if fatal else "warning")
+                update.note(message, "error" if fatal else "warning", holds=self._while_shown())
                 if fatal:
                     self._end_race()
             case Loading() | Ready() | Refused() | Ended():
@@ -327,7 +334,10 @@ class Session:
         phase = self.process.take(report, update)
         if phase == "idle":
             self._set_phase(phase)
-            if switching and self.prompt is not None:
+            if not switching:
+                words = "The generator process is ready again: press r to write the same text, or p for a prompt."
+                update.note(words, about="process", holds=lambda: self.state.phase == "idle")
+            elif self.prompt is not None:
                 self.start(self.prompt)
         elif phase is not None:
             self._give_up_process(phase)
@@ -356,22 +366,34 @@ class Session:
                 if self._pending.answered():
                     self.state = self.state.obeyed(event, self.racing)
             case Unanswered(commands.SetPolicy(), reason):
-                update.note(reason, "error")
+                update.note(reason, "error", holds=self._while_shown())
             case End(reason):
                 self._pending.expect_nothing()
                 self._set_phase("ended")
                 if reason == "stop":
                     update.note(
-                        "The model has ended the text. r: write it again, R: with the next seed, p: new prompt."
+                        "The model has ended the text. r: write it again, R: with the next seed, p: new prompt.",
+                        holds=lambda: self.state.phase == "ended",
                     )
             case _ if isinstance(event, RaceEvent):
                 self._raced(event)
             case Unanswered(question, reason) if isinstance(question, commands.Fork | commands.Revisit):
                 if not self.running:  # then no State follows
                     self._pending.answered()
-                update.note(reason, "warning")
+                update.note(reason, "warning", holds=self._while_shown())
             case _ if isinstance(event, Answer):
                 update.answers.append(event)
+
+    def _finish_text(self, events: Sequence[Event], update: Update) -> None:
+        """The last tokens of a text that a race has stopped: the process has them, and answers questions about them."""
+        race = self.state
+        for event in events:
+            if isinstance(event, Token | Evict):
+                self._event(event, update)
+            elif isinstance(event, Prefill):
+                self.timeline.prefill = event
+        self._count()
+        self.state = replace(self.state, written=race.written, race=race.race)
 
     def _prefilled(self, event: Prefill, update: Update) -> None:
         """The prompt has been run."""
@@ -380,11 +402,8 @@ class Session:
         self.timeline.prefill = event
         self.state = self.state.prefilled(event)
         if event.dropped:
-            update.note(
-                f"the prompt is longer than the context: its last {event.tokens:,} tokens are used, "
-                f"{event.dropped:,} dropped",
-                "warning",
-            )
+            cut = describe_cut(event.dropped, event.tokens, event.room)
+            update.note(cut, "warning", holds=self._while_shown())
 
     def _raced(self, event: RaceEvent) -> None:
         """Take in an event of the race."""
@@ -395,10 +414,17 @@ class Session:
 
     def _turn_to(self, branch: Branch, update: Update) -> None:
         """Switch to another continuation."""
+        update.answers.clear()  # they are about the one before
         self.branches.turn_to(branch)
         self.cursor.look_at(None)
         run = f"{branch.computed:,} recomputed in {branch.seconds * 1e3:.2f} ms"
-        update.note(f"Branch {branch.number}: {branch.reused:,} positions stay in the cache, {run}.")
+        words = f"Branch {branch.number}: {branch.reused:,} positions stay in the cache, {run}."
+        update.note(words, about="branch", holds=self._while_shown())
+
+    def _while_shown(self) -> Callable[[], bool]:
+        """For a notice about this text or race: whether it is still the one that is shown."""
+        run = self.run
+        return lambda: self.run == run
 
     def _count(self) -> None:
         """Update the state from the newest token."""

@@ -35,24 +35,32 @@ class Timeline:
     Attributes:
         text: changes whenever the tokens kept no longer begin the text: with every new text and every fork.
         tokens: the tokens kept; ``tokens[0]`` is number ``first`` of the text.
-        times: of all tokens of the text; stored only here.
+        times: of the prefill and all tokens of the text; stored only here.
         times_before: of the previous text, None if it had no tokens or there was none.
     """
 
     def __init__(self) -> None:
         self.text = 0
-        self.prefill: Prefill | None = None
         self.tokens: list[Token] = []
         self.first = 0
         self.times = TimingHistory()
         self.times_before: TimingHistory | None = None
 
+    @property
+    def prefill(self) -> Prefill | None:
+        """Of the prompt; None before it was run."""
+        return self.times.prefill
+
+    @prefill.setter
+    def prefill(self, prefill: Prefill) -> None:
+        self.times.prefill = prefill
+
     def start(self) -> None:
         """Start a new text."""
         self.text += 1
         if self.times.total:
-            self.times, self.times_before = TimingHistory(), self.times
-        self.prefill = None
+            self.times_before = self.times
+        self.times = TimingHistory()
         self.tokens = []
         self.first = 0
 
@@ -78,6 +86,11 @@ class Timeline:
         """The token at an index of the whole text, if it is kept; tokens of the prompt are not."""
         number = position - self.tokens[0].position if self.tokens else -1
         return self.tokens[number] if 0 <= number < len(self.tokens) else None
+
+    def number(self, position: int) -> int:
+        """Which token of those written has a place of the whole text, from 1; 0 or less in the prompt."""
+        newest = self.tokens[-1] if self.tokens else None
+        return position - newest.position + newest.step + 1 if newest else 0
 
     def nearest(self, position: int) -> int:
         """Index of the kept token nearest to this one; at least one must be kept."""

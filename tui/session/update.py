@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from kvtui.core.events import Answer, Prefill, Token
+from kvtui.tui.notices import Notice, Severity, always
 from kvtui.tui.worker.protocol import ModelInfo
-
-Severity = Literal["information", "warning", "error"]
 
 A = TypeVar("A", bound=Answer)
 
@@ -32,7 +31,7 @@ class Update:
     tokens: Sequence[Token] = ()
     answers: list[Answer] = field(default_factory=list)
     model: ModelInfo | None = None
-    notices: list[tuple[str, Severity]] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
 
     @property
     def news(self) -> bool:
@@ -43,6 +42,8 @@ class Update:
         """The newest answer of a kind."""
         return next((answer for answer in reversed(self.answers) if isinstance(answer, kind)), None)
 
-    def note(self, message: str, severity: Severity = "information") -> None:
+    def note(
+        self, message: str, severity: Severity = "information", about: str = "", holds: Callable[[], bool] = always
+    ) -> None:
         """Add a notice for the user."""
-        self.notices.append((message, severity))
+        self.notices.append(Notice(message, severity, about, holds))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from time import monotonic
-
 from rich.text import Text
 from textual.app import RenderResult
 from textual.widget import Widget
@@ -11,11 +9,12 @@ from textual.widget import Widget
 from kvtui.tui.tour.chapters import CHAPTERS, Chapter
 from kvtui.tui.tour.scene import Scene
 
-_QUOTE_SECONDS = 1.0  # interval at which the quoted figures are updated
+ENDED = "The text has ended: press r to write it again. "
 
 
 class TourCard(Widget):
-    """One chapter at a time. It takes no focus: every key but its own reaches the dashboard."""
+    """One chapter at a time. It takes no focus: every key but its own reaches the dashboard, and the prompt if that has
+    the focus. Its height is the stylesheet's, whatever it says, so that nothing moves while a chapter is read."""
 
     COMPONENT_CLASSES = {"tour--look", "tour--task", "tour--done"}  # noqa: RUF012
 
@@ -24,7 +23,6 @@ class TourCard(Widget):
         self.display = False
         self._place = 0
         self._began: Scene | None = None
-        self._text, self._quoted = "", 0.0
         self._words = ("", "")  # as drawn: the text, and what to try
         self._done: set[int] = set()
 
@@ -59,9 +57,8 @@ class TourCard(Widget):
             self._place, self._done = 0, set()
 
     def _enter(self, place: int) -> None:
-        self._place, self._began, self._text = place, None, ""
+        self._place, self._began = place, None
         self.border_title = f"Tour {place + 1} of {len(CHAPTERS)} · {self.chapter.title}"
-        self.border_subtitle = f"Space: {'end' if self.at_end else 'next'} · Backspace: back · Esc: leave"
 
     def show(self, now: Scene) -> None:
         """Take the current state: the text quotes it, and the task is ticked off once it has been done.
@@ -72,12 +69,11 @@ class TourCard(Widget):
             self._began = now
         if now.run and not self.done and self.chapter.done(self._began, now):
             self._done.add(self._place)
-        if not self._text or monotonic() - self._quoted >= _QUOTE_SECONDS:
-            self._text, self._quoted = self.chapter.text(now), monotonic()
-        words = (self._text, self._what_to_do(now))
+        self.border_subtitle = self._keys(now)
+        words = (self.chapter.text(now), self._what_to_do(now))  # of the same moment as the panes
         if words != self._words:
             self._words = words
-            self.refresh(layout=True)  # the card is as high as its text needs
+            self.refresh()
 
     def render(self) -> RenderResult:
         """The text, then the task."""
@@ -87,11 +83,17 @@ class TourCard(Widget):
         text, to_do = self._words
         return Text.assemble((f"▲ {self.chapter.look}: ", look), f"{text}\n", (to_do, done if self.done else task))
 
+    def _keys(self, now: Scene) -> str:
+        """What the keys do where the focus is."""
+        if now.typing:
+            return "Enter: write · Esc: leave the prompt"
+        return f"Space: {'end' if self.at_end else 'next'} · Backspace: back · Esc: leave"
+
     def _what_to_do(self, now: Scene) -> str:
         """The task, what must come before it, or that it is done."""
         if self.done:
             return f"✔ Done: {self.chapter.task}"
         if not now.run:
-            return "▷ First press p, type a prompt such as ROMEO: and press Enter."
-        ended = "The text has ended: press r to write it again. " if now.state.phase == "ended" else ""
+            return f"▷ First {'' if now.typing else 'press p, '}type a prompt such as ROMEO: and press Enter."
+        ended = ENDED if self.chapter.writing and now.state.phase == "ended" else ""
         return f"▷ Try it: {ended}{self.chapter.task}"

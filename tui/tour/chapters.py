@@ -24,7 +24,7 @@ class Chapter:
         view: title of the view that it is about.
         pane: selector of the pane that it is about, which is outlined.
         look: the pane's name, for the card.
-        text: the text of the card; quotes what is measured.
+        text: the text of the card; quotes what is measured. It fits the card with the task, which a test holds.
         task: what to try.
         done: whether it has been done, from the scenes at the start of the chapter and now.
         writing: whether the text is written meanwhile, or pauses.
@@ -40,9 +40,9 @@ class Chapter:
     writing: bool = True
 
 
-def milliseconds(seconds: float | None) -> str:
-    """A time in milliseconds, or that there is none yet."""
-    return "a time not measured yet" if seconds is None else f"{seconds * 1e3:.2f} ms"
+def milliseconds(seconds: float) -> str:
+    """A time in milliseconds."""
+    return f"{seconds * 1e3:.2f} ms"
 
 
 def written(began: Scene, now: Scene) -> bool:
@@ -81,8 +81,8 @@ def answered(kind: type) -> Callable[[Scene, Scene], bool]:
 def tokens_text(scene: Scene) -> str:
     """Text of chapter 1."""
     return (
-        "A language model reads neither letters nor words but tokens: pieces of text, each with a number. This model "
-        f"knows {scene.config.vocab_size:,}. It reads the text so far, adds one token, and starts over: "
+        "A language model reads tokens: pieces of text, each with a number. This model knows "
+        f"{scene.config.vocab_size:,}. It reads the text so far, adds one token, and starts over: "
         f"{scene.state.written:,} tokens so far."
     )
 
@@ -92,8 +92,8 @@ def path_text(scene: Scene) -> str:
     config = scene.config
     return (
         f"A token's number selects a row of {config.embed_dim} numbers, its embedding. Each of the {config.num_layers} "
-        "layers adds its result to it; the sum at the end gives the prediction. The lens reads it after every layer: "
-        "early on it is a guess, and it usually improves from layer to layer."
+        "layers adds its result, and the sum gives the prediction. The lens reads it after every layer: at first a "
+        "guess, then usually better."
     )
 
 
@@ -101,8 +101,7 @@ def attention_text(scene: Scene) -> str:
     """Text of chapter 3."""
     return (
         "In each layer a token attends to the tokens before it. The lowest row is the newest token: the denser the "
-        f"mark, the more it copies from there. The weights of a row add up to 1, over {scene.state.context} tokens "
-        "now."
+        f"mark, the more it copies from there. A row's weights add up to 1, over {scene.state.context} tokens now."
     )
 
 
@@ -118,30 +117,31 @@ def heads_text(scene: Scene) -> str:
 def candidates_text(scene: Scene) -> str:
     """Text of chapter 5."""
     token = scene.token
-    last = f" The last one, {label(token.text)}, had {100 * math.exp(token.logprob):.1f} %." if token else ""
+    last = f": the last, {label(token.text)}, had {100 * math.exp(token.logprob):.1f} %" if token else ""
     return (
-        f"The model ends with a probability for every token, and one token is picked at random.{last} The temperature "
-        "sharpens or flattens the distribution, top-k and top-p cut off its tail: the columns show before and after."
+        f"Every token gets a probability, and one is picked at random{last}. The temperature sharpens or flattens the "
+        "distribution, top-k and top-p cut off its tail: the columns show before and after."
     )
 
 
 def uncached_text(scene: Scene) -> str:
     """Text of chapter 6."""
+    time = f" With the cache it takes {milliseconds(scene.cached)}." if scene.cached else ""
     return (
-        "A token attends to keys and values, one pair for every earlier token in every layer. Without a cache all of "
-        f"them are recomputed for each new token: {scene.state.context} positions to write a single one. With the "
-        f"cache it takes {milliseconds(scene.cached)}."
+        "A token attends to a key and a value of every earlier token, in every layer. Without a cache all of them are "
+        f"recomputed for each new token: {scene.state.context} positions to write one.{time}"
     )
 
 
 def cached_text(scene: Scene) -> str:
     """Text of chapter 7."""
     saving = ""
-    if scene.cached and scene.uncached:
-        saving = f" Here it takes {milliseconds(scene.cached)} instead of {milliseconds(scene.uncached)}."
+    if found := scene.comparison:
+        with_it, without = (milliseconds(time / 1e3) for time in (found.cached, found.uncached))
+        saving = f" At {found.lengths} positions it takes {with_it} instead of {without}: {found.times:.1f} × faster."
     return (
-        "The keys and values of earlier tokens never change, so they are kept: the KV cache. Then only the new token "
-        f"is computed.{saving} When switched on, the cache is filled once: one long bar. The text does not change."
+        "Keys and values never change: the KV cache keeps them, and only the new token is computed."
+        f"{saving} Filling it takes one long bar."
     )
 
 
@@ -159,9 +159,8 @@ def time_text(scene: Scene) -> str:
     """Text of chapter 9."""
     parameters = size_words(scene.parameters * scene.itemsize)
     return (
-        f"To write one token, all {parameters} of weights are read for a single position: memory sets the pace "
-        "(decode, memory-bound). A prompt runs all of its positions with the same reads: arithmetic sets the pace "
-        "(prefill, compute-bound)."
+        f"Writing a token (decode) reads all {parameters} of weights for one position: it is memory-bound. A prompt "
+        "(prefill) runs all of its positions with the same reads: it is compute-bound."
     )
 
 
@@ -190,8 +189,8 @@ def policies_text(scene: Scene) -> str:
     """Text of the last chapter."""
     return (
         "A cache can keep less: only the newest positions (window), the first ones too (sink), those attended to "
-        f"most (heavy), or fewer bits of each. The policy is now {scene.state.policy}. With another one, dropped "
-        "positions are marked ×, and the text takes another course."
+        f"most (heavy), or fewer bits. Now it is {scene.state.policy}. Dropped positions are marked ×, and the text "
+        "changes."
     )
 
 
@@ -222,7 +221,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         "#heads",
         "Heads",
         heads_text,
-        "Press x to switch the chosen head off. The pane Without heads shows what changes.",
+        "Press x to switch the chosen head off: Without heads shows what changes.",
         other_heads_off,
         writing=False,
     ),
@@ -232,7 +231,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         "#candidates",
         "Candidates",
         candidates_text,
-        "Press R: same prompt, different random picks, another text. Then . to look at a token.",
+        "Press R: other random picks, another text. Then . to see a token.",
         lambda began, now: now.state.seed != began.state.seed and now.token is not None,
         writing=False,
     ),
@@ -260,7 +259,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         "#cache-sizes",
         "Cache size",
         size_text,
-        "Press k: the map shows values, keys, or how much each position is attended to.",
+        "Press k: the map shows values, keys, or attention.",
         other_quantity,
     ),
     Chapter(
@@ -269,7 +268,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         "#parts",
         "Where a token's time goes",
         time_text,
-        "Press m to measure one token both ways, and the limits of this machine.",
+        "Press m to measure a token both ways, and this machine's limits.",
         answered(Limits),
     ),
     Chapter(
@@ -287,7 +286,7 @@ CHAPTERS: tuple[Chapter, ...] = (
         "#output",
         "Output",
         past_text,
-        "Press ← a few times, then f; choose another token with ↓ and press Enter.",
+        "Press ← a few times, then f; choose with ↓ and press Enter.",
         lambda began, now: now.branches > began.branches,
     ),
     Chapter(

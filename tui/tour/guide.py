@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from textual.screen import Screen
+from textual.widgets import Input
 
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
@@ -56,7 +57,8 @@ class Guide:
         """Let the card quote the session, and notice what has been tried."""
         if self.card.display:
             questions = view.questions(self._session)
-            self.card.show(scene(self._session, view.TITLE, questions, update.answers))
+            typing = isinstance(self._main.focused, Input)
+            self.card.show(scene(self._session, view.TITLE, questions, update.answers, typing))
 
     def _enter(self) -> None:
         chapter = self.card.chapter

@@ -9,6 +9,7 @@ from typing import TypeVar
 from kvtui.core.commands import Question
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Answer, Token
+from kvtui.tui.session.comparison import Comparison
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.state import RunState
 from kvtui.tui.session.timings import Kind
@@ -30,9 +31,11 @@ class Scene:
         token: the newest token; None if none has been written.
         cached: median seconds of the newest tokens with a warm cache; None if there are none.
         uncached: the same without the cache.
+        comparison: both at the same length, as the timing pane shows them; None if they are not measured.
         questions: what the visible view asks: they show which layer, head or quantity is chosen in it.
         answers: what has been answered since the previous scene.
         branches: texts made by forks, including the first text.
+        typing: whether the prompt has the focus, so that keys are typed.
     """
 
     view: str
@@ -44,16 +47,20 @@ class Scene:
     token: Token | None
     cached: float | None
     uncached: float | None
+    comparison: Comparison | None
     questions: tuple[Question, ...]
     answers: tuple[Answer, ...]
     branches: int
+    typing: bool = False
 
     def question(self, kind: type[Q]) -> Q | None:
         """The question of this kind that the visible view asks."""
         return next((question for question in self.questions if isinstance(question, kind)), None)
 
 
-def scene(session: Session, view: str, questions: Iterable[Question], answers: Iterable[Answer]) -> Scene:
+def scene(
+    session: Session, view: str, questions: Iterable[Question], answers: Iterable[Answer], typing: bool = False
+) -> Scene:
     """The current scene."""
     tokens = session.timeline.tokens
     times = session.timeline.times
@@ -68,7 +75,9 @@ def scene(session: Session, view: str, questions: Iterable[Question], answers: I
         token=tokens[-1] if tokens else None,
         cached=times.typical(Kind.CACHED),
         uncached=times.typical(Kind.UNCACHED),
+        comparison=times.comparison(),
         questions=tuple(questions),
         answers=tuple(answers),
         branches=len(session.branches),
+        typing=typing,
     )

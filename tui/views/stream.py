@@ -14,7 +14,7 @@ class StreamView(View):
     TITLE = "Stream"
 
     def compose(self) -> ComposeResult:
-        """A message in the middle of the screen."""
+        """A message at the top, where no notice covers it."""
         yield Static(classes="placeholder")
 
     def explain(self, view: View) -> None:

@@ -26,6 +26,7 @@ from kvtui.core.control import GenerationLoop
 from kvtui.core.events import Event
 from kvtui.core.inspection import answer
 from kvtui.core.race import Race, estimate_race
+from kvtui.core.sequence import kept_of_prompt
 from kvtui.core.tokenizer import describe_character, describe_start
 from kvtui.tui.characters import printable
 from kvtui.tui.worker.protocol import (
@@ -215,8 +216,9 @@ class Worker:
     def _race_events(self, start: StartRace) -> Iterator[Event]:
         prompt = self._known(start)
         prompt_tokens = len(self._model.tokenizer.encode(prompt)) or 1
-        room = self._model.config.context_length - prompt_tokens
-        tokens = start.tokens or min(room if room > 0 else RACE_TOKENS, RACE_TOKENS)
+        context = self._model.config.context_length
+        room = context - kept_of_prompt(prompt_tokens, context)
+        tokens = start.tokens or min(room or RACE_TOKENS, RACE_TOKENS)
         if not start.confirmed:
             estimate = estimate_race(self._model, prompt_tokens, tokens, start.lanes)
             if sum(estimate.seconds) > LONGEST_RACE_SECONDS:

@@ -83,6 +83,38 @@ def test_small_divergences_are_not_told_as_none(kvtui: Kvtui) -> None:
     assert all(0 < float(figure) < 1e-3 for figure in int8.split()[1:5])
 
 
+POLICIES = ("full", "window:24", "window:48", "heavy:32+32", "int4", "int8,window:40")
+
+
+def test_a_policy_that_never_had_to_drop_anything_says_so(kvtui: Kvtui) -> None:
+    """Of 40 tokens 39 are run."""
+    args = ("policies", "--tokens", "40", *(word for policy in POLICIES for word in ("--policy", policy)))
+    dropped = dict(zip(POLICIES, (None, 15, 0, 0, None, 0), strict=True))
+    assert {report["policy"]: report["dropped"] for report in lines(kvtui(*args, "--json").out)} == dropped
+    rows = csv.DictReader(io.StringIO(kvtui(*args, "--csv").out))
+    assert {row["policy"]: row["dropped"] for row in rows} == {
+        policy: "" if count is None else str(count) for policy, count in dropped.items()
+    }
+    table = kvtui(*args).out
+    marked = [policy for policy, count in dropped.items() if count == 0]
+    assert [line.split()[0] for line in table.splitlines()[2 : 2 + len(POLICIES)]] == [
+        policy + "*" * (policy in marked) for policy in POLICIES
+    ]
+    assert "* never had to drop a position" in table
+    assert max(map(len, table.splitlines()[: 2 + len(POLICIES)])) <= 80
+
+
+def test_no_word_of_dropping_where_every_policy_did(kvtui: Kvtui) -> None:
+    assert "*" not in kvtui("policies", "--tokens", "40", "--policy", "window:24", "--policy", "int8").out
+
+
+def test_positions_dropped_are_those_of_all_windows() -> None:
+    model = load()
+    ids = own_text(model, 512 + 100, 3)
+    _, report = compare_policies(model, ids, [parse_policy("window:64")])
+    assert report.dropped == (511 - 64) + (99 - 64)
+
+
 def test_report_as_csv_and_table(kvtui: Kvtui, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("What light is it? " * 9)
     args = ("policies", str(tmp_path / "text.txt"), "--policy", "int8")

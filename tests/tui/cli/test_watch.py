@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import io
 import json
@@ -22,6 +23,7 @@ from textual.pilot import Pilot
 from kvtui.core.settings import GenerationSettings
 from kvtui.tui.actions import ACTIONS
 from kvtui.tui.app import KvtuiApp
+from kvtui.tui.panes.notices import NoticesPane
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.views.table import KEYS, VIEWS
 from kvtui.tui.views.watch.view import WatchView
@@ -75,14 +77,14 @@ class Watching:
         return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
     def notices(self) -> str:
-        return "\n".join(notice.message for notice in self.app._notifications)
+        return "\n".join(notice.message for notice in self.app.query_one(NoticesPane).notices)
 
     async def until(self, pilot: Pilot[None], words: str) -> None:
         for _ in range(500):
             if words in self.text() + self.notices():
                 return
-            await pilot.pause(0.02)
             await settle(pilot)
+            await asyncio.sleep(0.002)  # for the thread that reads
         raise AssertionError(f"{words!r} is not on the screen:\n{self.text()}")
 
 

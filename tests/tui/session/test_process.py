@@ -26,7 +26,7 @@ class Stage:
 
     @property
     def notes(self) -> list[str]:
-        return [message for message, _ in self.update.notices]
+        return [notice.message for notice in self.update.notices]
 
 
 @pytest.fixture

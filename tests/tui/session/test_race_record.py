@@ -11,10 +11,14 @@ from racing import end, prefills, rounds
 from kvtui.core import GenerationSettings, Model, load
 from kvtui.core.events import RaceEnd, RaceEstimate
 from kvtui.core.race import Race
+from kvtui.core.sampling import SamplingSettings
 from kvtui.tui.drawing.words import duration, three_digits
 from kvtui.tui.session.race import RaceRecord
+from kvtui.tui.session.runs import Origin, lane_records
 from kvtui.tui.views.race.draw_charts import times_drawing, totals_drawing
+from kvtui.tui.views.race.score import ScorePane
 from kvtui.tui.views.race.verdict import estimate_words, verdict
+from kvtui.tui.views.time.draw_runs import run_lines
 
 
 def record(*batches: list) -> RaceRecord:
@@ -56,12 +60,31 @@ def test_the_speed_up_is_that_of_the_tokens_that_both_have_written() -> None:
     race = record(prefills(), rounds("abcd"), rounds("e", 4)[:1])
     assert race.steps == 4
     assert race.speed_up() == pytest.approx(0.0002 * (7 + 8 + 9 + 10) / (4 * 0.0005))
+    assert [len(lane.tokens) for lane in race.lanes] == [4, 4]  # nor does any other figure know one token more
+
+
+def test_one_race_has_one_ratio_and_it_names_its_lengths() -> None:
+    """In the score, in the verdict and in the table of runs; whichever lane comes first."""
+    for reverse in (False, True):
+        race = record(prefills(), rounds("x" * 90), [end(90)])
+        if reverse:
+            race.lanes.reverse()
+        score = ScorePane()
+        score.show(race)
+        figures = "".join(words for words, _ in score._figures(140))
+        assert "cached is 20.6 × as fast at 7–96 positions" in figures
+        assert "90 tokens, at 7–96 positions, took 0.045 s cached and 0.927 s uncached: 20.6 times as fast." in verdict(
+            race
+        )
+        runs = lane_records(race, Origin("small", "ROMEO:", 7), SamplingSettings())
+        rows = ["".join(words for words, _ in line) for line in run_lines(runs, None, 120, 9)]
+        assert ["20.6 × at 7–96 " in row for row in rows] == [False, True, True]
 
 
 def test_the_verdict_has_the_numbers() -> None:
     race = record(prefills(), rounds("x" * 20), [end(20)])
     words = verdict(race)
-    assert "20 tokens took 0.010 s cached and 0.066 s uncached: 6.6 times as fast." in words
+    assert "20 tokens, at 7–26 positions, took 0.010 s cached and 0.066 s uncached: 6.6 times as fast." in words
     assert "All 20 tokens agree; the logits differ by at most 2.0e-06." in words
     # As the times: of the tokens. A long prompt, which both lanes run alike, would hide what the tokens take.
     cached, uncached = (sum(entry.multiply_adds for entry in lane.tokens) for lane in race.lanes)
@@ -73,12 +96,12 @@ def test_the_verdict_counts_what_does_not_agree() -> None:
     assert "18 of 20 tokens agree" in verdict(record(prefills(), rounds("x" * 20, differs=frozenset({9, 12}))))
 
 
-def test_times_at_the_same_context_are_drawn_as_they_came() -> None:
-    """A lane whose window is full stays at one context: one slow token there is no point of its own at the end."""
-    told = rounds("x" * 200)
+def test_one_slow_token_does_not_set_the_scale() -> None:
+    """Each point is the median of some neighbours."""
+    told = rounds("x" * 240)
     for place, event in enumerate(told):
         seconds = 0.05 if place == 100 else 0.0005
-        told[place] = replace(event, token=replace(event.token, context=9, seconds=seconds))
+        told[place] = replace(event, token=replace(event.token, seconds=seconds))
     curve = times_drawing(record(prefills(), told), CONFIG, False).curves[-2]
     assert [milliseconds for _, milliseconds in curve.points] == pytest.approx([0.5] * 80)
 
@@ -98,29 +121,44 @@ def test_predictions_have_the_shape_of_the_operations() -> None:
     ]
 
 
-def test_predictions_end_where_a_policy_keeps_no_more() -> None:
-    """A lane that drops positions never sees a longer context: neither a line nor the axis goes on to one."""
+def test_a_lane_that_keeps_a_window_is_drawn_along_the_text() -> None:
+    """Its context stays the same: against that, all of its tokens would be on one vertical line."""
     told = rounds("x" * 20)
     for place, event in enumerate(told):
         token = event.token
         kept = min(token.context, 12 if event.lane == 0 else 9)
         told[place] = replace(event, token=replace(token, cache=True, computed=1, context=kept))
-    race = record(prefills(), told[:6])
-    assert times_drawing(race, CONFIG, False).x.high == 32  # as long as a lane grows
     race = record(prefills(), told)
     assert [lane.kept for lane in race.lanes] == [12, 9]
     drawing = times_drawing(race, CONFIG, False)
-    assert drawing.x.high == 12
-    assert [curve.points[-1][0] for curve in drawing.curves if curve.marker == "-"] == [12, 9]
+    assert (drawing.x.low, drawing.x.high) == (0, 32)
+    *predicted, first, second = drawing.curves
+    assert [x for x, _ in first.points] == [x for x, _ in second.points] == [*range(7, 27)]
+    for curve, kept in zip(predicted, (12, 9), strict=True):
+        assert (curve.points[0][0], curve.points[-1][0]) == (7, 32)
+        assert len({y for x, y in curve.points if x >= kept}) == 1  # level from where it keeps no more
 
 
-def test_predictions_begin_where_the_window_moved_to() -> None:
-    race = record(prefills(tokens=None), rounds("x" * 10, 30), rounds("y" * 20, 5))  # as if half of it had been dropped
+def test_predictions_fall_where_the_window_moves() -> None:
+    race = record(prefills(tokens=None), rounds("x" * 26), rounds("y" * 6, 26))
     for lane in race.lanes:
-        lane.prompt_tokens = CONFIG.context_length
-    predicted = [curve for curve in times_drawing(race, CONFIG, False).curves if curve.marker == "-"]
-    assert [curve.points[0][0] for curve in predicted] == [12, 12]
-    assert [curve.points[-1][0] for curve in predicted] == [CONFIG.context_length] * 2
+        for place, entry in enumerate(lane.tokens[26:], 26):
+            moved = replace(entry.token, context=place - 26 + CONFIG.context_length // 2 + 1)
+            lane.tokens[place] = replace(entry, token=moved)
+    drawing = times_drawing(race, CONFIG, False)
+    assert drawing.x.high == 48  # where the context is full again
+    uncached = [curve for curve in drawing.curves if curve.marker == "-"][1].points
+    by_place = dict(uncached)
+    assert by_place[33] < by_place[32]
+    assert by_place[48] == by_place[32]
+
+
+def test_the_axis_begins_with_what_is_left_of_the_prompt() -> None:
+    told = rounds("x" * 10)
+    for place, event in enumerate(told):
+        told[place] = replace(event, token=replace(event.token, position=event.token.position + 100))
+    drawing = times_drawing(record(prefills(), told), CONFIG, False)
+    assert (drawing.x.low, drawing.x.high) == (100, 132)
 
 
 def test_the_verdict_says_who_ended_the_text() -> None:

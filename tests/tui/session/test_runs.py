@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from bench import Bench, bench
@@ -10,7 +12,6 @@ from racing import end, prefills, rounds
 
 from kvtui.core.events import Branch
 from kvtui.core.sampling import SamplingSettings
-from kvtui.tui.panes.bars import Scale, line
 from kvtui.tui.session.branches import Branches
 from kvtui.tui.session.runs import RUNS_KEPT, Origin, RunRecord, Runs, record, sampling_words, saving
 from kvtui.tui.session.timeline import Timeline
@@ -47,8 +48,32 @@ def test_what_the_cache_saves_comes_from_the_run_or_from_others_of_the_model() -
     cached, uncached, other = run(50, 1.0), run(50, 20.0, cache=False), run(50, 5.0, cache=False, model="large")
     assert saving(cached, [cached]) is None
     assert saving(cached, [cached, other]) is None
-    assert saving(cached, [cached, uncached, other]) == pytest.approx(20)
-    assert saving(uncached, [cached, uncached]) == pytest.approx(20)
+    for one in (cached, uncached):
+        found = saving(one, [cached, uncached, other])
+        assert found is not None
+        assert (found.times, found.lengths) == (pytest.approx(20), "48–63")
+
+
+def test_a_policy_is_not_credited_with_the_times_of_another() -> None:
+    uncached, full = run(50, 20.0, cache=False), run(50, 1.0)
+    window = replace(run(50, 0.5), policy="window:8")
+    of_full, of_window = saving(uncached, [uncached, full, window]), saving(window, [uncached, full, window])
+    assert of_full is not None
+    assert of_window is not None
+    assert (of_full.times, of_window.times) == pytest.approx((20, 40))
+
+
+def test_what_a_text_has_measured_itself_stays_and_is_what_the_other_views_show() -> None:
+    """At the length nearest to its end, whatever other runs have measured since, and at whatever length."""
+    times = history(60, 1.0)
+    times.add([token(step, cache=False, seconds=0.01) for step in range(50, 56)])
+    times.add([token(step, seconds=0.001) for step in range(60, 230)])
+    mine = record([times], Origin("small", "", 0), SamplingSettings(), "full")
+    long = record([history(230, 90.0, cache=False)], Origin("small", "", 0), SamplingSettings(), "full")
+    assert saving(mine, [mine, long]) == times.comparison()
+    rows = text(run_lines([mine, long], 0, 116, 10))
+    assert " 10.0 × at 56–71 " in rows[2]
+    assert " 90.0 × at 232–247* " in rows[1]
 
 
 def test_lines_have_the_newest_on_top_and_fit() -> None:
@@ -61,6 +86,7 @@ def test_lines_have_the_newest_on_top_and_fit() -> None:
     assert len({len(line) for line in narrow}) == 1
     assert len(narrow[0]) <= 76
     assert "T 0.8 · full · small" in text(run_lines(runs, None, 116, 10))[1]
+    assert ["p95" in text(run_lines(runs, None, width, 10))[0] for width in (76, 96, 116, 130)] == [0, 1, 1, 1]
     assert len(run_lines(runs, None, 76, 2)) == 2
 
 
@@ -133,12 +159,6 @@ def test_the_text_before_stands_at_the_same_tokens() -> None:
     assert len(before.beside(TimingHistory().columns(20, 1), 1)) == 0
 
 
-def test_the_line_goes_through_the_cells_in_which_the_bars_would_end() -> None:
-    cells = line(np.array([1.0, 4.0, np.nan, 0.5]), Scale(0.1, 4.0, False), 4)
-    assert cells.argmax(axis=0).tolist() == [3, 0, 0, 3]
-    assert cells.sum(axis=0).tolist() == [1, 1, 0, 1]
-
-
 async def two_runs(it: Bench) -> None:
     it.link.write([token(step, seconds=0.001) for step in range(20)])
     await it.until(lambda: it.app.session.state.written == 20)
@@ -181,7 +201,10 @@ async def test_the_lanes_of_a_race_are_listed() -> None:
         assert runs[1].settings == "T 0.8 · full · race"
         assert runs[1].seconds == pytest.approx(8 * 0.0005)
         assert runs[1].median == pytest.approx(0.5)
-        assert saving(runs[1], runs) == saving(runs[2], runs) == pytest.approx(2.1 / 0.5)
+        found = saving(runs[1], runs)
+        assert found is not None
+        assert found == saving(runs[2], runs)
+        assert (found.times, found.lengths) == (pytest.approx(2.1 / 0.5), "7–14")
         await it.press("5")
         assert "●  1 ROMEO:" in it.screen_text()
         assert "   3 JULIET:" in it.screen_text()

@@ -2,20 +2,62 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+import fake_link
 import pytest
 from bench import Bench, bench
-from fake_link import token
+from fake_link import MODEL, token
+from rich.console import Console
+from rich.text import Text
+from textual.widget import Widget
 from textual.widgets import OptionList
 
 from kvtui.core.commands import Fork, Pause, Resume, SetCache
 from kvtui.core.events import Branch, End, State
-from kvtui.tui.tour.card import TourCard
+from kvtui.tui.tour.card import ENDED, TourCard
 from kvtui.tui.tour.chapters import CHAPTERS
+from kvtui.tui.tour.scene import scene
 
-SIZES = [(64, 20), (80, 24), (120, 36)]
+SMALLEST = (64, 20)
+SIZES = [SMALLEST, (80, 24), (100, 30), (120, 36), (200, 60)]
+# The shape of the bundled model, which the tour is written for: six layers of six heads.
+SHAPE = replace(
+    fake_link.CONFIG,
+    vocab_size=65,
+    context_length=512,
+    num_layers=6,
+    num_heads=6,
+    num_kv_heads=6,
+    head_dim=32,
+    embed_dim=192,
+    mlp_dim=768,
+)
+BUNDLED = replace(MODEL, config=SHAPE, parameters=2_681_664)
+# The rows that a pane has to have: all of what it shows, or, of one that shows as much as fits, what its chapter needs.
+LENS = 1 + 1 + SHAPE.num_layers  # a heading, the embedding, the layers
+HEADS = 1 + SHAPE.num_layers + 1  # a heading, the layers, the chosen head
+CANDIDATES = 1 + 10
+ROWS = {
+    "#output": 6,
+    "#attention": 6,
+    "#timing": 5,
+    "#lens": LENS,
+    "#heads": HEADS,
+    "#candidates": CANDIDATES,
+    "#without": 5,  # how far, likeliest, one that moves, with, without
+    "#cache-sizes": 6,
+    "#cache-map": 4,
+    "#parts": 2,
+    "#conclusion": 1,
+    "#status": 1,
+}
+# What a chapter's task changes beside the pane that is outlined.
+ALSO = {"Heads": "#without", "Cache size": "#cache-map", "Prefill and decode": "#conclusion"}
+# In the smallest terminal the likeliest candidates are shown, and there is no room for both panes of these chapters.
+FEWER = {"#candidates": 8, "#cache-map": 0, "#conclusion": 0}
 
 
 async def write(it: Bench, count: int = 1, cache: bool = True, computed: int | None = None) -> None:
@@ -92,31 +134,103 @@ def card(it: Bench) -> TourCard:
     return it.app.query_one(TourCard)
 
 
-@pytest.mark.parametrize("size", SIZES)
-async def test_every_chapter_can_be_carried_out_and_hides_nothing_that_it_speaks_of(size: tuple[int, int]) -> None:
+@pytest.fixture
+def bundled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers of the fake process that have the shape of the bundled model."""
+    monkeypatch.setattr(fake_link, "CONFIG", SHAPE)
+    monkeypatch.setattr(fake_link, "MODEL", BUNDLED)
+
+
+def words_in(it: Bench, widget: Widget) -> str:
+    """What is on the screen in the place of a widget, in one line."""
+    place = widget.content_region
+    rows = it.screen_text().splitlines()[place.y : place.bottom]
+    return " ".join(" ".join(row[place.x : place.right] for row in rows).split())
+
+
+def assert_whole(it: Bench, selector: str, size: tuple[int, int]) -> None:
+    """A pane is on the screen with all of its rows, and nothing of it is cut off."""
+    pane = it.app.main.query_one(selector)
+    rows = FEWER.get(selector, ROWS[selector]) if size == SMALLEST else ROWS[selector]
+    if not rows:
+        return
+    assert pane.size.height >= rows, selector
+    assert it.app.screen.find_widget(pane).visible_region == pane.region, selector
+    assert not pane.region.overlaps(card(it).region), selector
+
+
+def assert_nothing_is_cut_off(it: Bench, size: tuple[int, int]) -> None:
+    """Each pane of the view that is shown is shown to its end."""
+    if size == SMALLEST:
+        return
+    shown = [pane for pane in it.app.main.view.query(Widget) if pane.id and pane.size and pane.display]
+    assert shown
+    for pane in shown:
+        assert it.app.screen.find_widget(pane).visible_region == pane.region, pane.id
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_every_chapter_can_be_carried_out_and_its_pane_is_whole(size: tuple[int, int], bundled: None) -> None:
     assert list(TASKS) == [chapter.title for chapter in CHAPTERS]
-    async with bench(size=size) as it:
-        await write(it, 3)
+    async with bench(size=size, model=BUNDLED) as it:
+        await write(it, 20)
         await it.press("6")
+        place = card(it).region
         for number, chapter in enumerate(CHAPTERS):
             assert card(it).chapter is chapter
             assert chapter.view == it.app.main.view.TITLE
-            spoken_of = list(it.app.screen.query(".-spoken-of"))
-            assert [f"#{pane.id}" for pane in spoken_of] == [chapter.pane]
-            assert spoken_of[0].size.height >= 1
-            assert it.app.screen.region.contains_region(spoken_of[0].region)
-            assert not spoken_of[0].region.overlaps(card(it).region)
-            assert it.app.screen.region.contains_region(card(it).region)
+            assert [f"#{pane.id}" for pane in it.app.screen.query(".-spoken-of")] == [chapter.pane]
+            panes = [chapter.pane, *([ALSO[chapter.title]] if chapter.title in ALSO else [])]
             await it.until(lambda: "▷ Try it" in it.screen_text())
-            text = it.screen_text()
-            assert f"Tour {number + 1} of {len(CHAPTERS)} · {chapter.title}" in text
-            assert f"▲ {chapter.look}:" in text
-            assert not card(it).done
-            await TASKS[chapter.title](it)
-            await it.until(lambda: "✔ Done" in it.screen_text())
+            assert f"Tour {number + 1} of {len(CHAPTERS)} · {chapter.title}" in it.screen_text()
+            for done in (False, True):
+                assert card(it).done == done
+                for pane in panes:
+                    assert_whole(it, pane, size)
+                assert_nothing_is_cut_off(it, size)
+                assert card(it).region == place  # nothing moves
+                said = words_in(it, card(it))
+                assert said.startswith(f"▲ {chapter.look}: ")
+                assert said.endswith(f"{'✔ Done' if done else '▷ Try it'}: {chapter.task}")
+                if not done:
+                    await TASKS[chapter.title](it)
+                    await it.until(lambda: "✔ Done" in it.screen_text())
             await it.press("space")
         assert not card(it).display
         assert not it.app.screen.query(".-spoken-of")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_the_card_has_room_for_all_that_it_may_have_to_say(size: tuple[int, int]) -> None:
+    async with bench(size=size, model=BUNDLED, tour=True) as it:
+        it.link.write([replace(token(step), max_logit_error=2e-6, argmax_agrees=True) for step in range(300)])
+        await it.until(lambda: it.app.session.state.written == 300)
+        now = replace(scene(it.app.session, "", (), ()), cached=0.00041, uncached=0.1234)
+        room = card(it).content_size
+        for chapter in CHAPTERS:
+            task = f"▷ Try it: {ENDED if chapter.writing else ''}{chapter.task}"
+            said = Text(f"▲ {chapter.look}: {chapter.text(now)}\n{task}")
+            assert len(said.wrap(Console(), room.width)) <= room.height, chapter.title
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
+async def test_what_a_chapter_speaks_of_is_on_the_screen(size: tuple[int, int], bundled: None) -> None:
+    """Every layer of the lens, every head, every candidate, the whole formula."""
+    async with bench(size=size, model=BUNDLED) as it:
+        await write(it, 20)
+        await it.press("6", "space")
+        await it.until(lambda: "leads from" in it.screen_text())
+        lens = words_in(it, it.app.main.query_one("#lens"))
+        assert all(f"layer {number}" in lens for number in range(1, 7)), lens
+        await it.press("space", "space")
+        heads = words_in(it, it.app.main.query_one("#heads"))
+        assert all(f"H{number}" in heads and f"L{number}" in heads for number in range(1, 7)), heads
+        assert "attends to" in heads
+        await it.press("space")
+        assert words_in(it, it.app.main.query_one("#candidates")).count(" %") >= 10
+        await it.press("space", "space", "space")
+        await it.until(lambda: "resident" in it.screen_text())
+        assert words_in(it, it.app.main.query_one("#cache-sizes")).endswith("bytes = 239,616 B")
 
 
 async def test_a_cache_that_was_never_off_is_not_on_again() -> None:
@@ -180,19 +294,37 @@ async def test_the_text_goes_on_or_waits_as_the_chapter_wants_it() -> None:
         assert it.link.commands(Resume)
 
 
-async def test_without_a_text_the_card_says_how_to_begin_one() -> None:
-    async with bench(None, tour=True) as it:
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_without_a_text_the_card_says_what_to_do_where_the_focus_is(size: tuple[int, int]) -> None:
+    async with bench(None, size=size, tour=True) as it:
         assert it.app.focused is it.app.main.prompt.input
-        assert "First press p, type a prompt" in it.screen_text()
-        await it.press("a", "space", "b")  # typed, not the tour's
-        assert it.app.main.prompt.input.value == "a b"
+        assert words_in(it, card(it)).endswith("▷ First type a prompt such as ROMEO: and press Enter.")
+        assert "Space: next" not in it.screen_text()
+        await it.press("a", "space", "b", "backspace")  # typed, not the tour's
+        assert it.app.main.prompt.input.value == "a "
         assert card(it).chapter is CHAPTERS[0]
-        await it.press("enter")
+        await it.press("escape")
+        assert card(it).display
+        assert words_in(it, card(it)).endswith("▷ First press p, type a prompt such as ROMEO: and press Enter.")
+        await it.press("space", "backspace")  # the tour's, as it says now
+        assert card(it).chapter is CHAPTERS[0]
+        await it.press("p", "b", "enter")
+        assert it.link.starts[0].prompt == "a b"
         await it.until(lambda: it.app.session.running)
         await write(it)
         await it.until(lambda: CHAPTERS[0].task in it.screen_text())
         await it.press("space")
         assert card(it).chapter is CHAPTERS[1]
+
+
+async def test_the_card_names_its_keys_only_where_they_work() -> None:
+    async with bench(tour=True) as it:
+        assert "Space: next · Backspace: back · Esc: leave" in it.screen_text()
+        await it.press("p")
+        assert "Enter: write · Esc: leave the prompt" in it.screen_text()
+        assert "Space: next" not in it.screen_text()
+        await it.press("escape")
+        assert "Space: next · Backspace: back · Esc: leave" in it.screen_text()
 
 
 async def test_escape_leaves_the_prompt_before_it_leaves_the_tour() -> None:
@@ -230,11 +362,13 @@ async def test_the_tour_quotes_what_was_measured() -> None:
     async with bench() as it:
         it.link.write([token(step, seconds=0.00041) for step in range(5)])
         it.link.write([token(step, cache=False, seconds=0.0142) for step in range(5, 8)])
-        await it.until(lambda: it.app.session.state.written == 8)
+        it.link.write([token(step, seconds=0.0008) for step in range(70, 110)])  # longer: compared with nothing
+        await it.until(lambda: it.app.session.state.written == 110)
         await it.press("6", *["space"] * 6)
-        text = " ".join(it.screen_text().split())
+        text = " ".join(it.screen_text().split()).replace("┃ ┃ ", "")
         assert card(it).chapter.title == "The KV cache"
-        assert "0.41 ms instead of 14.20 ms" in text.replace("┃ ┃ ", "")
+        assert "At 8–23 positions it takes 0.41 ms instead of 14.20 ms: 34.6 × faster." in text
+        assert re.search("34.6 × faster with (the )?cache at 8–23", text)  # the same in the pane above
 
 
 async def test_toggling_in_the_tour_reaches_the_worker() -> None:

@@ -37,6 +37,20 @@ def _width_of_labels(texts: Collection[str]) -> int:
     return min(max((len(label(text)) for text in texts), default=1), _LABEL)
 
 
+def query_title(choices: Sequence[str], inspection: Inspection, width: int) -> str:
+    """The title of a pane about the position before the token: its own token, and the one it predicted.
+
+    Args:
+        choices: what stands before those two, the longest first.
+        inspection: of the token.
+        width: of the pane, in cells.
+    """
+    query, token = label(inspection.query, _LABEL), label(inspection.text, _LABEL)
+    both = (f"“{query}”, predicting “{token}”", f"“{query}” → “{token}”", f"“{query}”")
+    titles = [f"{choice} {words}" for words in both for choice in choices]
+    return next((title for title in titles if len(title) <= width - 6), titles[-1])
+
+
 def hint_lines(text: str, width: int) -> list[Line]:
     """The hint of a pane that is still empty."""
     return [[(line, "lines--hint")] for line in wrap(text, max(width, 10))]

@@ -15,7 +15,8 @@ from kvtui.core.commands import Inspect, Question, ShowAttention
 from kvtui.core.events import Attention, Inspection, Unanswered
 from kvtui.tui.actions import Action
 from kvtui.tui.drawing.words import Head, off_words
-from kvtui.tui.messages import HeadChosen, QuestionChanged
+from kvtui.tui.messages import HeadChosen, QuestionChanged, Tell
+from kvtui.tui.notices import Notice
 from kvtui.tui.panes.lines import Draw, LinesPane
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
@@ -40,6 +41,8 @@ TITLES = {
     "heads": "Heads · entropy in nats",
     "without": "Without heads",
 }
+LENS = ("Logit lens · at",)  # before the token whose position predicted the one that the view is about
+HEADS = ("Heads · entropy in nats · query", "Heads, nats · query")
 
 
 class AnatomyView(View):
@@ -72,7 +75,9 @@ class AnatomyView(View):
         (
             "Logit lens",
             "What the model would have predicted if it ended after each layer: final norm and output projection, "
-            "applied to the residual there. At the right, the probability of the token that was written.",
+            "applied to the residual there. At the right, the probability of the token that was written. The token was "
+            "predicted at the position before it, so lens and heads are those of that position: the title names its "
+            "token. What the token itself attends to is in view 1.",
         ),
         (
             "Heads",
@@ -142,6 +147,10 @@ class AnatomyView(View):
         # The row of the previous token: it made the prediction.
         yield ShowAttention(self.chosen[0], (self.chosen[1],), -2, -1, position=explained)
 
+    def on_resize(self) -> None:
+        """Titles have another width."""
+        self._draw()
+
     # Keys
 
     def action_previous_layer(self) -> None:
@@ -178,13 +187,15 @@ class AnatomyView(View):
         if session is None:
             return
         if not session.running:
-            self.notify("No text is being written: r writes it again.", severity="warning")
+            words = "No text is being written: r writes it again."
+            self.post_message(Tell(Notice(words, "warning", "heads", lambda: self.display and not session.running)))
         elif session.state.heads_off:
             session.set_heads(())
         elif self.off:
             session.set_heads(tuple(sorted(self.off)))
         else:
-            self.notify("All heads are on: x switches the chosen head off.", severity="warning")
+            words = "All heads are on: x switches the chosen head off."
+            self.post_message(Tell(Notice(words, "warning", "heads", lambda: self.display and not self.off)))
 
     def _choose(self, head: Head) -> None:
         """Choose a head, wrapping around at both ends."""
@@ -234,9 +245,11 @@ class AnatomyView(View):
             draw.candidates_subtitle(inspection, session.sampling, session.state)
         )
         panes["lens"].show(partial(draw.lens_lines, inspection, chosen[0]))
+        panes["lens"].border_title = Content(draw.query_title(LENS, inspection, panes["lens"].outer_size.width))
         panes["lens"].border_subtitle = Content(draw.settled(inspection))
         weighed = self._weighed or inspection
         self.query_one(HeadsPane).show_heads(weighed, chosen, off, self._attention)
+        panes["heads"].border_title = Content(draw.query_title(HEADS, weighed, panes["heads"].outer_size.width))
         panes["heads"].border_subtitle = draw.entropy_scale(weighed)
         answered = inspection.without is not None and off == frozenset(inspection.without.heads)
         panes["without"].show(

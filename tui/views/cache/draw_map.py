@@ -217,14 +217,17 @@ def _label(layout: CacheMapLayout, row: int) -> str:
 def title(layout: CacheMapLayout, drawing: MapDrawing) -> str:
     """What the marks mean, as far as it fits."""
     positions = "1 position" if layout.per_cell == 1 else f"{layout.per_cell} positions"
-    scale = ""
+    scale, name = "", NAMES[layout.quantity]
+    if layout.quantity == "attention" and layout.query:
+        name += f", query “{layout.query}”"
     if drawing.scale is not None:
         low, high = drawing.scale
         norms = f" {layout.ramp[0]} {low:.1f} to {layout.ramp[-1]} {high:4.1f}"
         scale = f", 0 to 1 {layout.ramp}" if layout.quantity == "attention" else norms
     choices = (
-        f"Cache map · {NAMES[layout.quantity]}{scale} · a cell is {positions}",
-        f"{NAMES[layout.quantity]}{scale} · a cell is {positions}",
+        f"Cache map · {name}{scale} · a cell is {positions}",
+        f"{name}{scale} · a cell is {positions}",
+        f"{name} · a cell is {positions}",
         f"a cell is {positions}",
     )
     return next((choice for choice in choices if len(choice) + 4 <= layout.width), choices[-1])
@@ -237,7 +240,8 @@ def legend(layout: CacheMapLayout) -> str:
         meaning = _kept_for(layout.contents) if layout.contents is not None and fits(layout) else ""
         small = "small: in part" if layout.dropped and layout.per_cell > 1 else ""
     else:
-        meaning, small = f"{READ} read, {WRITTEN} written by the newest step", ""
+        step = "the newest step" if layout.written is None else "the chosen token’s step"
+        meaning, small = f"{READ} read, {WRITTEN} written by {step}", ""
     free, dropped = f"{FREE} free", f"{DROPPED} dropped" if layout.dropped else ""
     rows = rows if layout.total_rows > layout.rows else ""
     choices = [

@@ -81,6 +81,7 @@ class CacheMapPane(GridPane):
         length: int | None = None,
         written: int | None = None,
         gone: str = "",
+        query: str = "",
     ) -> None:
         """Draw this from the next refresh on, if there is anything new.
 
@@ -91,9 +92,12 @@ class CacheMapPane(GridPane):
             length: positions at the earlier token whose cache is shown; None for the newest.
             written: positions that the step of that token wrote; None for the newest.
             gone: why that cache cannot be shown; empty if it can.
+            query: label of the token whose step that is; empty if it is not known.
         """
         known = (contents or self._view.contents) if cache and not gone else None
-        changed = replace(self._view, cache=cache, context=context, contents=known, written=written, gone=gone)
+        changed = replace(
+            self._view, cache=cache, context=context, contents=known, written=written, gone=gone, query=query
+        )
         if contents is not None or changed != self._view or length != self._length:
             self._view, self._length = changed, length
             self.redraw()

@@ -34,6 +34,7 @@ class CacheMapLayout:
         contents: the worker's answer; None before it arrives.
         written: positions that the step wrote, if another step than the newest is shown.
         gone: why the cache of that step cannot be shown; empty if it can.
+        query: label of the token whose step it is, and whose attention; empty if it is not known.
     """
 
     width: int
@@ -51,6 +52,7 @@ class CacheMapLayout:
     contents: CacheContents | None = None
     written: int | None = None
     gone: str = ""
+    query: str = ""
 
     @property
     def rows(self) -> int:

@@ -14,6 +14,7 @@ from kvtui.core.commands import Question, ShowCache
 from kvtui.core.events import CacheContents, Token, Unanswered
 from kvtui.tui.actions import Action
 from kvtui.tui.drawing.chart import Axis, Curve, Drawing
+from kvtui.tui.drawing.labels import label
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.panes.bars import round_up
 from kvtui.tui.panes.chart import Chart
@@ -28,6 +29,7 @@ from kvtui.tui.views.view import View
 GONE = "the cache has been refilled since then: its earlier contents are gone"
 BELOW = ("-all", "-growth", "-models", "-none")  # what is below the map: as much as fits, or one pane
 
+_LABEL = 10  # cells of the token in the title
 MOST_POINTS = 4096  # of the chart
 
 
@@ -75,7 +77,8 @@ class CacheView(View):
             "Cache map",
             "A row for every layer and key/value head, a column for every position, or for several if they do not fit: "
             "the title says how many. The denser the mark, the longer the stored vector, or the more the "
-            "newest token attended to it. The line below marks what the newest step wrote and read. With a policy (P), "
+            "newest token, or the chosen one, attended to it: the query that the title names, as in view 1. The line "
+            "below marks what its step wrote and read. With a policy (P), "
             "× marks what was dropped, and the last choice of k shows why the rest is kept.",
         ),
         (
@@ -157,14 +160,20 @@ class CacheView(View):
 
     def _show_map(self, contents: CacheContents | None, session: Session) -> None:
         """Show the cache as it is, or as it was at the selected token."""
-        state, token = session.shown, session.cursor.token
+        state, token, query = session.shown, session.cursor.token, self._query(session)
         if token is None:
-            self.map.show(contents, state.cache, state.context)
+            self.map.show(contents, state.cache, state.context, query=query)
             return
         start = self._contents.position if self._contents else 0
         length = max(0, token.position + 1 - start) if token.cache else 0
         gone = GONE if token.position < start or self._differs(token, length) else self._refused
-        self.map.show(contents, state.cache, state.context, length, token.computed, gone)
+        self.map.show(contents, state.cache, state.context, length, token.computed, gone, query)
+
+    def _query(self, session: Session) -> str:
+        """Label of the token that the contents are of: the last that is in them. Those of the prompt are not kept."""
+        contents = self._contents
+        token = session.timeline.at(contents.position + contents.length - 1) if contents is not None else None
+        return label(token.text, _LABEL) if token is not None else ""
 
     def _differs(self, token: Token, length: int) -> bool:
         """Whether the cache has been filled under another policy since: it then held another number of positions."""

@@ -14,8 +14,8 @@ from textual.strip import Strip
 from kvtui.tui.drawing.transcript import PROMPT, Transcript
 from kvtui.tui.session.race import LaneRecord
 
-_PLAIN, _AGREES, _DIFFERS = 0, 1, 2
-_STYLES = {_PLAIN: "lane--plain", _AGREES: "lane--agrees", _DIFFERS: "lane--differs", PROMPT: "lane--prompt"}
+_PLAIN, _DIFFERS = 0, 1
+_STYLES = {_PLAIN: "lane--plain", _DIFFERS: "lane--differs", PROMPT: "lane--prompt"}
 
 
 class LanePane(ScrollView, can_focus=True):
@@ -42,7 +42,7 @@ class LanePane(ScrollView, can_focus=True):
         """Append what is new."""
         new = lane.tokens[self._shown :]
         for entry in new:
-            mark = _PLAIN if entry.lane == 0 else _AGREES if entry.agrees else _DIFFERS
+            mark = _PLAIN if entry.agrees else _DIFFERS
             self.transcript.append(entry.token.text, mark)
         self._shown = len(lane.tokens)
         if new or writing != self._writing:

@@ -5,7 +5,7 @@ Where the second lane follows the first one's text, a strip shows how far its pr
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from textual.app import RenderResult
 from textual.strip import Strip
@@ -14,10 +14,10 @@ from textual.widget import Widget
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import duration, three_digits
 from kvtui.tui.panes.lines import strip
+from kvtui.tui.session.comparison import lengths_words
 from kvtui.tui.session.race import LaneRecord, RaceRecord
+from kvtui.tui.views.race.ways import Way, lane_bar, way_of
 
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
-_STYLES = ("score--first", "score--second", "score--third")
 _KL_BARS = "▁▂▃▄▅▆▇█"
 _WIDE = 110  # cells: from here on the counted operations fit as well
 _LEAST_BAR = 8
@@ -27,7 +27,7 @@ class ScorePane(Widget):
     """A line for each lane, one for the marks, and one for the figures of both."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        *_STYLES,
+        *(f"score--{way}" for way in get_args(Way)),
         "score--agrees",
         "score--differs",
         "score--label",
@@ -73,9 +73,12 @@ class ScorePane(Widget):
         room = max(width - self._label_width - len(words), _LEAST_BAR)
         longest = max(lane.seconds for lane in self._race.lanes)
         eighths = min(math.ceil(8 * room * lane.seconds / longest), 8 * room) if longest else 0
-        bar = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
-        style = _STYLES[min(number, len(_STYLES) - 1)]
-        return [(lane.label.ljust(self._label_width), style), (bar.ljust(room), style), (words, "score--figure")]
+        way, style = way_of(self._race, number), self._style(number)
+        bar = lane_bar(way, eighths).ljust(room)
+        return [(lane.label.ljust(self._label_width), style), (bar, style), (words, "score--figure")]
+
+    def _style(self, number: int) -> str:
+        return f"score--{way_of(self._race, number)}"
 
     def _marks(self, width: int) -> Line:
         """A mark for every token, or for a few neighbours together if there are too many."""
@@ -84,7 +87,7 @@ class ScorePane(Widget):
         room = max(width - self._label_width - len(words), 1)
         each = max(1, math.ceil(steps / room))
         pieces: Line = [("agree".ljust(self._label_width), "score--label")]
-        agrees = [entry.agrees for entry in lane.tokens[:steps]]
+        agrees = [entry.agrees for entry in lane.tokens]
         marks = [all(agrees[place : place + each]) for place in range(0, steps, each)]
         for mark in marks:
             pieces.append(("✓", "score--agrees") if mark else ("✗", "score--differs"))
@@ -93,7 +96,7 @@ class ScorePane(Widget):
     def _strip(self, width: int) -> Line:
         """The KL divergence of every token, or the largest of a few neighbours, as bars of half a decade each."""
         lane = self._race.lanes[1]
-        divergences = [entry.kl if entry.kl is not None else math.nan for entry in lane.tokens[: self._race.steps]]
+        divergences = [entry.kl if entry.kl is not None else math.nan for entry in lane.tokens]
         mean = lane.kl_total / lane.compared if lane.compared else math.nan
         words = f"  mean {mean:.4f} nats  {_KL_BARS[0]} 0.0001 {_KL_BARS[-1]} 1"
         room = max(width - self._label_width - len(words), 1)
@@ -101,24 +104,23 @@ class ScorePane(Widget):
         bars = "".join(kl_bar(max(divergences[at : at + each])) for at in range(0, len(divergences), each))
         return [
             ("KL".ljust(self._label_width), "score--label"),
-            (bars.ljust(room), "score--second"),
+            (bars.ljust(room), self._style(1)),
             (words, "score--figure"),
         ]
 
     def _figures(self, width: int) -> Line:
         race = self._race
         lane = race.lanes[1]
-        speed_up = race.speed_up()
-        if speed_up is None:
+        if race.faster is None:
             return [("both lanes have run the prompt", "score--label")]
-        faster, ratio = (race.lanes[0], speed_up) if speed_up >= 1 else (lane, 1 / speed_up)
+        faster, ratio = race.faster
         planned = f" of {race.planned:,}" if race.planned is not None else ""
         brief = width < _WIDE
         pieces: Line = [
             (f"{race.steps:,}{planned} tokens", "score--label"),
             (f"   {faster.label} is ", "score--label"),
-            (f"{ratio:.1f} × as fast", "score--second" if faster is lane else "score--first"),
-            ("" if race.end else " so far", "score--label"),
+            (f"{ratio:.1f} × as fast", self._style(1 if faster is lane else 0)),
+            (f" at {lengths_words(*race.lengths)}{'' if brief else ' positions'}", "score--label"),
         ]
         difference: Line = [
             (f"   {'Δ' if brief else 'largest '}logit{'s' if brief else ' difference'} ", "score--label"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kvtui.core.events import RaceEstimate
 from kvtui.tui.drawing.words import duration, size_words, three_digits
-from kvtui.tui.session.race import RaceRecord
+from kvtui.tui.session.comparison import lengths_words
+from kvtui.tui.session.race import LaneRecord, RaceRecord
 
 
 def estimate_words(estimate: RaceEstimate) -> str:
@@ -23,32 +24,32 @@ def estimate_words(estimate: RaceEstimate) -> str:
 
 def verdict(race: RaceRecord) -> str:
     """A paragraph that sums up a race in numbers; empty until both lanes have a token."""
-    speed_up = race.speed_up()
-    if speed_up is None:
+    if race.faster is None:
         return ""
-    words = _policy_verdict(race) if race.follows else _cache_verdict(race, speed_up)
+    words = _policy_verdict(race) if race.follows else _cache_verdict(race, *race.faster)
     if race.end is not None and race.end.reason == "stop":
         words.append("The model ended the text there.")
     return " ".join(words)
 
 
-def _cache_verdict(race: RaceRecord, speed_up: float) -> list[str]:
-    """How much faster the cache is, and why."""
+def _cache_verdict(race: RaceRecord, faster: LaneRecord, ratio: float) -> list[str]:
+    """How much faster one lane is, over which lengths, and why."""
     first, second, steps = race.lanes[0], race.lanes[1], race.steps
+    slower = second if faster is first else first
     tokens = f"{steps:,} token" + ("s" if steps != 1 else "")
     agreed = f"All {steps:,} tokens agree" if second.agreed == steps else f"{second.agreed:,} of {tokens} agree"
-    work = second.multiply_adds / first.multiply_adds
-    dearer = work / speed_up
+    work = slower.multiply_adds / faster.multiply_adds
+    dearer = work / ratio
     words = [
-        f"{tokens} took {duration(first.totals[steps - 1])} {first.label} and {duration(second.totals[steps - 1])} "
-        f"{second.label}: {times(speed_up)} as fast.",
+        f"{tokens}, at {lengths_words(*race.lengths)} positions, took {duration(faster.seconds)} "
+        f"{faster.label} and {duration(slower.seconds)} {slower.label}: {times(ratio)} as fast.",
         f"{agreed}; the logits differ by at most {second.max_logit_difference:.1e}.",
-        f"By count, {first.label} took {three_digits(first.multiply_adds)} multiply-adds and {second.label} "
-        f"{three_digits(second.multiply_adds)}, {times(work)} as many.",
+        f"By count, {faster.label} took {three_digits(faster.multiply_adds)} multiply-adds and {slower.label} "
+        f"{three_digits(slower.multiply_adds)}, {times(work)} as many.",
     ]
-    if first.cache and not second.cache and dearer > 1.5:
+    if faster.cache and not slower.cache and dearer > 1.5:
         words.append(
-            f"A multiply-add took {times(dearer)} as long {first.label}: a single position has to read every weight, "
+            f"A multiply-add took {times(dearer)} as long {faster.label}: a single position has to read every weight, "
             "while many positions share each read."
         )
     if race.moves:
@@ -76,7 +77,7 @@ def _policy_verdict(race: RaceRecord) -> list[str]:
         )
     words.append(
         f"At the end its cache took {size_words(after.cache_bytes)} against {size_words(before.cache_bytes)}, "
-        f"and its tokens {duration(second.totals[steps - 1])} against {duration(first.totals[steps - 1])}."
+        f"and its tokens {duration(second.seconds)} against {duration(first.seconds)}."
     )
     return words
 

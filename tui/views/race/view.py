@@ -14,6 +14,8 @@ from kvtui.core.config import ModelConfig
 from kvtui.core.race import LANES, Lane
 from kvtui.tui.actions import Action
 from kvtui.tui.drawing.chart import Drawing
+from kvtui.tui.messages import Tell
+from kvtui.tui.notices import Notice
 from kvtui.tui.panes.chart import Chart
 from kvtui.tui.panes.policy_screen import OFF, PolicyScreen
 from kvtui.tui.session.race import RaceRecord
@@ -32,7 +34,7 @@ The same prompt and seed in two lanes, one with the cache and one without. They 
 process, so that a slow moment of the machine affects both.
 
 Both texts will appear here with a mark for every token that agrees, the time that each lane has taken, the time per \
-token against context with the prediction from counted operations, and at the end a summary in numbers.
+token against position, with the prediction from counted operations, and at the end a summary in numbers.
 
 [b]Enter[/b] starts it from the prompt above; [b]s[/b] stops it early. Starting a race stops the text in view 1.
 [b]n[/b] changes the length (now {length}).
@@ -117,7 +119,7 @@ class RaceView(View):
                 yield LanePane(classes="lane")
             with Horizontal(id="race-charts"):
                 yield Chart("Time so far · s against tokens", id="race-totals")
-                yield Chart("Token time · ms against context", "-- predicted from op counts", id="race-times")
+                yield Chart("Token time · ms against position", "-- predicted from op counts", id="race-times")
 
     def start(self, session: Session, prompt: str, seed: int | None = None) -> bool:
         """Start a race, not a text."""
@@ -194,9 +196,14 @@ class RaceView(View):
         session.race.estimate = None
 
     def _announce(self, words: str) -> None:
-        """Announce the next race, replacing earlier announcements, as keys may be pressed many times."""
-        self.app.clear_notifications()
-        self.notify(f"Next race: {words}", markup=False)
+        """Announce the next race, until it starts or another view is shown."""
+        assert self._session is not None
+        race, number = self._session.race, self._session.race.number
+
+        def holds() -> bool:
+            return self.display and race.number == number
+
+        self.post_message(Tell(Notice(f"Next race: {words}", about="next race", holds=holds)))
 
     def action_first_lane(self) -> None:
         """Choose the first lane of the next race."""

@@ -12,13 +12,13 @@ from kvtui.core.events import Limits
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import three_digits
 from kvtui.tui.panes.lines import strip
-from kvtui.tui.views.time.part_times import NAMES, Rate
+from kvtui.tui.session.comparison import lengths_words
+from kvtui.tui.views.time.part_times import NAMES, Measured, Pair, Rate
 
 _PART = 10  # cells of the parts' names
 _COLUMNS = ("ms", "FLOP", "bytes", "GFLOP/s", "GB/s")
 _WIDTHS = (7, 7, 7, 8, 5)
 _LIMIT = 11  # cells of the column that names the limit and the share of it that was reached, where it fits
-_WAYS = ("cached: 1 position", "uncached: all, as in prefill")
 
 Rates = dict[str, Rate]  # of each part, and of the total
 Ways = tuple[Rates | None, Rates | None]  # with the cache, without
@@ -38,13 +38,14 @@ class CostsPane(Widget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.border_title = "Counted work and measured speed"
+        self._pair = Pair()
         self._ways: Ways = (None, None)
         self._limits: Limits | None = None
 
-    def show(self, ways: Ways, limits: Limits | None) -> None:
-        """Show these rates, with the cache and without, beside the machine's limits."""
-        if ways != self._ways or limits is not self._limits:
-            self._ways, self._limits = ways, limits
+    def show(self, pair: Pair, ways: Ways, limits: Limits | None) -> None:
+        """Show the rates of a pair of measurements, with the cache and without, beside the machine's limits."""
+        if pair != self._pair or limits is not self._limits:
+            self._pair, self._ways, self._limits = pair, ways, limits
             self.refresh()
 
     def render(self) -> RenderResult:
@@ -62,7 +63,7 @@ class CostsPane(Widget):
         headings = "".join(name.rjust(size) for name, size in zip(_COLUMNS, _WIDTHS, strict=True))
         headings += "limit".rjust(_LIMIT) if limited else ""
         rows: list[Line] = [
-            [(" " * _PART + "".join(f"  {way}".ljust(columns) for way in _WAYS), "costs--head")],
+            [(" " * _PART + "".join(f"  {head}".ljust(columns) for head in _heads(self._pair)), "costs--head")],
             [(" " * _PART + headings * 2, "costs--head")],
         ]
         for name in (*NAMES, "total"):
@@ -78,11 +79,11 @@ class CostsPane(Widget):
         rate = way[name]
         cost = rate.cost
         texts = (
-            f"{1e3 * rate.seconds:.3f}" if rate.seconds < 0.01 else f"{1e3 * rate.seconds:.1f}",
+            milliseconds(rate.seconds),
             three_digits(cost.operations) if cost.operations else "0",
             three_digits(cost.bytes_read),
-            _rate(rate.flops),
-            _rate(rate.bandwidth),
+            billions(rate.flops),
+            billions(rate.bandwidth),
         )
         words = "".join(text.rjust(size) for text, size in zip(texts, _WIDTHS, strict=True))
         if limited and self._limits is not None:
@@ -91,7 +92,25 @@ class CostsPane(Widget):
         return words
 
 
-def _rate(per_second: float) -> str:
+def _heads(pair: Pair) -> tuple[str, str]:
+    """What is run with the cache and without it, and at which lengths."""
+    cached, uncached = pair.cached, pair.uncached
+    return (
+        f"cached: 1 of {_lengths(cached)}" if cached else "cached: 1 position",
+        f"uncached: all {_lengths(uncached)}" if uncached else "uncached: all positions",
+    )
+
+
+def _lengths(measured: Measured) -> str:
+    return f"{lengths_words(*measured.lengths)} positions{' *' if measured.asked else ''}"
+
+
+def milliseconds(seconds: float) -> str:
+    """A time in ms; what would round to 10.000 is 10.0, however the last digit of a sum was rounded."""
+    return f"{1e3 * seconds:.3f}" if seconds < 0.0099995 else f"{1e3 * seconds:.1f}"
+
+
+def billions(per_second: float) -> str:
     """Billions per second, with at most three digits."""
     value = per_second / 1e9
-    return "–" if not value else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+    return "–" if not value else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"

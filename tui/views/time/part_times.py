@@ -11,11 +11,12 @@ import numpy as np
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Breakdown, Limits, Parts, Token
 from kvtui.core.measure.operations import Cost, part_costs
-from kvtui.tui.session.timings import Kind, kind_of
+from kvtui.tui.session.comparison import Comparison, bin_lengths, bins_of, length_of, nearest
+from kvtui.tui.session.timings import Kind, TimingHistory, kind_of
 
 NAMES = tuple(field.name for field in fields(Parts))  # in the order of the pass
 _MOST_REST = 0.7  # share of the limit; below it, overhead is worth a remark
-_RECENT = 16  # tokens per median
+_SAMPLES = 128  # the newest tokens of a length and kind, whose shares are averaged
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Measured:
 
     Attributes:
         seconds: by part.
-        context: positions that the token attends to.
+        lengths: the shortest and the longest text that it was measured at, in positions.
+        context: positions that the token attends to; the median, if there are several.
         computed: positions that were run.
         count: tokens or runs in these medians.
         asked: measured on request; otherwise taken from the text being written.
@@ -32,6 +34,7 @@ class Measured:
     """
 
     seconds: dict[str, float]
+    lengths: tuple[int, int]
     context: int
     computed: int
     count: int
@@ -44,52 +47,95 @@ class Measured:
         return sum(self.seconds.values())
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A token with the cache and one without; None where there is none yet.
+
+    Attributes:
+        comparison: of both, if they are of the same length; otherwise they have no ratio.
+    """
+
+    cached: Measured | None = None
+    uncached: Measured | None = None
+    comparison: Comparison | None = None
+
+
 def of_token(token: Token) -> Measured | None:
     """The time of one token by part; None if it was not measured."""
     if token.parts is None:
         return None
-    return Measured(vars(token.parts), token.context, token.computed, 1, False)
+    length = length_of(token)
+    return Measured(vars(token.parts), (length, length), token.context, token.computed, 1, False)
 
 
 class PartTimes:
-    """The newest measurement of each way, from tokens or on request."""
+    """The parts of both ways at one length: measured on request, otherwise those of the text that is being written.
+
+    What was measured on request stays until it is measured again: tokens that are written meanwhile, at other lengths,
+    never take the place of one side.
+    """
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all measurements."""
-        self._tokens: dict[Kind, deque[Token]] = {}
-        self._asked: dict[Kind, Measured] = {}
+        """Forget all measurements: another text begins."""
+        self._asked: Pair | None = None
+        self.forget_tokens()
+
+    def forget_tokens(self) -> None:
+        """Forget the tokens, but not what was measured on request."""
+        self._tokens: dict[tuple[int, Kind], deque[Token]] = {}  # by bin of length
+        self._newest: dict[Kind, int] = {}  # length at the newest token
 
     def add(self, tokens: Sequence[Token]) -> None:
-        """Add new tokens; they replace what was measured on request in the same way, with the cache or without."""
+        """Add new tokens of the text."""
         for token in tokens:
             kind = kind_of(token)
-            if token.parts is not None and kind is not Kind.REFILL:
-                self._tokens.setdefault(kind, deque(maxlen=_RECENT)).append(token)
-                self._asked.pop(kind, None)
+            if token.parts is not None and token.parts.total and kind is not Kind.PREFILL:
+                for number in bins_of(length_of(token)):
+                    self._tokens.setdefault((number, kind), deque(maxlen=_SAMPLES)).append(token)
+                self._newest[kind] = length_of(token)
 
     def take(self, breakdown: Breakdown) -> None:
         """Take a measurement that was made on request."""
         context = breakdown.context
-        ways = ((Kind.CACHED, breakdown.cached, 1), (Kind.UNCACHED, breakdown.uncached, context))
-        for kind, parts, computed in ways:
-            self._asked[kind] = Measured(vars(parts), context, computed, breakdown.rounds, True)
+        cached, uncached = (
+            Measured(vars(parts), (context, context), context, computed, breakdown.rounds, True)
+            for parts, computed in ((breakdown.cached, 1), (breakdown.uncached, context))
+        )
+        times = Comparison(1e3 * cached.total, 1e3 * uncached.total, context, context) if cached.total else None
+        self._asked = Pair(cached, uncached, times)
 
-    def measured(self, cached: bool) -> Measured | None:
-        """The newest measurement of one way; None if there is none."""
-        kind = Kind.CACHED if cached else Kind.UNCACHED
-        if kind in self._asked:
-            return self._asked[kind]
-        tokens = self._tokens.get(kind)
+    def pair(self, times: TimingHistory) -> Pair:
+        """Both ways, if possible at one length: that at which the other panes compare the ``times`` of the text."""
+        if self._asked is not None:
+            return self._asked
+        comparison, number = times.comparison(), times.shared_bin()
+        if comparison is not None and number is not None:
+            cached = self._measured(number, Kind.CACHED, comparison.cached)
+            uncached = self._measured(number, Kind.UNCACHED, comparison.uncached)
+            if cached is not None and uncached is not None:
+                return Pair(cached, uncached, comparison)
+        return Pair(self._of_newest(Kind.CACHED, times), self._of_newest(Kind.UNCACHED, times))
+
+    def _of_newest(self, kind: Kind, times: TimingHistory) -> Measured | None:
+        length = self._newest.get(kind)
+        number = None if length is None else nearest(bins_of(length), length)
+        return None if number is None else self._measured(number, kind, times.median(number, kind))
+
+    def _measured(self, number: int, kind: Kind, milliseconds: float) -> Measured | None:
+        """The median time of tokens in a bin, divided by the mean share of each part."""
+        tokens = self._tokens.get((number, kind))
         if not tokens:
             return None
-        times = np.array([[getattr(token.parts, name) for name in NAMES] for token in tokens])  # (tokens, parts)
-        seconds = dict(zip(NAMES, np.median(times, axis=0).tolist(), strict=True))
+        parts = np.array([tuple(vars(token.parts).values()) for token in tokens])  # (tokens, parts)
+        shares = (parts / parts.sum(axis=1, keepdims=True)).mean(axis=0)
+        seconds = dict(zip(NAMES, (1e-3 * milliseconds * shares).tolist(), strict=True))
         context = int(np.median([token.context for token in tokens]))
+        cached = kind is Kind.CACHED
         kept = int(np.median([token.cache_bytes for token in tokens])) if cached else None
-        return Measured(seconds, context, 1 if cached else context, len(tokens), False, kept)
+        return Measured(seconds, bin_lengths(number), context, 1 if cached else context, len(tokens), False, kept)
 
 
 @dataclass(frozen=True)

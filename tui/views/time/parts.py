@@ -12,10 +12,11 @@ from textual.widget import Widget
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.panes.bars import figure
 from kvtui.tui.panes.lines import strip
-from kvtui.tui.views.time.part_times import NAMES, Measured
+from kvtui.tui.session.comparison import lengths_words
+from kvtui.tui.views.time.part_times import NAMES, Measured, Pair
 
 _LABEL = 10  # cells left of a bar
-_WIDE = 100  # cells: from here on whole words fit after it
+_WIDE = 100  # cells: from here on the unit fits after it
 _WAYS = ("cached", "uncached")
 MISSING = {
     "cached": "none yet: t turns the cache on, m measures a token",
@@ -29,7 +30,7 @@ EMPTY = (
 
 class PartsPane(Widget):
     """Bars of equal length that show shares of each token's own time, with the times in figures: one with the cache,
-    one without, and one for the selected token."""
+    one without, and one for the selected token or the newest."""
 
     ALLOW_SELECT = False  # a drawing, not text
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -41,16 +42,24 @@ class PartsPane(Widget):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.border_title = "Where a token's time goes"
-        self._ways: tuple[Measured | None, Measured | None] = (None, None)  # with the cache, without
-        self._chosen: Measured | None = None
+        self.border_title = "Where a token's time goes · each bar is 100 %"
+        self._pair = Pair()
+        self._token: Measured | None = None
+        self._chosen = False
 
-    def show(self, cached: Measured | None, uncached: Measured | None, chosen: Measured | None = None) -> None:
-        """Show these measurements."""
-        if ((cached, uncached), chosen) != (self._ways, self._chosen):
-            self._ways, self._chosen = (cached, uncached), chosen
-            self.set_class(chosen is not None, "-chosen")
-            self.border_subtitle = _ratio(cached, uncached)
+    def show(self, pair: Pair, token: Measured | None = None, chosen: bool = False, policy: str = "full") -> None:
+        """Show these measurements.
+
+        Args:
+            pair: both ways.
+            token: the newest token, or the one that is ``chosen``.
+            chosen: whether it is.
+            policy: of the cache, which a measurement on request does not have.
+        """
+        if (pair, token, chosen) != (self._pair, self._token, self._chosen):
+            self._pair, self._token, self._chosen = pair, token, chosen
+            self.set_class(chosen and token is not None, "-chosen")
+            self.border_subtitle = _ratio(pair, policy)
             self.refresh()
 
     def render(self) -> RenderResult:
@@ -61,19 +70,20 @@ class PartsPane(Widget):
         """A bar, or what to press where there is none."""
         width = self.size.width
         pieces: Line = []
-        if self._ways == (None, None):
+        ways = self._pair.cached, self._pair.uncached
+        if ways == (None, None):
             pieces = [(EMPTY[y], "parts--hint")] if y < len(EMPTY) else []
         elif y in (0, 1):
-            pieces = self._bar(_WAYS[y], self._ways[y], width)
-        elif y == 2 and self._chosen is not None:
-            pieces = self._bar("chosen", self._chosen, width)
+            pieces = self._bar(_WAYS[y], ways[y], width)
+        elif y == 2 and self._token is not None:
+            pieces = self._bar("chosen" if self._chosen else "newest", self._token, width)
         return strip(self, pieces)
 
     def _bar(self, name: str, measured: Measured | None, width: int) -> Line:
         label = name.ljust(_LABEL)
         if measured is None:
             return [(label, "parts--label"), (MISSING[name], "parts--hint")]
-        where = f"at {measured.context:,}{' positions' if width >= _WIDE else ' pos.'}"
+        where = f"at {lengths_words(*measured.lengths)}{' positions' if width >= _WIDE else ''}"
         words = f" {figure(1e3 * measured.total)} {where}{' *' if measured.asked else '  '}"
         room = max(width - _LABEL - len(words), 1)
         shares = [measured.seconds[name] / measured.total for name in NAMES]
@@ -100,11 +110,12 @@ def _segment(name: str, share: float, size: int) -> str:
     return f"▏{words.ljust(inside)}" if size else ""
 
 
-def _ratio(cached: Measured | None, uncached: Measured | None) -> str:
-    if cached is None or uncached is None or not cached.total:
-        return ""
-    times = f"{uncached.total / cached.total:.1f} ×"
-    if cached.context != uncached.context:
-        return f"uncached at {uncached.context:,} takes {times} as long as cached at {cached.context:,} positions"
-    asked = " · * measured on request" if cached.asked or uncached.asked else ""
-    return f"shares of each · uncached takes {times} as long{asked}"
+def _ratio(pair: Pair, policy: str) -> str:
+    """How much longer a token takes without the cache, if both were measured at the same length."""
+    comparison = pair.comparison
+    if comparison is None:
+        return "not at the same length: m measures both at one" if pair.cached and pair.uncached else ""
+    words = f"uncached takes {comparison.times:.1f} × as long at {comparison.lengths} positions"
+    if pair.cached is not None and pair.cached.asked:
+        words += " · * measured with m" if policy == "full" else " · * with m: full cache"
+    return words

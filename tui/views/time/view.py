@@ -11,7 +11,10 @@ from textual.widgets import Static
 from kvtui.core.commands import MeasureLimits, MeasureParts
 from kvtui.core.events import Breakdown, Limits
 from kvtui.tui.actions import Action
+from kvtui.tui.messages import Tell
+from kvtui.tui.notices import Notice
 from kvtui.tui.panes.chart import Chart
+from kvtui.tui.session.runs import Origin
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
 from kvtui.tui.views.time.costs import CostsPane, Rates, Ways
@@ -38,7 +41,8 @@ class TimeView(View):
             "m",
             "m",
             "Measure here",
-            "Measure one token with the cache and without, and this machine's limits; takes a second or two.",
+            "Measure one token with the cache and without, at this length, and this machine's limits; takes a second "
+            "or two.",
             "Measure",
         ),
         Action("runs", "e", "e", "Earlier runs", "The texts of this session, instead of the counted work.", "Runs"),
@@ -46,9 +50,11 @@ class TimeView(View):
     PARAGRAPHS = (
         (
             "Where a token's time goes",
-            "Medians of the newest tokens by part: embedding lookup; queries, keys and values; attention with its "
-            "output projection; the MLP; the logits; sampling. Each bar is 100 % of its own time. Press t for the "
-            "other mode, or m to measure one token in both (*). The left and right arrow keys select a token.",
+            "Median time of the newest tokens at one length, and the mean share of each part: embedding lookup; "
+            "queries, keys and values; attention with its output projection; the MLP; the logits; sampling. Each bar "
+            "is 100 % of its own time. The ratio is that of view 1, and only given at the same length. Press t for the "
+            "other mode, or m to measure one token in both, with the full cache (*): that stays until m is pressed "
+            "again or another text begins. Below is the newest token, or the one that the arrow keys select.",
         ),
         (
             "Counted work and measured speed",
@@ -66,8 +72,9 @@ class TimeView(View):
         (
             "Runs of this session",
             "Every text with its settings and tokens, the median and 95th percentile of their times, and the total. "
-            "The speed-up says how many times as fast the cache makes a token, from medians at the same length; what "
-            "a text has not measured itself comes from others of the same model. In a small terminal, e shows it.",
+            "The speed-up says how many times as fast the cache makes a token, from medians at the length named: as in "
+            "view 1; of a race, from all of its tokens. Where a text has only one of both, the other comes from texts "
+            "of the same model (*). In a small terminal, e shows it.",
         ),
     )
 
@@ -75,6 +82,7 @@ class TimeView(View):
         super().__init__()
         self._session: Session | None = None
         self._times = PartTimes()
+        self._text: Origin | None = None  # the text that they are of
         self._limits: Limits | None = None
         self._concluded: object = None  # what the text and the roofline were made from
 
@@ -92,8 +100,11 @@ class TimeView(View):
         """Take in new measurements, and draw."""
         super().show(update, session)
         self._session = session
-        if update.reset:
+        if session.runs.text is not self._text:
+            self._text = session.runs.text
             self._times.clear()
+        elif update.reset:
+            self._times.forget_tokens()
         if update.model is not None:
             self._limits = None
             self.query_one("#conclusion", Static).update(UNKNOWN)
@@ -101,11 +112,12 @@ class TimeView(View):
         if breakdown := update.answer(Breakdown):
             self._times.take(breakdown)
         self._limits = update.answer(Limits) or self._limits
-        cached, uncached = self._times.measured(True), self._times.measured(False)
-        looking = session.cursor.token
-        self.query_one(PartsPane).show(cached, uncached, of_token(looking) if looking else None)
-        ways = self._rates(cached), self._rates(uncached)
-        self.query_one(CostsPane).show(ways, self._limits)
+        pair, chosen, tokens = self._times.pair(session.timeline.times), session.cursor.token, session.timeline.tokens
+        token = chosen or (tokens[-1] if tokens else None)
+        parts = of_token(token) if token else None
+        self.query_one(PartsPane).show(pair, parts, chosen is not None, session.state.policy)
+        ways = self._rates(pair.cached), self._rates(pair.uncached)
+        self.query_one(CostsPane).show(pair, ways, self._limits)
         self._conclude(ways)
 
     def _conclude(self, ways: Ways) -> None:
@@ -130,9 +142,11 @@ class TimeView(View):
     def action_measure(self) -> None:
         """Ask the worker for both measurements."""
         session = self._session
-        if session is None or not session.answering:
-            racing = session is not None and session.racing
-            self.notify(RACING if racing else "Enter a prompt first: press p.", severity="warning")
+        if session is None:
+            return
+        if not session.answering:
+            words = RACING if session.racing else "Enter a prompt first: press p."
+            self.post_message(Tell(Notice(words, "warning", "measure", lambda: self.display and not session.answering)))
             return
         self.query_one("#conclusion", Static).update(MEASURING)
         self._limits = self._concluded = None

@@ -17,6 +17,7 @@ from kvtui.tui.drawing.grid import RAMPS
 from kvtui.tui.drawing.labels import is_wide
 from kvtui.tui.panes.grid import GridPane
 from kvtui.tui.panes.lines import strips
+from kvtui.tui.panes.tabs import token_words
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
 from kvtui.tui.views.watch.draw_attention import (
@@ -38,6 +39,10 @@ LEFT_THE_WINDOW = (
     "This token has left the model's window:",
     "the model can no longer see it, and its",
     "attention weights are not kept.",
+)
+RACING = (
+    "A race is running: the attention of this token",
+    "can be asked for when it is over.",
 )
 _SCROLL = 8  # keys per press of an arrow key
 
@@ -75,6 +80,7 @@ class AttentionPane(GridPane):
         self._event: Attention | None = None
         self._last_head = 0
         self._first: int | None = None  # index in the whole text of the first key shown; None follows the newest
+        self._moment = ""
         self._words: tuple[str, ...] = EMPTY
         self._drawing = Drawing()
         self._drawn_size = Size()
@@ -87,9 +93,12 @@ class AttentionPane(GridPane):
         if update.reset and session.prompt is not None:
             self.clear()
         if attention := update.answer(Attention):
-            self.show(attention)
+            newest = attention.position + len(attention.keys) - 1
+            self.show(attention, token_words(session.timeline.number(newest)))
         if session.left_the_window:
             self.say(LEFT_THE_WINDOW)
+        elif session.racing and session.timeline.prefill is not None and self._moment != _wanted(session):
+            self.say(RACING)
 
     def configure(self, config: ModelConfig, stream: bool = False) -> None:
         """Take the number of layers and heads from a model; a ``stream`` has no weights."""
@@ -103,9 +112,10 @@ class AttentionPane(GridPane):
             self.head_index = min(self.head_index, self._heads - 1)
         self.announce()
 
-    def show(self, event: Attention) -> None:
-        """Draw these weights on the next refresh."""
-        self._event = event
+    def show(self, event: Attention, moment: str = "") -> None:
+        """Draw these weights on the next refresh; ``moment`` names the newest query's token, as the text may be further
+        by now."""
+        self._event, self._moment = event, moment
         self._pieces = any(len(key) > 1 for key in event.keys)
         self._cell = 2 if any(map(is_wide, event.keys)) else 1
         self.redraw()
@@ -113,12 +123,12 @@ class AttentionPane(GridPane):
     def say(self, words: tuple[str, ...]) -> None:
         """Show these lines instead of weights."""
         if self._event is not None or self._words != words:
-            self._event, self._words = None, words
+            self._event, self._moment, self._words = None, "", words
             self.redraw()
 
     def clear(self) -> None:
         """Discard the weights: a new generation starts."""
-        self._event, self._first, self._words = None, None, EMPTY
+        self._event, self._first, self._moment, self._words = None, None, "", EMPTY
         self.redraw()
 
     def next_layer(self) -> None:
@@ -281,6 +291,7 @@ class AttentionPane(GridPane):
             self._words,
             self._pieces,
             self._cell,
+            self._moment,
         )
 
     def render_lines(self, crop: Region) -> list[Strip]:
@@ -299,4 +310,11 @@ class AttentionPane(GridPane):
         """Choice and ramp above; the range of keys or the weight under the mouse below."""
         view = self._view()
         weight = "" if pointed is None else weight_words(view, self._drawing, pointed.x, pointed.y)
-        return title(view), weight or key_range(self._drawing)
+        return title(view), weight or key_range(self._drawing, self.size.width - 4)
+
+
+def _wanted(session: Session) -> str:
+    """The token that the other panes show: the selected one, or the newest."""
+    tokens = session.timeline.tokens
+    token = session.cursor.token or (tokens[-1] if tokens else None)
+    return token_words(0 if token is None else token.step + 1)

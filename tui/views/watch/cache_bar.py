@@ -11,6 +11,7 @@ from textual.widget import Widget
 from kvtui.tui.drawing.lines import Line
 from kvtui.tui.drawing.words import size_words
 from kvtui.tui.panes.lines import strip
+from kvtui.tui.panes.tabs import token_words
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.state import RunState
 from kvtui.tui.session.update import Update
@@ -29,15 +30,18 @@ class CachePane(Widget):
         self.border_title = "Cache"
         self._model: ModelInfo | None = None
         self._state = RunState()
+        self._moment = ""
 
     def feed(self, update: Update, session: Session) -> None:
         """The current state, or the state at the selected token."""
-        self.show(session.model, session.shown)
+        looking = session.cursor.token is not None
+        self.show(session.model, session.shown, f"at {token_words(session.shown.written)}" if looking else "")
 
-    def show(self, model: ModelInfo, state: RunState) -> None:
-        """Show these figures from the next refresh on."""
-        if (model, state) != (self._model, self._state):
-            self._model, self._state = model, state
+    def show(self, model: ModelInfo, state: RunState, moment: str = "") -> None:
+        """Show these figures from the next refresh on; ``moment`` says of when they are if not of now."""
+        if (model, state, moment) != (self._model, self._state, self._moment):
+            self._model, self._state, self._moment = model, state, moment
+            self.border_title = f"Cache {moment}".rstrip()
             self.refresh()
 
     def render(self) -> RenderResult:
@@ -50,7 +54,7 @@ class CachePane(Widget):
         if self._model is None:
             return Strip.blank(width, self.rich_style)
         bordered = bool(self.styles.border_top[0])
-        label = "" if bordered else "Cache "
+        label = "" if bordered else f"{self.border_title} "
         words = self._words(self._model, width - len(label) - _LEAST_BAR - 2)
         room = max(width - len(label) - len(words) - 2, 0)
         pieces = [(label, "cache--label"), *self._bar(self._model, room), (f"  {words}", "")]
@@ -85,6 +89,7 @@ class CachePane(Widget):
                 f"{state.cached_positions:{digits}} of {capacity} positions",
                 f" · {size_words(state.cache_bytes):>8} of {size_words(capacity * (each if model.stream else full))}",
                 f" · {size_words(each)} per token",
+                self._whose(model),
                 self._moved(),
             ]
         else:
@@ -99,6 +104,15 @@ class CachePane(Widget):
                 break
             words += choice
         return words
+
+    def _whose(self, model: ModelInfo) -> str:
+        """Which positions those are, where none has been dropped."""
+        state = self._state
+        prompt = state.cached_positions - state.written
+        complete = prompt > 0 and state.cached_positions == state.context and not state.evictions
+        if not complete or state.race or model.stream or state.policy != "full":
+            return ""
+        return f" · prompt {prompt} + {state.written:,} written"
 
     def _moved(self) -> str:
         """How often the full context has dropped its oldest half."""

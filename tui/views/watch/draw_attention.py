@@ -36,9 +36,16 @@ _LOOKS = (*INTENSITY, "attention--dropped")
 
 _GUTTER, _WIDE_GUTTER = 2, 7  # "a " or "a  12%‹": the query's character, and its weight off screen to the left
 _PIECE, _WIDE_PIECE = 6, 8  # cells of a query's token, if tokens are longer than a character
-_UPRIGHT = ((14, 5), (12, 4), (8, 3), (6, 2))  # from this many lines on, labels of this height fit above a grid
+_UPRIGHT = (
+    (26, 12),
+    (18, 8),
+    (14, 5),
+    (12, 4),
+    (8, 3),
+    (6, 2),
+)  # from this many lines on, labels of this height fit above a grid
 _WIDE = 50  # cells: from here on the wide gutter is used
-_FAIR, _ROOMY = 46, 80  # cells: from here on the title names the layer, and everything
+_LONGEST_PIECE = 24  # cells of a token in the border
 _TALL = 9  # lines: from here on layers and heads have a line each
 _LABELLED = 5  # lines: from here on a tile among many labels its keys
 
@@ -51,6 +58,7 @@ class AttentionLayout:
         first: the window index of the first key; None for the newest that fit.
         pieces: whether tokens are longer than a character. If so, they are written out, vertically above a grid.
         cell: cells per key: 2 if any token has wide characters.
+        moment: the token that the newest row is of, such as ``token 93``.
     """
 
     width: int
@@ -67,6 +75,7 @@ class AttentionLayout:
     words: tuple[str, ...] = EMPTY  # shown instead of weights
     pieces: bool = False
     cell: int = 1
+    moment: str = ""
 
     @property
     def tall(self) -> bool:
@@ -174,6 +183,7 @@ class Drawing:
     keys: tuple[int, int, int] | None = None  # first, last + 1, total
     dropped: bool = False  # whether any key shown had been dropped
     hidden: float = 0.0  # the newest query's weight on keys to the left of the first one shown
+    strongest: tuple[str, float] | None = None  # the key that the newest query attends to most, where keys are pieces
 
 
 def draw(layout: AttentionLayout) -> Drawing:
@@ -201,6 +211,10 @@ def draw(layout: AttentionLayout) -> Drawing:
         x, y = across * (tiling.width + 1), top + down * tiling.height
         _draw_tile(layout, drawing, event, head, weights, x, y)
     drawing.hidden = float(grids[-1][1][-1, :first].sum())
+    if layout.pieces:
+        newest = next((weights for head, weights in grids if head == layout.head), grids[0][1])[-1]  # (keys,)
+        strongest = int(newest.argmax())
+        drawing.strongest = event.keys[strongest], float(newest[strongest])
     return drawing
 
 
@@ -306,27 +320,46 @@ def _put(line: Line, x: int, pieces: Line) -> None:
 
 
 def title(layout: AttentionLayout) -> str:
-    """The choice and the ramp, as far as they fit; the tabs name the choice as well."""
+    """Whose attention it is, the choice and the ramp, as far as they fit; the tabs name the choice as well."""
     if layout.stream:
         return "Attention"
-    if layout.width < _FAIR:
-        return f"Attention · √weight {layout.ramp}"
+    name = f"Attention of {layout.moment}" if layout.event is not None and layout.moment else "Attention"
     layer = f"layer {layout.layer + 1}/{layout.layers}"
-    if layout.width < _ROOMY:
-        return f"Attention · {layer} · √weight {layout.ramp}"
     one = f"head {(layout.head or 0) + 1}/{layout.heads}"
     head = {"one": one, "all": f"all {layout.heads} heads", "mean": f"mean of {layout.heads} heads"}[layout.mode]
-    return f"Attention · {layer} · {head} · ramp {layout.ramp} of √weight, 0 to 1"
+    choices = (
+        f"{name} · {layer} · {head} · ramp {layout.ramp} of √weight, 0 to 1",
+        f"{name} · {layer} · √weight {layout.ramp}",
+        f"{name} · √weight {layout.ramp}",
+        f"{name} {layout.ramp}",
+    )
+    return next((words for words in choices if len(words) <= layout.width - 4), name)
 
 
-def key_range(drawing: Drawing) -> str:
-    """Which keys are shown, and how much of the newest query's weight is on earlier ones."""
+def key_range(drawing: Drawing, room: int = 200) -> str:
+    """Which keys are shown, the one that the newest query attends to most, and its weight on earlier ones.
+
+    As many of these as fit into ``room`` cells.
+    """
     if drawing.keys is None:
         return ""
     first, last, total = drawing.keys
-    hidden = f" · {100 * drawing.hidden:3.0f}% older" if first and len(drawing.places) == 1 else ""
-    dropped = f" · {DROPPED} dropped" if drawing.dropped else ""
-    return f"keys {f'{first + 1}–{last}':>7} of {total:3}{dropped}{hidden}"
+    words = [f"keys {first + 1}–{last} of {total}"]
+    if drawing.dropped:
+        words.append(f"{DROPPED} dropped")
+    if drawing.strongest is not None:
+        text, weight = drawing.strongest
+        words.append(f"most on {_spelled(text, _LONGEST_PIECE)} {weight:.2f}")
+    if first and len(drawing.places) == 1:
+        words.append(f"{100 * drawing.hidden:2.0f}% older")
+    return next(
+        (line for count in range(len(words), 1, -1) if len(line := " · ".join(words[:count])) <= room), words[0]
+    )
+
+
+def _spelled(token: str, cells: int) -> str:
+    """A whole token, or as much of it as fits."""
+    return piece(token, cells).rstrip()
 
 
 def pointed(layout: AttentionLayout, drawing: Drawing, x: int, y: int) -> str:
@@ -338,7 +371,9 @@ def pointed(layout: AttentionLayout, drawing: Drawing, x: int, y: int) -> str:
         cell = place.at(x, y)
         if cell is not None and cell[0] < len(keys):
             row, key, weight = cell
-            query, other = (piece(token, min(cell_len(token) or 1, _WIDE_PIECE)) for token in (keys[row], keys[key]))
             found = "dropped" if np.isnan(weight) else f"{weight:.3f}"
+            fixed = len(f"query  {row + 1} → key  {key + 1}: {found}")
+            cells = min(max((layout.width - 4 - fixed) // 2, _WIDE_PIECE), _LONGEST_PIECE)
+            query, other = _spelled(keys[row], cells), _spelled(keys[key], cells)
             return f"query {query} {row + 1} → key {other} {key + 1}: {found}"
     return ""

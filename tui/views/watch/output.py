@@ -33,9 +33,9 @@ _LEGENDS: dict[Colouring, tuple[str, tuple[str, ...]]] = {
 # The colours of the levels in the legend, the same as the style sheet gives them in the text.
 _COLOURS = (
     "$foreground",
-    "$foreground on $success-muted",
+    "$foreground on $foreground 20%",
     "i $foreground on $primary-muted",
-    "b $foreground on $warning-muted",
+    "b $foreground on $accent-muted",
     "b u $foreground on $error-muted",
 )
 

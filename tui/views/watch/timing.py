@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from textwrap import wrap
 from typing import ClassVar
 
@@ -19,14 +17,16 @@ from textual.widget import Widget
 
 from kvtui.core.events import Token
 from kvtui.tui.drawing.lines import Line
-from kvtui.tui.panes.bars import band, bars, figure, line, runs, scale_for
+from kvtui.tui.panes.bars import PREVIOUS, band, bars, runs, scale_for
 from kvtui.tui.panes.lines import strip
 from kvtui.tui.session.session import Session
-from kvtui.tui.session.timings import Columns, Kind, TimingHistory, TimingSummary
+from kvtui.tui.session.timings import Columns, Floats, Integers, Kind, TimingHistory, TimingSummary, mode_of
 from kvtui.tui.session.update import Update
+from kvtui.tui.views.watch.draw_timing import TITLE, figures, legend, speed_up, title, what_to_press, width_of
 
 _GUTTER = 9  # cells of the axis: "   50 ms│", "  0.2 ms│"
-_WIDE = 116  # cells: from here on all figures fit on one line
+_WIDE = 185  # cells: from here on all figures fit on one line
+_LEAST_SAVING = 35  # cells for "16.4 × faster with cache at 64–127" beside the figures
 _LARGEST_ZOOM = 64
 
 EMPTY = (
@@ -42,7 +42,7 @@ class TimingPane(Widget, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "timing--cached",
         "timing--uncached",
-        "timing--refill",
+        "timing--prefill",
         "timing--previous",
         "timing--axis",
         "timing--figure",
@@ -54,19 +54,19 @@ class TimingPane(Widget, can_focus=True):
         Binding("z", "zoom(2)", "Zoom", tooltip="More tokens in a column; after the last, automatic again"),
     ]
 
-    logarithmic: reactive[bool] = reactive(True)
+    logarithmic: reactive[bool] = reactive(False)
     zoom: reactive[int] = reactive(0)  # tokens per column; 0: as many as the pace asks for
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self.border_title = "Time per token"
+        self.border_title = TITLE
         self.history = TimingHistory()  # the timeline keeps it
         self._batch = 0.0  # tokens per call of grow, smoothed; 0 before the first
         self._automatic = 1
         self._lines: list[Strip] = []
-        self._subtitle = ""
+        self._words = (TITLE, "")  # title and legend, as they are in the border
         self._looking: Token | None = None
-        self.before: TimingHistory | None = None  # the previous text, drawn as a line over the bars
+        self.before: TimingHistory | None = None  # the previous text, drawn as a line above the bars
         self.stream = False  # another program writes the text: the cache cannot be switched from here
 
     def render(self) -> RenderResult:
@@ -75,10 +75,13 @@ class TimingPane(Widget, can_focus=True):
 
     def feed(self, update: Update, session: Session) -> None:
         """Take in the times of new tokens."""
+        self.set_class(session.prompt is None, "-unused")
         if update.reset or update.model:
             self.stream = session.model.stream
         if update.reset and session.prompt is not None:
             self.start(session.timeline.times, session.timeline.times_before)
+        if update.prefill is not None:
+            self.refresh()
         self.grow(len(update.tokens))
         self.look(session.cursor.token)
 
@@ -96,8 +99,8 @@ class TimingPane(Widget, can_focus=True):
             self._batch = 1.0
         else:
             self._batch += 0.2 * (min(tokens, 2 * _LARGEST_ZOOM) - self._batch)
-        # Two columns a redraw can still be followed by eye. Shrinking is delayed, so that the graph does not flap.
-        while self._automatic < min(self._batch / 2, _LARGEST_ZOOM):
+        # Three columns a redraw can still be followed by eye. Shrinking is delayed, so that the graph does not flap.
+        while self._automatic < min(self._batch / 3, _LARGEST_ZOOM):
             self._automatic *= 2
         while self._automatic > 1 and self._batch < self._automatic / 4:
             self._automatic //= 2
@@ -145,36 +148,28 @@ class TimingPane(Widget, can_focus=True):
         return Strip.blank(self.size.width, self.rich_style)
 
     def _draw(self, width: int, height: int) -> list[Strip]:
-        if not len(self.history):
-            if self._subtitle:  # setting it requests another redraw, which would never end
-                self.border_subtitle = self._subtitle = ""
+        history = self.history
+        if not len(history) and history.prefill is None:
+            self._describe(TITLE, "")
             return [
                 strip(self, [(text, "timing--hint")], width) for part in EMPTY for text in wrap(part, max(width, 8))
             ]
-        figures = self._figure_lines(width, height)
-        rows = height - len(figures) - 1
-        graph = self._graph_lines(width, rows) if rows > 0 else []
-        return [*graph, *figures]
+        columns, place = self._columns(max(width - _GUTTER, 1))
+        before = None if self.before is None else self.before.summary(None, *columns.tokens)
+        room = self.size.width - 2
+        self._describe(
+            title(history.prompt_time, room),
+            legend(self.tokens_per_column, self.logarithmic, before, room),
+        )
+        lines = self._figure_lines(columns, width, height)
+        rows = height - len(lines) - 1
+        graph = self._graph_lines(columns, place, width, rows) if rows > 0 else []
+        return [*graph, *(strip(self, line, width) for line in lines)]
 
-    def _graph_lines(self, width: int, rows: int) -> list[Strip]:
-        room = max(width - _GUTTER, 1)
-        columns, place = self._columns(room)
-        before = np.full(len(columns.kinds), np.nan)
-        if self.before is not None:
-            before = self.before.beside(columns, self.tokens_per_column)
-        scale = scale_for(np.concatenate((columns.milliseconds, before[~np.isnan(before)])), self.logarithmic)
-        self._describe(columns)
-        left = room - len(columns.kinds)
-        cells, marks = bars(columns, scale, rows), line(before, scale, rows)
-        cells = np.where(marks, "─", cells)
-        kinds = np.where(marks, _PREVIOUS, columns.kinds[None, :])
-        lines = [self._bar_line(cells[row], kinds[row], left, scale.label(row, rows)) for row in range(rows)]
-        text, band_kinds = band(columns, left)
-        if place is not None:
-            text = f"{text[: left + place]}▲{text[left + place + 1 :]}"
-        pieces = [(text[start:end], _STYLES[int(band_kinds[start])]) for start, end in runs(band_kinds)]
-        lines.append(strip(self, [(" " * _GUTTER, ""), *pieces], width))
-        return lines
+    def _describe(self, title: str, legend: str) -> None:
+        """Set both, if they have changed: setting them requests another redraw, which would never end."""
+        if self._words != (title, legend):
+            self._words = self.border_title, self.border_subtitle = title, legend
 
     def _columns(self, room: int) -> tuple[Columns, int | None]:
         """The newest columns, or those around the selected token, and the one that holds that token."""
@@ -188,101 +183,58 @@ class TimingPane(Widget, can_focus=True):
         place = column - columns.first
         return columns, place if 0 <= place < len(columns.kinds) else None
 
-    def _bar_line(self, cells: npt.NDArray[np.str_], kinds: npt.NDArray[np.int64], left: int, label: str) -> Strip:
+    def _graph_lines(self, columns: Columns, place: int | None, width: int, rows: int) -> list[Strip]:
+        before = np.full(len(columns.kinds), np.nan)
+        if self.before is not None:
+            before = self.before.beside(columns, self.tokens_per_column)
+        drawn = np.concatenate((columns.medians, columns.slowest, _usual(before)))
+        scale = scale_for(drawn, self.logarithmic)
+        before = np.where(before > scale.high, np.nan, before)  # no place for it
+        left = max(width - _GUTTER, 1) - len(columns.kinds)
+        cells, owners = bars(columns, before, scale, rows)
+        lines = [self._bar_line(cells[row], owners[row], left, scale.label(row, rows)) for row in range(rows)]
+        text, kinds = band(columns, left, place)
+        pieces = [(text[start:end], _STYLES[int(kinds[start])]) for start, end in runs(kinds)]
+        lines.append(strip(self, [(" " * _GUTTER, ""), *pieces], width))
+        return lines
+
+    def _bar_line(self, cells: npt.NDArray[np.str_], owners: Integers, left: int, label: str) -> Strip:
         axis = f"{label:>{_GUTTER - 1}}│"
         pieces = [(axis, "timing--axis"), (" " * left, "")]
-        pieces += [("".join(cells[start:end].tolist()), _STYLES[int(kinds[start])]) for start, end in runs(kinds)]
-        return strip(self, pieces, left + _GUTTER + len(kinds))
+        pieces += [("".join(cells[start:end].tolist()), _STYLES[int(owners[start])]) for start, end in runs(owners)]
+        return strip(self, pieces, left + _GUTTER + len(owners))
 
-    def _describe(self, columns: Columns) -> None:
-        scale, names = "log" if self.logarithmic else "linear", "█ cached  ⣿ uncached"
-        per = self.tokens_per_column
-        share = "1 token" if per == 1 else f"median of {per:2}"
-        largest = f"max {figure(float(columns.milliseconds.max()))}"
-        before, brief = ("", "") if self.before is None else ("  ─ previous text", "  ─ before")
-        choices = (
-            f"{names}{before} · {scale} scale · column: {share} · {largest}",
-            f"{names}{brief} · {scale} · column: {share} · {largest}",
-            f"{names}{brief} · {scale} · {share} · {largest}",
-            f"{names}{brief} · {scale} · {largest}",
-        )
-        subtitle = next((choice for choice in choices if len(choice) <= self.size.width - 2), choices[-1])
-        if self._subtitle != subtitle:
-            self.border_subtitle = self._subtitle = subtitle
-
-    def _figure_lines(self, width: int, height: int) -> list[Strip]:
-        summary = self.history.summary()
-        if summary is None:
-            return []
-        if self._looking is not None:
-            summary = replace(summary, last=1e3 * self._looking.seconds)
-        last = "now " if self._looking is None else "then"
-        if width >= _WIDE:
-            pieces = [*_now(summary, last), ("  ", "")]
-            return [strip(self, [*pieces, *self._speed_up(width - _width_of(pieces))], width)]
-        if height >= 5:
-            return [strip(self, _now(summary, last), width), strip(self, self._speed_up(width), width)]
-        pieces = [*_now(summary, last, True), ("  ", "")]
-        return [strip(self, [*pieces, *self._speed_up(width - _width_of(pieces), brief=True)], width)]
+    def _figure_lines(self, columns: Columns, width: int, height: int) -> list[Line]:
+        """Figures of the tokens that the columns show, and how much faster the cache makes a token."""
+        token = self._looking or self.history.newest
+        name = "now " if self._looking is None else "then"
+        summary: TimingSummary | None = None
+        milliseconds, mode = float("nan"), Kind.CACHED
+        if token is not None:
+            milliseconds, mode = 1e3 * token.seconds, mode_of(token)
+            summary = self.history.summary(mode, *columns.tokens)
+        if width < _WIDE and height >= 5:
+            return [figures(name, milliseconds, summary, mode, width), self._speed_up(width)]
+        line = figures(name, milliseconds, summary, mode, max(width - _LEAST_SAVING, width // 2))
+        return [[*line, ("  ", ""), *self._speed_up(width - width_of(line) - 2, brief=width < _WIDE)]]
 
     def _speed_up(self, room: int, brief: bool = False) -> Line:
-        """The speed-up from the cache, or what to press to measure it; at most ``room`` cells if possible."""
         comparison = self.history.comparison()
-        if comparison is None:
-            return [(self._missing(brief), "timing--hint")]
-        times = f"{comparison.times:4.1f} × faster with"
-        faster = (f"{times} the cache", "timing--saving")
-        uncached = [(figure(comparison.uncached), "timing--figure"), (" without", "timing--axis")]
-        cached = [(",", "timing--axis"), (figure(comparison.cached), "timing--figure"), (" with", "timing--axis")]
-        lengths = f"{comparison.first}–{comparison.last}"
-        at = "at this length" if comparison.here else f"at {lengths} positions"
-        briefly = "here" if comparison.here else f"at {lengths}"
-        middle = "here" if comparison.here else f"at ≈{(comparison.first + comparison.last) // 2}"
-        choices: tuple[Line, ...] = (
-            [faster, (f" {at}:", "timing--axis"), *uncached, *cached],
-            [faster, (f" {at}:", "timing--axis"), *uncached],
-            [faster, (f" {briefly}:", "timing--axis"), *uncached],
-            [faster, (f" {briefly}", "timing--axis")],
-            [(f"{times} cache", "timing--saving"), (f" {middle}", "timing--axis")],
-        )
-        return next((choice for choice in choices if _width_of(choice) <= room), choices[-1])
-
-    def _missing(self, brief: bool) -> str:
-        history = self.history
-        if self.stream:
-            return ""  # no key switches it
-        if not history.measured(cached=False):
-            return (
-                "t: compare without the cache" if brief else "press t: run without the cache to measure what it saves"
-            )
-        if not history.measured(cached=True):
-            return "t: compare with the cache" if brief else "press t: run with the cache to measure what it saves"
-        return "t: compare at this length" if brief else "press t: measure the other way at this length too"
+        if comparison is not None:
+            return speed_up(comparison, room)
+        # no key switches the cache of another program
+        return [("" if self.stream else what_to_press(self.history, brief), "timing--hint")]
 
 
-_PREVIOUS = 3  # the previous text, beside the kinds
+def _usual(before: Floats) -> Floats:
+    """(0 or 1,) what the axis has to reach for the previous text, whose outliers must not flatten the bars."""
+    known = before[~np.isnan(before)]
+    return np.percentile(known, [95]) if len(known) else known
+
+
 _STYLES: dict[int, str] = {
     Kind.CACHED: "timing--cached",
     Kind.UNCACHED: "timing--uncached",
-    Kind.REFILL: "timing--refill",
-    _PREVIOUS: "timing--previous",
+    Kind.PREFILL: "timing--prefill",
+    PREVIOUS: "timing--previous",
 }
-
-
-def _now(summary: TimingSummary, last: str, brief: bool = False) -> Line:
-    """The newest time under its name, median, 95th percentile and speed, each of fixed width.
-
-    Without the percentile where there is little room.
-    """
-    speed = summary.tokens_per_second
-    rate = "     –" if math.isnan(speed) else f"{speed:6,.0f}" if speed >= 9.995 else f"{speed:6.2f}"
-    gap = " " if brief else "  "
-    pieces = [(last, "timing--axis"), (figure(summary.last), "timing--figure")]
-    pieces += [(f"{gap}median ", "timing--axis"), (figure(summary.median), "timing--figure")]
-    if not brief:
-        pieces += [(f"{gap}p95 ", "timing--axis"), (figure(summary.p95), "timing--figure")]
-    return [*pieces, (f"{gap}{rate} tok/s", "timing--figure")]
-
-
-def _width_of(line: Line) -> int:
-    return sum(len(text) for text, _ in line)

@@ -104,9 +104,12 @@ class WatchView(View):
         (
             "Time per token",
             "One bar per token: the model's own time, without drawing, pipes and waiting. Solid bars were computed "
-            "with the cache, dotted ones without. Switching the cache on again costs one long bar: the whole context "
-            "is run once to fill it. The speed-up is the ratio of medians at comparable length. The line is the "
-            "previous text, token by token.",
+            "with the cache, dotted ones without. ^ marks a prefill, which runs many positions at once: first the "
+            "prompt, later the whole context when the cache was switched on or the context was full. If tokens share a "
+            "bar, it ends at their median, and a thin line continues to the slowest. Median, p95 and max cover the "
+            "tokens on the screen of the same kind as the newest (or selected) one, cached or uncached; tok/s is one "
+            "token per median time. The speed-up is the ratio of medians at the length given. ─ is the previous text, "
+            "token by token, drawn only above the bars. A logarithmic scale has no zero, so bars become points.",
         ),
         (
             "Cache",

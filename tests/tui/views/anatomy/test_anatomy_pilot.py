@@ -107,6 +107,24 @@ async def test_any_token_of_the_text_is_explained() -> None:
         await it.until(lambda: "ROMEO:the␣star▸s" in it.screen_text())
 
 
+@pytest.mark.parametrize(
+    ("size", "lens", "heads"),
+    [
+        ((80, 24), "Logit lens · at “t” → “a”", "Heads, nats · query “t” → “a”"),
+        ((120, 36), "Logit lens · at “t”, predicting “a”", "Heads · entropy in nats · query “t”, predicting “a”"),
+    ],
+)
+async def test_lens_and_heads_say_that_they_are_of_the_token_before(
+    size: tuple[int, int], lens: str, heads: str
+) -> None:
+    """Which predicted the one that every other pane is about."""
+    async with anatomy(size) as (it, _):
+        await it.press("left", "left")
+        await it.until(lambda: "▸a" in it.screen_text() and heads in it.screen_text())
+        assert lens in it.screen_text()
+        assert it.app.session.cursor.position == 12
+
+
 async def test_a_click_chooses_a_head() -> None:
     async with anatomy() as (it, view):
         await it.click("#heads", offset=(2 + 4 + 6 + 2, 3))  # border, padding, gutter, one cell; second layer

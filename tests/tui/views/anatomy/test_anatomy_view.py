@@ -105,6 +105,16 @@ def test_the_lens_marks_where_the_written_token_leads() -> None:
     assert view.settled(replace(INSPECTION, lens=INSPECTION.lens[-1:])) == "t leads from the embedding on"
 
 
+def test_the_titles_name_the_position_that_made_the_prediction() -> None:
+    of = replace(INSPECTION, query="poorest", text=" gentlemen")
+    assert view.query_title(("Heads · query",), of, 60) == "Heads · query “poorest”, predicting “␣gentlemen”"
+    assert view.query_title(("Heads · query",), of, 46) == "Heads · query “poorest” → “␣gentlemen”"
+    assert (
+        view.query_title(("Heads · nats · query", "Heads · query"), of, 46) == "Heads · query “poorest” → “␣gentlemen”"
+    )
+    assert view.query_title(("Heads · query",), of, 9) == "Heads · query “poorest”"
+
+
 def test_more_layers_than_lines_are_shown_around_the_chosen_one() -> None:
     deep = replace(INSPECTION, lens=tuple(LensLayer(7, "e", 0.25, 0.1) for _ in range(25)))
     lines = text(view.lens_lines(deep, 11, 48, 6))

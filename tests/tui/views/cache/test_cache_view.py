@@ -68,6 +68,18 @@ async def test_the_shade_is_asked_for_and_named() -> None:
             await it.until(lambda name=name: name in it.screen_text())
 
 
+async def test_the_attention_is_that_of_the_token_that_the_title_names() -> None:
+    async with bench() as it:
+        it.link.write([token(step, letter) for step, letter in enumerate("stars")])
+        await it.press("3", "k", "k")
+        await it.until(lambda: "√ of attention weight, query “s”" in it.screen_text())
+        assert "written by the newest step" in it.screen_text()
+        it.link.write([token(5, "?")])
+        await it.until(lambda: "√ of attention weight, query “?”" in it.screen_text())
+        await it.press("left")
+        await it.until(lambda: "written by the chosen token’s step" in it.screen_text())
+
+
 async def test_layers_rows_and_pages_scroll() -> None:
     async with bench(size=(80, 24)) as it:
         view = await opened(it)

@@ -9,9 +9,10 @@ from fake_link import CONFIG, PARTS, token
 
 from kvtui.core.events import Breakdown, Limits, Parts
 from kvtui.core.measure.operations import Cost, multiply_adds
+from kvtui.tui.session.timings import TimingHistory
 from kvtui.tui.views.time.draw_roofline import roofline
-from kvtui.tui.views.time.part_times import PartTimes, Rate, conclusion, rates
-from kvtui.tui.views.time.parts import portions
+from kvtui.tui.views.time.part_times import Pair, PartTimes, Rate, conclusion, rates
+from kvtui.tui.views.time.parts import PartsPane, portions
 
 LIMITS = Limits(50e9, 100e9, 1, 2)
 
@@ -20,49 +21,99 @@ def scaled(factor: float) -> Parts:
     return Parts(*(factor * part for part in vars(PARTS).values()))
 
 
-def test_medians_of_the_newest_tokens_of_each_way() -> None:
-    times = PartTimes()
-    assert times.measured(True) is times.measured(False) is None
-    times.add([replace(token(step), parts=scaled(9 if step == 20 else 1)) for step in range(30)])
-    times.add([replace(token(30 + step, cache=False), parts=scaled(10)) for step in range(3)])
-    times.add([token(40)])  # without parts
-    cached, uncached = times.measured(True), times.measured(False)
-    assert cached is not None
-    assert uncached is not None
-    assert cached.total == pytest.approx(PARTS.total)
-    assert (cached.computed, cached.count, cached.asked) == (1, 16, False)
-    assert uncached.total == pytest.approx(10 * PARTS.total)
-    assert (uncached.context, uncached.computed) == (38, 38)
-    times.clear()
-    assert times.measured(True) is None
+def written(
+    parts: PartTimes, times: TimingHistory, steps: range, factor: float = 1, cache: bool = True, **fields
+) -> None:
+    """Tokens whose parts take that much longer, and add up to their time."""
+    taken = scaled(factor)
+    tokens = [
+        replace(token(step, cache=cache, seconds=taken.total), parts=taken, **{"window_start": 0, **fields})
+        for step in steps
+    ]
+    parts.add(tokens)
+    times.add(tokens)
+
+
+def test_both_ways_are_those_that_the_other_panes_compare() -> None:
+    parts, times = PartTimes(), TimingHistory()
+    assert parts.pair(times) == Pair()
+    written(parts, times, range(30))
+    written(parts, times, range(29, 30), 9)
+    written(parts, times, range(30, 33), 10, cache=False)
+    tokens = [token(40, seconds=PARTS.total)]  # without parts
+    parts.add(tokens)
+    times.add(tokens)
+    pair = parts.pair(times)
+    assert pair.cached is not None
+    assert pair.uncached is not None
+    assert pair.comparison == times.comparison()
+    assert (1e3 * pair.cached.total, 1e3 * pair.uncached.total) == pytest.approx(
+        (pair.comparison.cached, pair.comparison.uncached)
+    )
+    share = pair.cached.seconds["mlp"] / pair.cached.total
+    assert share == pytest.approx(PARTS.mlp / PARTS.total)
+    assert (pair.cached.computed, pair.cached.count, pair.cached.asked) == (1, 6, False)
+    assert (pair.uncached.context, pair.uncached.computed) == (38, 38)
+    assert pair.cached.lengths == pair.uncached.lengths == (32, 47)
+    parts.clear()
+    assert parts.pair(TimingHistory()) == Pair()
+
+
+def test_different_lengths_have_no_ratio() -> None:
+    parts, times = PartTimes(), TimingHistory()
+    written(parts, times, range(40, 50))
+    written(parts, times, range(100, 110), 10, cache=False)
+    pair = parts.pair(times)
+    assert pair.cached is not None
+    assert pair.uncached is not None
+    assert pair.comparison is None
+    assert (pair.cached.lengths, pair.uncached.lengths) == ((48, 63), (112, 127))
+    pane = PartsPane()
+    pane.show(pair)
+    assert pane.border_subtitle == "not at the same length: m measures both at one"
+
+
+def test_the_length_of_a_text_under_a_policy_is_not_what_is_kept_of_it() -> None:
+    parts, times = PartTimes(), TimingHistory()
+    written(parts, times, range(106, 110), context=16)
+    written(parts, times, range(110, 115), 10, cache=False)
+    pair = parts.pair(times)
+    assert pair.cached is not None
+    assert pair.comparison is not None
+    assert (pair.comparison.lengths, pair.cached.context) == ("112–127", 16)
 
 
 def test_a_refill_is_neither() -> None:
-    times = PartTimes()
-    times.add([replace(token(3), computed=9, parts=PARTS)])
-    assert times.measured(True) is times.measured(False) is None
+    parts, times = PartTimes(), TimingHistory()
+    written(parts, times, range(3, 4), computed=9)
+    assert parts.pair(times) == Pair()
 
 
-def test_what_was_asked_for_counts_until_there_are_newer_tokens() -> None:
-    times = PartTimes()
-    times.add([replace(token(3), parts=PARTS)])
-    times.take(Breakdown(9, scaled(2), scaled(30), 4))
-    cached, uncached = times.measured(True), times.measured(False)
-    assert cached is not None
-    assert uncached is not None
-    assert (cached.asked, cached.context, cached.total) == (True, 9, pytest.approx(2 * PARTS.total))
-    assert (uncached.asked, uncached.computed) == (True, 9)
-    times.add([replace(token(4), parts=PARTS)])
-    cached, uncached = times.measured(True), times.measured(False)
-    assert cached is not None
-    assert uncached is not None
-    assert (cached.asked, uncached.asked) == (False, True)
+def test_what_was_measured_on_request_stays_until_it_is_measured_again() -> None:
+    """Both sides: tokens of the text, at whatever length, take the place of neither."""
+    parts, times = PartTimes(), TimingHistory()
+    written(parts, times, range(3))
+    parts.take(Breakdown(9, scaled(2), scaled(30), 4))
+    for steps, cache in ((range(4, 9), True), (range(9, 12), False), (range(200, 210), True)):
+        written(parts, times, steps, 7, cache)
+        parts.forget_tokens()  # as after a fork
+        pair = parts.pair(times)
+        assert pair.cached is not None
+        assert pair.uncached is not None
+        assert pair.comparison is not None
+        assert (pair.cached.asked, pair.cached.lengths, pair.cached.total) == (True, (9, 9), 2 * PARTS.total)
+        assert (pair.uncached.asked, pair.uncached.lengths, pair.uncached.computed) == (True, (9, 9), 9)
+        assert (pair.comparison.times, pair.comparison.lengths) == (pytest.approx(15), "9")
+    parts.take(Breakdown(210, scaled(2), scaled(60), 4))
+    again = parts.pair(times).comparison
+    assert again is not None
+    assert (again.times, again.lengths) == (pytest.approx(30), "210")
 
 
 def test_rates() -> None:
-    times = PartTimes()
-    times.take(Breakdown(9, PARTS, scaled(20), 1))
-    measured = times.measured(False)
+    parts = PartTimes()
+    parts.take(Breakdown(9, PARTS, scaled(20), 1))
+    measured = parts.pair(TimingHistory()).uncached
     assert measured is not None
     found = rates(CONFIG, measured, 4)
     assert found["total"].cost.operations == 2 * multiply_adds(CONFIG, 9, 9).total

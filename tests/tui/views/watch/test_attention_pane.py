@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hf_folder import LLAMA, TOKENS, llama_config, llama_tensors, random_parameters, tokenizer_spec, write_folder
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -13,8 +16,12 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.geometry import Offset
 
+from kvtui.core import load
 from kvtui.core.config import ModelConfig
 from kvtui.core.events import Attention
+from kvtui.core.generation import Generation
+from kvtui.core.inspection import answer
+from kvtui.core.settings import GenerationSettings
 from kvtui.tui.drawing.grid import RAMPS, arrange, levels, paint, tabs, window
 from kvtui.tui.drawing.labels import piece, upright
 from kvtui.tui.views.watch.attention import AttentionPane
@@ -84,7 +91,7 @@ async def test_one_head_shows_labels_and_weights() -> None:
         assert newest.startswith("s")
         assert newest[7 + 19] == "%"  # √0.75 of the way up the ramp
         assert newest[7 + 18] == "="
-        assert "keys    1–20 of  20" in (app.pane.border_subtitle or "")
+        assert "keys 1–20 of 20" in (app.pane.border_subtitle or "")
         assert "layer 1/6" in (app.pane.border_title or "")
         app.pane.cycle_ramp()
         await pilot.pause()
@@ -382,3 +389,63 @@ async def test_only_what_has_room_is_asked_for() -> None:
         app.pane.next_head()
         await pilot.pause()
         assert any("waiting for layer" in line for line in app.lines())  # the mean is not passed off as a head
+
+
+@pytest.fixture
+def subwords(tmp_path: Path) -> Generation:
+    """A text by a random model with tokens of several characters, such as ``▁believe``."""
+    merges = [("▁", "b"), ("l", "i"), ("e", "v"), ("▁b", "e"), ("▁be", "li"), ("ev", "e"), ("▁beli", "eve")]
+    spec = tokenizer_spec([*TOKENS, *("".join(pair) for pair in merges)])
+    spec["model"]["merges"] = [" ".join(pair) for pair in merges]
+    config = llama_config()
+    folder = write_folder(tmp_path / "model", LLAMA, llama_tensors(config, random_parameters(config)))
+    (folder / "tokenizer.json").write_text(json.dumps(spec))
+    generation = Generation(load(str(folder)), "we believe you", GenerationSettings(observe=True))
+    generation.prefill()
+    return generation
+
+
+async def test_the_keys_of_a_subword_model_can_be_read(subwords: Generation) -> None:
+    """At any height: the one that counts most is spelled out below the grid, and each one that is pointed at."""
+    app = Stage()
+    async with app.run_test(size=(64, 11)) as pilot:
+        app.pane.configure(subwords.model.config)
+        await pilot.pause()
+        event = answer(subwords, app.pane.question)
+        assert isinstance(event, Attention)
+        assert " believe" in event.keys
+        app.pane.show(event)
+        await pilot.pause()
+        newest = event.weights[0, -1]
+        strongest = event.keys[int(newest.argmax())].replace(" ", "␣")
+        assert f"most on {strongest} {newest.max():.2f}" in str(app.pane.border_subtitle)
+        place = app.pane._drawing.places[0]
+        x = place.x + event.keys.index(" believe") - place.key
+        await pilot.hover(AttentionPane, offset=Offset(1 + x, 1 + place.y + len(place.weights) - 1))
+        assert "→ key ␣believe " in str(app.pane.border_subtitle)
+
+
+def test_what_is_most_attended_to_is_spelled_out_if_it_fits() -> None:
+    event = of_pieces("<s>", "Once", " upon", " internationalization", ",", " a", "\n\n", " time")
+    event.weights[0, -1] = [0.1, 0.0, 0.0, 0.6, 0.0, 0.1, 0.1, 0.1]
+    drawing = draw(AttentionLayout(20, 12, 6, 1, 0, 0, "one", event=event, pieces=True))
+    whole = "keys 1–8 of 8 · most on ␣internationalization 0.60"
+    assert key_range(drawing) == key_range(drawing, len(whole)) == whole
+    assert key_range(drawing, len(whole) - 1) == "keys 1–8 of 8"
+    long = draw(AttentionLayout(60, 12, 6, 1, 0, 0, "one", event=of_pieces(*["a" * 30] * 5), pieces=True))
+    assert f"most on {'a' * 23}… " in key_range(long)
+
+
+def test_of_all_heads_the_chosen_one_tells_what_it_attends_to_most() -> None:
+    event = of_pieces("<s>", "Once", " upon", ",", " a", heads=2)
+    event.weights[1, -1] = [0.1, 0.1, 0.6, 0.1, 0.1]
+    view = AttentionLayout(60, 20, 6, 2, 0, 1, "all", event=event, pieces=True)
+    assert "most on ␣upon 0.60" in key_range(draw(view))
+
+
+@pytest.mark.parametrize(("height", "shown"), [(16, "inter"), (20, "internat"), (30, "internationa")])
+def test_the_more_lines_there_are_the_longer_the_labels(height: int, shown: str) -> None:
+    event = of_pieces("<s>", "Once", " upon", " a", " internationalization")
+    drawing = draw(AttentionLayout(60, height, 6, 1, 0, 0, "one", event=event, pieces=True))
+    labels = ["".join(text for text, _ in line).split("│")[1] for line in drawing.lines[2 : 2 + len(shown)]]
+    assert "".join(line.rstrip()[-1] for line in labels) == shown
