@@ -20,6 +20,7 @@ from kvtui.core.layers import Array
 from kvtui.core.logits import rounding
 from kvtui.core.model import Head, Model
 from kvtui.core.observe import AttentionRecord, Stopwatch
+from kvtui.core.overflow import check_finite
 from kvtui.core.sampling import Sampler
 from kvtui.core.sequence import Sequence, common_length
 from kvtui.core.settings import GenerationSettings
@@ -146,6 +147,7 @@ class Generation:
         sequence.ids.append(token)
         logits = self._run_window()
         seconds = (perf_counter_ns() - started) / 1e9
+        check_finite(self.model, logits, sequence.window)
         self.logits = logits.copy()  # they may lie in a buffer of the model that its next step overwrites
         self.total_written += 1
         self.seconds += seconds
@@ -174,6 +176,7 @@ class Generation:
             self._stopwatch.start()
         logits = self._run_window()
         self._newest_seconds = (perf_counter_ns() - started) / 1e9
+        check_finite(self.model, logits, self.sequence.window)
         self.logits = logits.copy()
         return self._newest_seconds
 
@@ -204,6 +207,7 @@ class Generation:
     def _compare(self) -> dict[str, Any]:
         """Compare the newest prediction with one made without the cache; returns fields of a token."""
         expected = self.model.forward(self.sequence.window, last=True)[0]
+        check_finite(self.model, expected, self.sequence.window)
         tolerance = rounding(expected)
         return {
             "max_logit_error": float(np.abs(expected - self.logits).max()),

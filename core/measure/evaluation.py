@@ -13,6 +13,7 @@ from kvtui.core.errors import KvtuiError, counted
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.logits import log_softmax
 from kvtui.core.model import Model
+from kvtui.core.overflow import check_finite
 
 LONGEST_WINDOW = 1024  # tokens: the logits of a window are kept, and a large vocabulary makes them large
 
@@ -56,7 +57,7 @@ def evaluate(
         on_progress: called with (tokens scored, tokens to score).
 
     Raises:
-        KvtuiError: there is nothing to score.
+        KvtuiError: there is nothing to score, or the model overflows.
     """
     context = min(model.config.context_length, LONGEST_WINDOW)
     half = max(1, context // 2)
@@ -71,6 +72,7 @@ def evaluate(
         end = min(start + half, len(ids))
         begin = max(0, end - 1 - context)  # inputs begin .. end-2 predict begin+1 .. end-1
         logits = model.forward(ids[begin : end - 1])[start - 1 - begin :]
+        check_finite(model, logits, ids[begin : end - 1])
         total += float(token_losses(logits, ids[start:end]).sum())
         on_progress(end - first, len(ids) - first)
     method = (

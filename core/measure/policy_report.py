@@ -16,6 +16,7 @@ from kvtui.core.errors import KvtuiError, counted
 from kvtui.core.layers import Array, IntArray
 from kvtui.core.logits import log_softmax
 from kvtui.core.model import Model
+from kvtui.core.overflow import check_finite
 
 FEWEST_TOKENS = 16
 
@@ -128,7 +129,7 @@ def compare_policies(
         on_progress: called with (tokens run, tokens to run).
 
     Raises:
-        KvtuiError: the text is too short, or the model does not allow a policy.
+        KvtuiError: the text is too short, the model does not allow a policy, or it overflows.
     """
     if len(ids) < FEWEST_TOKENS:
         raise KvtuiError(
@@ -162,6 +163,7 @@ def _run_window(
             started = perf_counter()
             logits = model.decode(int(window[place]), cache)
             lane.seconds.append(perf_counter() - started)
+            check_finite(model, logits, window[: place + 1])
             predicted = log_softmax(logits)
             if number == 0:
                 reference = predicted

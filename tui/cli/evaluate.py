@@ -41,7 +41,7 @@ def evaluate_text(textfile: Path, model: str | None, last: float, as_json: bool)
     text = read_text(textfile)
     decoder = load_model(model)
     ids = np.array(decoder.tokenizer.encode(text))
-    with counting_bar("tokens") as on_progress, np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+    with counting_bar("tokens") as on_progress:
         result = evaluate(decoder, ids, len(ids) - int(len(ids) * last), on_progress)
     if not result.loss < LARGEST_LOSS:
         raise KvtuiError(f"{decoder.name}: the loss is {result.loss}: the weights overflow, or the model is damaged")

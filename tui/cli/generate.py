@@ -8,7 +8,6 @@ from statistics import median
 from typing import Any
 
 import click
-import numpy as np
 
 from kvtui.core import GenerationLoop, Model, events
 from kvtui.core.cache import CachePolicy
@@ -66,8 +65,7 @@ def generate_text(
     decoder = load_model(model)
     if not text:
         note(f"the prompt is empty: starting from {describe_start(decoder.tokenizer)}")
-    # Weights may be so large that they overflow; the sampler reports it, NumPy need not warn as well.
-    with StopOnSignal() as asked, np.errstate(over="ignore", invalid="ignore"):
+    with StopOnSignal() as asked:
         loop = GenerationLoop(decoder, text, replace(settings, max_new_tokens=count, verify=verify), asked)
         _stream(loop.run(), decoder, policy, None if as_json else text)
     if asked.ended is not None:

@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+import numpy as np
 from click.shell_completion import CompletionItem, shell_complete
 
 from kvtui.core.cache import CachePolicy
@@ -192,6 +193,7 @@ def dashboard(
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 2 for bad input, 130 after Ctrl-C.
 
+    NumPy warns of nothing: weights may overflow, which is checked wherever logits are used (core/overflow.py).
     click's own ``main`` is not used: it prints a usage block with every error and gives a closed pipe status 1.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -201,7 +203,11 @@ def run(args: Sequence[str] | None = None) -> int:
     if instruction:
         return shell_complete(cli, {}, "kvtui", COMPLETE, instruction)
     try:
-        with raised(), cli.make_context("kvtui", list(sys.argv[1:] if args is None else args)) as context:
+        with (
+            raised(),
+            np.errstate(all="ignore"),
+            cli.make_context("kvtui", list(sys.argv[1:] if args is None else args)) as context,
+        ):
             cli.invoke(context)
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -84,7 +84,7 @@ def policies(
             ids = own_text(decoder, tokens, seed, on_progress)
     else:
         ids = np.array(decoder.tokenizer.encode(text))[-tokens:]
-    with counting_bar("tokens compared") as on_progress, np.errstate(over="ignore", invalid="ignore"):
+    with counting_bar("tokens compared") as on_progress:
         reports = compare_policies(decoder, ids, wanted, on_progress)
     if as_json:
         for report in reports:
