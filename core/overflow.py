@@ -25,7 +25,7 @@ def check_finite(model: Model, logits: Array, ids: list[int] | IntArray) -> None
     """
     if isfinite(logits.max()) and isfinite(logits.min()):  # a NaN makes both NaN
         return
-    rows: Array = np.isfinite(np.atleast_2d(logits)).all(axis=1)  # (T,)
+    rows = np.asarray(np.isfinite(np.atleast_2d(logits)).all(axis=1))  # (T,)
     first = len(ids) - len(rows) + int(np.argmin(rows)) + 1
     raise KvtuiError(f"{model.name} computes numbers that are not finite, {_where(model, ids[:first])}")
 
