@@ -124,7 +124,10 @@ class StatusPane(Widget):
 
     def _brief(self) -> list[Line]:
         """Everything on one line."""
-        return [*self._of_the_run(), self._written(brief=True), *self._of_the_model("status--dim", "status--dim")]
+        model, written = self._of_the_model("status--dim", "status--dim"), self._written(brief=True)
+        if self._model_info.stream:  # that nothing runs here comes first
+            return [*self._of_the_run(), *model, written]
+        return [*self._of_the_run(), written, *model]
 
     def _of_the_model(self, name: str, style: str) -> list[Line]:
         """Its name and shape, as far as a stream reports it."""
@@ -146,10 +149,9 @@ class StatusPane(Widget):
 
     def _written(self, brief: bool) -> Line:
         """How many tokens have been written after the prompt."""
-        state = self._state
-        if state.race:
-            return [(f"{state.written:,} {'in each lane' if brief else 'tokens in each lane'}", "")]
-        return [(f"{state.written:,} {'written' if brief else 'tokens written'}", "")]
+        count = self._state.written
+        where = "in each lane" if self._state.race else "written"
+        return [(f"{count:,} {where}" if brief else f"{count:,} token{'s' if count != 1 else ''} {where}", "")]
 
     def _of_the_text(self) -> list[Line]:
         """How the text is written; race lanes have settings of their own."""

@@ -95,9 +95,8 @@ def test_long_prompt_uses_its_end_and_says_so(kvtui: Kvtui, tiny_model_file: Pat
     prompt = "a" * 60 + "b" * 40
     outcome = kvtui("generate", prompt, "-n", 5, "--model", tiny_model_file, "--json")
     assert outcome.status == 0
-    assert events(outcome.out)[0]["prompt"] == "b" * 32
-    assert "last 32 tokens" in outcome.err
-    assert "68 dropped" in outcome.err
+    assert events(outcome.out)[0]["prompt"] == "b" * 16
+    assert "its first 84 tokens are removed, its last 16 are used, and there is room for 16 more" in outcome.err
 
 
 def test_unknown_character_is_named_with_its_place(kvtui: Kvtui, tiny_model_file: Path) -> None:

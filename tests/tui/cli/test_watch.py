@@ -177,7 +177,7 @@ async def test_space_holds_the_screen_and_a_full_stop_shows_one_token() -> None:
         before = watching.app.session.state.written
         assert before < 50
         await pilot.press("full_stop")
-        await watching.until(pilot, f"{before + 1:7,} tokens written")
+        await watching.until(pilot, f" · {before + 1:,} token{'s' if before else ''} written")
         await pilot.press("s")
         await watching.until(pilot, "stop it there")
         await pilot.press("space", "u")

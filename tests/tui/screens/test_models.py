@@ -67,7 +67,7 @@ async def test_a_chosen_model_is_loaded_and_writes_the_same_prompt(shelf: Path) 
         assert "tiny is still loading" in it.notices()
         assert len(it.link.starts) == 1
         it.link.say(Loading(1, 4))
-        await it.until(lambda: "◌ load  25 %" in it.screen_text())
+        await it.until(lambda: "◌ loading 25 %" in it.screen_text())
         it.link.write([token(1, "late")], run=1)
         it.link.say(OTHER)
         await it.until(lambda: len(it.link.starts) == 2)
