@@ -277,3 +277,26 @@ def test_what_cannot_be_watched_is_refused_before_anything_is_drawn(tmp_path: Pa
     assert words in terminal.output
     assert terminal.output.count("\n") == 1
     assert "\x1b[?1049h" not in terminal.output
+
+
+EXTREMES = (5e-324, 1e300, 0.0, 1e-12, 1.0, 1e15)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+async def test_valid_but_extreme_numbers_end_no_chart(size: tuple[int, int]) -> None:
+    """In every view, in bars of both scales, in the figures below them, and in the second text beside the first."""
+    lines = [json.loads(line) for line in recording("what light through yonder window breaks").splitlines()]
+    for number, line in enumerate(lines):
+        line["seconds"] = EXTREMES[number % len(EXTREMES)]
+        if line["event"] == "token":
+            line |= {"logprob": -1e300 if number % 2 else -5e-324, "cache": bool(number % 3), "cache_bytes": 2**53}
+        if line["event"] == "end":
+            line["tokens_per_second"] = 1e300
+    data = "".join(json.dumps(line) + "\n" for line in (*lines, *lines)).encode()
+    watching = Watching(data)
+    async with watching.app.run_test(size=size) as pilot:
+        await watching.until(pilot, "■ ended")
+        for key in ("l", "z", "c", "c", "left", "left", "end", "r", "2", "3", "4", "5", "1", "l", "home"):
+            await pilot.press(key)
+            await settle(pilot)
+        assert "Traceback" not in watching.text()
