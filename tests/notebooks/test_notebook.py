@@ -15,7 +15,7 @@ import pytest
 import kvtui.core
 from kvtui.core.config import ModelConfig
 from kvtui.core.model import Model
-from tests.random_model import random_model
+from random_model import random_model
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "notebooks" / "demo.ipynb"
