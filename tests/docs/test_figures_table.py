@@ -27,6 +27,26 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "figures.md"
 SNAPSHOTS = sorted((ROOT / "tests" / "tui" / "snapshots").glob("*.txt"))
 REPORTS = (BenchResult, PolicyReport, Evaluation, LibraryModel, Progress)  # what the commands' JSON and tables hold
+NUMBER = r"[-+≈]?\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?(?: [kMG]\b)?"
+STANDS_FOR = {  # in the forms of the table
+    "NN": rf"(?:(?:{NUMBER}|–)\s*)+",
+    "N": rf"{NUMBER}(?:–\d[\d,]*)?",
+    "TIME": rf"(?:{NUMBER} (?:µs|ms|s|min)\b|–)",
+    "SIZE": rf"{NUMBER} [kMGT]?B\b",
+    "…": r".*?",
+    "▁": r"[▁▂▃▄▅▆▇█]",
+}
+NO_FIGURES = (  # digits that are names or text, or stand along an axis
+    r"\b(?:ctrl\+\w|F)\d*\b|\bF\d\b",  # keys
+    r"[\[ ]\d (?:Watch|Race|Cache|Anatomy|Time|W$)|\bview \d",  # views
+    r"\[?\b[LH]\d+\b\]?",  # layers and heads
+    r"(?:int\d|window:\d+|(?:sink|snap|heavy):\d+\+\d+)",  # policies
+    r"et al\. \d{4}|sec\. [\d.]+|\(H2O\)|\b[48] bits per number",  # what a policy's line says about it
+    r"(?:GPT-2|Llama-[\d.]+|Qwen[\d.]+)(?: XL)?(?: [\d.]+[BM])?|Mistral 7B v[\d.]+",  # models
+    r"\bp95 +total",  # the heading of a column
+    r"^\s*\d+ ─*$",  # what a dialog leaves of a line
+    r"^\s*[\d.]+ (?:µs|ms|s)$|[\d.,]+[┤┼]|^[\s│║]*(?:[\d.,]+\s+)*[\d.,]+[\s│]*$",  # axes
+)
 PLACE = re.compile(r"\[([\w.]+)\]\(\.\./([\w/]+)\.py\)")
 
 
@@ -67,7 +87,7 @@ def is_number(hint: Any) -> bool:
 def test_each_row_is_complete() -> None:
     assert len(rows()) > 100
     for row in rows():
-        assert len(row) == 4 and all(row), row
+        assert list(map(bool, row)) == [True] * 4, row
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[0][:40])
@@ -91,3 +111,27 @@ def test_each_number_in_an_event_or_a_report_has_a_row() -> None:
     listed = {name for row in rows() for name in re.findall(r"`([A-Z]\w+\.\w+)`", row[0])}
     assert numbers - listed == set()
     assert listed - numbers == {"Evaluation.perplexity"}  # a property
+
+
+def pattern(form: str) -> re.Pattern[str]:
+    """What a form of the table stands for on a screen, whose numbers may be padded."""
+    words = re.split(r"((?<![A-Za-z])(?:NN|N|TIME|SIZE)(?![A-Z])|[…▁]|\s+)", form)
+    return re.compile("".join(STANDS_FOR.get(word, r"\s+" if word.isspace() else re.escape(word)) for word in words))
+
+
+@lru_cache(maxsize=1)
+def known() -> list[re.Pattern[str]]:
+    """The forms in the table, the longest first."""
+    forms = {form for row in rows() for form in re.findall(r"`([^`]+)`", row[0]) if re.search(r"N|TIME|SIZE", form)}
+    return [re.compile(words) for words in NO_FIGURES] + [
+        pattern(form) for form in sorted(forms, key=len, reverse=True)
+    ]
+
+
+@pytest.mark.parametrize("snapshot", SNAPSHOTS, ids=lambda path: path.stem)
+def test_each_number_on_a_screen_is_a_figure_of_the_table(snapshot: Path) -> None:
+    for line in re.split(r"[\n│┃╮╭╯╰]", snapshot.read_text(encoding="utf-8")):
+        left = line
+        for words in known():
+            left = words.sub(" ", left)
+        assert not re.search(r"\d", left), f"{left.strip()} is not in {PAGE.name}: {line}"
