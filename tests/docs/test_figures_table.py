@@ -43,7 +43,7 @@ NO_FIGURES = (  # digits that are names or text, or stand along an axis
     r"(?:int\d|window:\d+|(?:sink|snap|heavy):\d+\+\d+)",  # policies
     r"et al\. \d{4}|sec\. [\d.]+|\(H2O\)|\b[48] bits per number",  # what a policy's line says about it
     r"(?:GPT-2|Llama-[\d.]+|Qwen[\d.]+)(?: XL)?(?: [\d.]+[BM])?|Mistral 7B v[\d.]+",  # models
-    r"\bp95 +total",  # the heading of a column
+    r"\bp95 +total|^ *6 +Tour\.",  # the heading of a column, a key in help
     r"^\s*\d+ ─*$",  # what a dialog leaves of a line
     r"^\s*[\d.]+ (?:µs|ms|s)$|[\d.,]+[┤┼]|^[\s│║]*(?:[\d.,]+\s+)*[\d.,]+[\s│]*$",  # axes
 )
