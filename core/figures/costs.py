@@ -134,17 +134,22 @@ def _draw_times(ax: Axes, name: str, times: Timing, style: dict[str, Any], degre
 
 
 def _mark_speed_up(ax: Axes, cached: Timing, uncached: Timing) -> None:
-    """An arrow between the two at the longest context that both have, labelled with the ratio."""
+    """An arrow between the two at the longest context that both have, labelled with the ratio and its lengths."""
     both = {context for context, _ in cached} & {context for context, _ in uncached}
     if not both:
         return
     context = max(both)
-    low, high = (1e3 * _around(times, context) for times in (cached, uncached))
+    near = [
+        [one for one in times if one[0] in both and 0.9 * context < one[0] <= context] for times in (cached, uncached)
+    ]
+    low, high = (1e3 * median(seconds for _, seconds in times) for times in near)
     if high <= 1.2 * low:
         return
+    shortest = min(near[0])[0]
+    lengths = f"{shortest:,}–{context:,}" if shortest < context else f"{context:,}"
     ax.annotate("", (context, high / 1.12), (context, low * 1.12), arrowprops={"arrowstyle": "<->", "color": "0.2"})
     ax.annotate(
-        f"{high / low:.1f} × at {context:,}",
+        f"{high / low:.1f} × at {lengths}",
         (context, (low * high) ** 0.5),
         xytext=(-6, 0),
         textcoords="offset points",
@@ -153,8 +158,3 @@ def _mark_speed_up(ax: Axes, cached: Timing, uncached: Timing) -> None:
         fontsize=9,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
     )
-
-
-def _around(times: Timing, context: int) -> float:
-    """Median seconds at contexts up to a tenth shorter: from a single median, or from many tokens."""
-    return median(seconds for other, seconds in times if 0.9 * context < other <= context)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 MOST_TOKENS = 100_000
+_WARM_UP_TOKENS = 8
 
 
 class Kinds(click.Group):
@@ -186,6 +187,8 @@ def timing(
         text = _prompt(decoder, prompt)
         if count < 2:
             raise KvtuiError("timing a text takes at least two tokens: give -n 2 or more")
+        for cache in (True, False):  # warm up, so that neither is measured cold
+            _token_times(decoder, text, _WARM_UP_TOKENS, seed, cache)
         cached, uncached = (_token_times(decoder, text, count, seed, cache) for cache in (True, False))
         picture = figures.time_per_token(cached, uncached, caption=f"{decoder.name}; {machine()}")
     _save(picture, out)

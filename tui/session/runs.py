@@ -30,8 +30,8 @@ class RunRecord:
         seed: of the sampler.
         cache: ``on``, ``off``, or ``both``.
         tokens: number of tokens written, over all branches.
-        median: of the token times, in milliseconds.
-        p95: of the token times, in milliseconds.
+        median: of the token times, in milliseconds; without prefills, unless there is nothing else.
+        p95: of the same times, in milliseconds.
         seconds: total model time.
         medians: milliseconds by bin of lengths (:data:`~kvtui.tui.session.comparison.BIN`) and kind.
         length: of the text at its newest token, in positions.
@@ -110,12 +110,14 @@ def record(branches: Sequence[TimingHistory], origin: Origin, sampling: Sampling
     own = [times.own() for times in branches]
     kinds = {kind for times in own for kind in times.kinds.tolist()}
     cached, uncached = bool(kinds & {Kind.CACHED, Kind.PREFILL}), Kind.UNCACHED in kinds
-    median, p95 = np.percentile(np.concatenate([times.milliseconds for times in own]), [50, 95])
+    milliseconds = np.concatenate([times.milliseconds for times in own])  # (tokens,)
+    steps = np.concatenate([times.kinds for times in own]) != Kind.PREFILL
+    median, p95 = np.percentile(milliseconds[steps] if steps.any() else milliseconds, [50, 95])
     by_length: dict[tuple[int, Kind], list[float]] = {}
     for times in own:
-        for length, milliseconds in times.by_length.items():
-            by_length.setdefault(length, []).extend(milliseconds)
-    medians = {length: float(np.median(milliseconds)) for length, milliseconds in by_length.items()}
+        for length, values in times.by_length.items():
+            by_length.setdefault(length, []).extend(values)
+    medians = {length: float(np.median(values)) for length, values in by_length.items()}
     newest = branches[-1]
     return RunRecord(
         origin.model,

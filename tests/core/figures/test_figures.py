@@ -246,6 +246,11 @@ class TestTiming:
         assert "25.0 × at 256" in [text.get_text() for text in ax.texts]
         assert any("floor" in name for name in legend)
 
+    def test_the_ratio_is_of_the_same_lengths_on_both_sides(self) -> None:
+        uncached = [(length, 8e-3) for length in range(91, 101)]
+        figure = time_per_token([(95, 2e-3), (100, 2e-3)], [*uncached[:4], (95, 4e-3), (100, 4e-3)])
+        assert "2.0 × at 95–100" in [text.get_text() for text in figure.axes[0].texts]
+
     def test_one_of_the_two_and_many_single_tokens(self, tmp_path: Path) -> None:
         figure = time_per_token([(n, 1e-3) for n in range(1, 200)], [])
         save_figure(figure, tmp_path / "a.png")

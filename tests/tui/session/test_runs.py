@@ -44,6 +44,16 @@ def test_a_record_of_a_run() -> None:
     assert record([both], Origin("small", "", 0), SamplingSettings(), "full").cache == "both"
 
 
+def test_median_and_p95_leave_out_prefills_as_the_other_views_do() -> None:
+    times = history(4, 1.0)
+    times.add([replace(token(4, seconds=0.5), computed=11)])
+    one = record([times], Origin("small", "", 0), SamplingSettings(), "full")
+    summary = times.summary()
+    assert summary is not None
+    assert (one.median, one.p95) == (summary.median, summary.p95) == pytest.approx((1.0, 1.0))
+    assert (one.tokens, one.seconds) == (5, pytest.approx(0.504))
+
+
 def test_what_the_cache_saves_comes_from_the_run_or_from_others_of_the_model() -> None:
     cached, uncached, other = run(50, 1.0), run(50, 20.0, cache=False), run(50, 5.0, cache=False, model="large")
     assert saving(cached, [cached]) is None
