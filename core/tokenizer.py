@@ -42,7 +42,7 @@ class Tokenizer(Protocol):
         ...
 
     def token_bytes(self, index: int, previous: int | None = None) -> bytes:
-        """What a token adds to a text whose last token is ``previous`` (None: it starts the text)."""
+        """What a token adds to a text whose last token with text is ``previous`` (None: it starts the text)."""
         ...
 
     def split_known(self, text: str) -> tuple[str, list[str]]:
@@ -58,19 +58,30 @@ class TextStream:
 
     Args:
         tokenizer: knows the tokens' bytes.
-        previous: the token before the first one; None if there is none.
+        before: the tokens before the first one.
     """
 
-    def __init__(self, tokenizer: Tokenizer, previous: int | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, before: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
-        self._previous = previous
+        self._previous = last_with_text(tokenizer, before)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, index: int, final: bool = False) -> str:
         """The text that this token completes; with ``final`` an unfinished character becomes U+FFFD."""
         data = self._tokenizer.token_bytes(index, self._previous)
-        self._previous = index
+        if data or has_text(self._tokenizer, index):
+            self._previous = index
         return self._decoder.decode(data, final)
+
+
+def has_text(tokenizer: Tokenizer, index: int) -> bool:
+    """Whether a token within a text adds something to it. A space that only the start of a text hides does."""
+    return bool(tokenizer.token_bytes(index, index))
+
+
+def last_with_text(tokenizer: Tokenizer, ids: Sequence[int]) -> int | None:
+    """The last token that has text: the one that the next token's text depends on."""
+    return next((index for index in reversed(ids) if has_text(tokenizer, index)), None)
 
 
 def spell(tokenizer: Tokenizer, text: str, previous: int) -> list[int]:
@@ -99,8 +110,10 @@ def decode_tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
     """Implements :meth:`Tokenizer.decode` from the tokens' bytes."""
     data, previous = bytearray(), None
     for index in ids:
-        data += tokenizer.token_bytes(index, previous)
-        previous = index
+        added = tokenizer.token_bytes(index, previous)
+        data += added
+        if added or has_text(tokenizer, index):
+            previous = index
     return data.decode("utf-8", "replace")
 
 
