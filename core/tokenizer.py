@@ -130,6 +130,21 @@ def describe_character(character: str) -> str:
     return f"{character!r} (U+{ord(character):04X})"
 
 
+def describe_place(text: str, index: int) -> str:
+    """Where a character of a text is, as editors count: ``at line 3, column 7``."""
+    return f"at line {text.count(chr(10), 0, index) + 1}, column {index - text.rfind(chr(10), 0, index)}"
+
+
+def _is_control(character: str) -> bool:
+    """Whether a terminal could obey it, or it is half a character; tabs and line ends are neither."""
+    return unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r"
+
+
+def start_of_texts(tokenizer: Tokenizer) -> int | None:
+    """The token with which ``encode`` begins every text; None if there is none."""
+    return tokenizer.start_id if tokenizer.encode("")[:1] == [tokenizer.start_id] else None
+
+
 def describe_start(tokenizer: Tokenizer) -> str:
     """What an empty prompt starts from, as text."""
     piece = tokenizer.piece(tokenizer.start_id)
@@ -151,7 +166,7 @@ class CharTokenizer:
             raise KvtuiError("every entry of a character vocabulary must be one character")
         for character in self.vocabulary:
             # A model writes to the terminal: an untrusted one must not be able to move the cursor.
-            if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r":
+            if _is_control(character):
                 raise KvtuiError(f"the control character {describe_character(character)} cannot be in a vocabulary")
         self._ids = {character: index for index, character in enumerate(self.vocabulary)}
         if len(self._ids) != len(self.vocabulary):
@@ -159,8 +174,18 @@ class CharTokenizer:
 
     @classmethod
     def from_text(cls, text: str) -> CharTokenizer:
-        """A tokenizer whose vocabulary is the sorted distinct characters of a text."""
-        return cls(sorted(set(text)))
+        """A tokenizer whose vocabulary is the sorted distinct characters of a text.
+
+        Raises:
+            KvtuiError: the text is empty, or contains a control character; the message names it and its place.
+        """
+        characters = sorted(set(text))
+        for character in filter(_is_control, characters):
+            raise KvtuiError(
+                f"the text has the control character {describe_character(character)}, "
+                f"{describe_place(text, text.index(character))}, which a vocabulary cannot have; remove or replace it"
+            )
+        return cls(characters)
 
     @property
     def vocab_size(self) -> int:
@@ -187,11 +212,9 @@ class CharTokenizer:
             return [self._ids[character] for character in text]
         except KeyError:
             place = next(index for index, character in enumerate(text) if character not in self._ids)
-            line = text.count("\n", 0, place) + 1
-            column = place - (text.rfind("\n", 0, place) + 1) + 1
             raise KvtuiError(
                 f"the model does not know the character {describe_character(text[place])}, "
-                f"at line {line}, column {column}; remove or replace it"
+                f"{describe_place(text, place)}; remove or replace it"
             ) from None
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -35,6 +35,7 @@ def read_sentencepiece(
     start_ids: Sequence[int],
     stop_ids: frozenset[int],
     add_start: bool,
+    most: int,
 ) -> SentencePieceTokenizer:
     """Read a model of the kind BPE, as Llama 2, Mistral and TinyLlama have it.
 
@@ -44,6 +45,7 @@ def read_sentencepiece(
         start_ids: the token that begins a text; empty for that of the file.
         stop_ids: end a text; empty for that of the file.
         add_start: whether texts begin with the first.
+        most: pieces that the model has rows for.
 
     Raises:
         KvtuiError: the file is damaged, or of a kind that is not implemented.
@@ -58,6 +60,8 @@ def read_sentencepiece(
     try:
         for number, value in _fields(path.read_bytes()):
             if number == _PIECES and isinstance(value, bytes):
+                if len(pieces) == most:
+                    raise KvtuiError(f"{path} has more pieces than the {most:,} rows of the model's embedding")
                 piece = dict(_fields(value))
                 text, score, kind = piece.get(_TEXT, b""), piece.get(_SCORE, 0.0), piece.get(_KIND, _NORMAL)
                 pieces.append(text.decode() if isinstance(text, bytes) else "")

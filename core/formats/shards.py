@@ -22,7 +22,7 @@ _DTYPES = {
     "F16": "<f2",
     "BF16": "<u2",
 }  # NumPy has no bfloat16: its bits are kept as uint16
-LARGEST_JSON = 1 << 28  # bytes
+LARGEST_JSON = 1 << 26  # bytes
 _POINTER = b"version https://git-lfs"  # how a file begins that stands for another one, in git-lfs
 
 

@@ -44,7 +44,8 @@ def read_tokenizer(
     if not path.is_file() and (folder / "tokenizer.model").is_file():
         path = folder / "tokenizer.model"
         starts = settings.get("add_bos_token", True) is not False
-        tokenizer: Tokenizer = read_sentencepiece(path, _added(folder, settings), start_ids[:1], stop_ids, starts)
+        added = _added(folder, settings)
+        tokenizer: Tokenizer = read_sentencepiece(path, added, start_ids[:1], stop_ids, starts, vocab_size)
     else:
         library = _read_library(path) if path.is_file() else _from_vocabulary(folder, config, settings)
         path = path if path.is_file() else folder / "vocab.json"
@@ -137,11 +138,10 @@ def _start_id(
     name = _content(settings.get("bos_token"))
     with refusals(f"{path} cannot be used"):
         index = library.token_to_id(name) if name else None
-        first = list(library.encode("").ids)[:1]
         processor = json.loads(library.post_processor.__getstate__()) if library.post_processor else {}
-        parts = [processor, *(processor.get("processors") or ())]
-        template = any(part.get("type") in _TEMPLATES for part in parts)
-        if settings.get("add_bos_token") is True and not template:
+        templates = [part for part in _parts(processor) if part.get("type") in _TEMPLATES]
+        first = library.encode("").ids[:1] if any(map(_begins, templates)) else []
+        if settings.get("add_bos_token") is True and not templates:
             if index is None:
                 on_note(f"{path.parent / 'tokenizer_config.json'}: there is no token {brief(name)} to begin texts with")
             else:
@@ -150,6 +150,17 @@ def _start_id(
     if first:
         return int(first[0])
     return known[0] if known else (index or 0)
+
+
+def _parts(processor: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A post-processor, or those of a sequence."""
+    return [processor, *(processor.get("processors") or ())]
+
+
+def _begins(template: Mapping[str, Any]) -> bool:
+    """Whether a template puts a token in front of a text; those of BERT and RoBERTa always do."""
+    single = template.get("single", [{"SpecialToken": {}}])
+    return bool(single) and "SpecialToken" in single[0]
 
 
 def _stop_ids(folder: Path, config: Mapping[str, Any], vocab_size: int, on_note: Callable[[str], None]) -> list[int]:
