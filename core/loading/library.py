@@ -12,6 +12,7 @@ from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError
 from kvtui.core.formats import peek_model
 from kvtui.core.formats.gguf import gguf_parts
+from kvtui.core.formats.shards import WEIGHTS
 from kvtui.core.loading import bundled_names, bundled_path
 from kvtui.core.loading.hub import hub_folder
 
@@ -139,6 +140,8 @@ def weight_bytes(path: Path) -> int:
     """Bytes of a model's file or files, or of the weights in its folder."""
     if path.is_file():
         return sum(part.stat().st_size for part in gguf_parts(path) if part == path or part.is_file())
+    if (path / WEIGHTS).is_file():  # whatever else there is, it is not read
+        return (path / WEIGHTS).stat().st_size
     return sum(file.stat().st_size for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
 
 

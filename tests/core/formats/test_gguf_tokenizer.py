@@ -1,10 +1,12 @@
 """The tokenizer in GGUF metadata, against what llama.cpp does with the same metadata."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from kvtui.core.formats.byte_level import SPLITTINGS
 from kvtui.core.formats.gguf_tokenizer import make_tokenizer
 from kvtui.core.formats.library_tokenizer import byte_letters
 from kvtui.core.tokenizer import TextStream
@@ -178,3 +180,8 @@ def test_some_ways_take_a_whole_word_whatever_the_merges_say(pre, whole):
     tokenizer = byte_level(pre, [*byte_letters().values(), "ab"])
     tokenizer_ids = tokenizer.encode("ab")
     assert (tokenizer_ids[-1] == 256) == whole
+
+
+def test_the_documentation_names_every_way_of_splitting():
+    text = (Path(__file__).parents[3] / "docs" / "models.md").read_text("utf-8")
+    assert [name for name in SPLITTINGS if f"`{name}`" not in text] == []

@@ -144,6 +144,14 @@ def test_hidden_and_other_files_are_passed_over(shelf: Path) -> None:
     assert len(found(shelf)) == 3
 
 
+def test_shards_beside_a_whole_file_do_not_count(tmp_path: Path) -> None:
+    folder = llama_folder(tmp_path / "m", shards=2)
+    config = llama_config()
+    write_folder(folder, LLAMA, llama_tensors(config, random_parameters(config)))
+    [model] = found(tmp_path).values()
+    assert model.file_bytes == (folder / "model.safetensors").stat().st_size
+
+
 SPOILED: dict[str, tuple[dict[str, Any], str]] = {
     "a rotary scaling": ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "rope_type is 'yarn'"),
     "an activation": ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
