@@ -84,8 +84,8 @@ def last_with_text(tokenizer: Tokenizer, ids: Sequence[int]) -> int | None:
     return next((index for index in reversed(ids) if has_text(tokenizer, index)), None)
 
 
-def spell(tokenizer: Tokenizer, text: str, previous: int) -> list[int]:
-    """Ids that add this text to one whose last token is ``previous``: the longest token first, then the next.
+def spell(tokenizer: Tokenizer, text: str, previous: int | None) -> list[int]:
+    """Ids that add this text to one whose last token with text is ``previous``: the longest token first, then the next.
 
     Unlike ``encode`` it adds nothing at the start.
 

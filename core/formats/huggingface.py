@@ -29,13 +29,14 @@ def read_huggingface(folder: Path, dtype: Any, on_progress: Callable[[int, int],
     family = FAMILIES[architecture]
     tensors = _without_prefix(find_tensors(folder, notes.append))
     tokenizer = read_tokenizer(folder, values, config.vocab_size, notes.append)
-    config = untie_output(folder, family, config, tensors, notes.append)
+    config = untie_output(family, config, tensors, notes.append)
     parameters = read_parameters(folder, family, config, tensors, dtype, on_progress)
     return Checkpoint(config, tokenizer, parameters, {}, folder, _kind(architecture, tensors), tuple(notes))
 
 
 def peek_huggingface(folder: Path) -> tuple[ModelConfig, str]:
-    """Config and kind of a folder's model, without its weights; only the file headers and the tokenizer are read.
+    """Config and kind of a folder's model, without its weights; only the file headers and the tokenizer are read, and
+    the output if it should be tied and is there all the same.
 
     Raises:
         KvtuiError: :func:`read_huggingface` would refuse it, whatever its numbers are.
@@ -44,6 +45,7 @@ def peek_huggingface(folder: Path) -> tuple[ModelConfig, str]:
     architecture, config = _read_config(folder, values)
     tensors = _without_prefix(find_tensors(folder))
     read_tokenizer(folder, values, config.vocab_size)
+    config = untie_output(FAMILIES[architecture], config, tensors, lambda words: None)
     check_parameters(folder, FAMILIES[architecture], config, tensors)
     return config, _kind(architecture, tensors)
 

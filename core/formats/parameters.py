@@ -129,14 +129,11 @@ def _sources(family: Family, config: ModelConfig) -> dict[str, _Source]:
 
 
 def untie_output(
-    path: Path, family: Family, config: ModelConfig, tensors: Mapping[str, Stored], on_note: Callable[[str], None]
+    family: Family, config: ModelConfig, tensors: Mapping[str, Stored], on_note: Callable[[str], None]
 ) -> ModelConfig:
     """The config of a model whose file has an output matrix although its config says that the embedding is used.
 
     The file is right if the two differ, as in transformers 5 (modeling_utils.py, ``tie_weights``).
-
-    Raises:
-        KvtuiError: a number is not finite.
     """
     embedding = tensors.get(family.top["token_embedding"])
     output = tensors.get(family.top["output.weight"])

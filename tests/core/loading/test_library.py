@@ -152,6 +152,13 @@ def test_shards_beside_a_whole_file_do_not_count(tmp_path: Path) -> None:
     assert model.file_bytes == (folder / "model.safetensors").stat().st_size
 
 
+def test_an_output_of_its_own_counts_whatever_the_config_says(tmp_path: Path) -> None:
+    folder = llama_folder(tmp_path / "m")
+    (folder / "config.json").write_text(json.dumps(LLAMA | {"tie_word_embeddings": True}))
+    [model] = found(tmp_path).values()
+    assert model.parameters == parameter_count(llama_config())
+
+
 SPOILED: dict[str, tuple[dict[str, Any], str]] = {
     "a rotary scaling": ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "rope_type is 'yarn'"),
     "an activation": ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
