@@ -26,6 +26,8 @@ class SentencePieceTokenizer:
         stop_ids: end a text.
         special: tokens without text, including these two kinds.
         named: tokens that a text may name, such as ``</s>``; no other text becomes them.
+        within: those of them that are like words of the text: it goes on after them without another space.
+        space_after_names: whether another space is put before what follows the others.
         unknown_id: represents characters that are not pieces if the vocabulary has no byte tokens.
         add_start: whether texts start with ``start_id``.
         add_space: whether texts start with a space.
@@ -40,6 +42,8 @@ class SentencePieceTokenizer:
         special: Collection[int],
         *,
         named: Iterable[int] = (),
+        within: Collection[int] = (),
+        space_after_names: bool = True,
         unknown_id: int = 0,
         add_start: bool = True,
         add_space: bool = True,
@@ -54,6 +58,8 @@ class SentencePieceTokenizer:
         self._bytes: list[bytes] = []
         self._ids: dict[str, int] = {}  # pieces that may occur in a text
         self._byte_ids: dict[int, int] = {}
+        self._within = frozenset(within)
+        self._space_after_names = add_space and space_after_names
         self._named = sorted(
             ((self._pieces[index], index) for index in named if self._pieces[index]),
             key=lambda entry: -len(entry[0].encode("utf-8", "replace")),
@@ -83,13 +89,20 @@ class SentencePieceTokenizer:
         space = self._add_space
         for part in self._cut(text):
             if isinstance(part, int):
-                ids.append(part)
-                space = self._add_space
-                continue
-            for piece in self._join(" " + part if space else part):
-                index = self._ids.get(piece)
-                ids += [index] if index is not None else self._spell(piece)
-            space = False
+                like_a_word = part in self._within
+                ids += [*(self._ids_of(" ") if like_a_word and space else []), part]
+                space = self._space_after_names and not like_a_word
+            else:
+                ids += self._ids_of(" " + part if space else part)
+                space = False
+        return ids
+
+    def _ids_of(self, text: str) -> list[int]:
+        """Ids of a text without names."""
+        ids = []
+        for piece in self._join(text):
+            index = self._ids.get(piece)
+            ids += [index] if index is not None else self._spell(piece)
         return ids
 
     def _cut(self, text: str) -> list[str | int]:

@@ -45,7 +45,8 @@ def read_tokenizer(
         path = folder / "tokenizer.model"
         starts = settings.get("add_bos_token", True) is not False
         added = _added(folder, settings)
-        tokenizer: Tokenizer = read_sentencepiece(path, added, start_ids[:1], stop_ids, starts, vocab_size)
+        spaces = settings.get("legacy", True) is not False
+        tokenizer: Tokenizer = read_sentencepiece(path, added, start_ids[:1], stop_ids, starts, vocab_size, spaces)
     else:
         library = _read_library(path) if path.is_file() else _from_vocabulary(folder, config, settings)
         path = path if path.is_file() else folder / "vocab.json"

@@ -179,12 +179,28 @@ def test_a_sentencepiece_model(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(model())
     tokenizer = read_tokenizer(tmp_path, LLAMA | {"eos_token_id": 2}, 300)
     assert names(tokenizer, "ab<|user|>a</s>é") == [
-        "<s>", " a", "b", "<|user|>", " a", "</s>", " ", "<0xC3>", "<0xA9>",
+        "<s>", " a", "b", "<|user|>", "a", "</s>", " ", "<0xC3>", "<0xA9>",
     ]  # fmt: skip
     assert tokenizer.decode(tokenizer.encode("ab 😀")) == "ab 😀"
     assert (tokenizer.start_id, tokenizer.stop_ids) == (1, {2})
     write(tmp_path, tokenizer_config__json={"add_bos_token": False}, added_tokens__json={"<pad>": len(PIECES)})
     assert names(read_tokenizer(tmp_path, {}, 300), "<pad>ab") == ["<pad>", " a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "text", "tokens"),
+    [
+        ({}, "<|user|>ab", ["<s>", " ", "<|user|>", "ab"]),  # the space in front belongs to the whole text
+        ({}, "ab</s>ab", ["<s>", " a", "b", "</s>", " a", "b"]),
+        ({}, "<pad>ab", ["<s>", "<pad>", " a", "b"]),
+        ({"legacy": False}, "ab</s>ab", ["<s>", " a", "b", "</s>", "ab"]),
+        ({"legacy": False}, "</s>ab", ["<s>", "</s>", "ab"]),
+    ],
+)
+def test_the_space_after_a_name(tmp_path: Path, settings: dict[str, Any], text: str, tokens: list[str]) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(model())
+    write(tmp_path, tokenizer_config__json=settings, added_tokens__json={"<pad>": len(PIECES)})
+    assert names(read_tokenizer(tmp_path, LLAMA, 300), text) == tokens
 
 
 def test_a_tokenizer_json_beside_it_wins(tmp_path: Path) -> None:
