@@ -16,8 +16,8 @@ class SentencePieceTokenizer:
 
     Characters that are not pieces become byte tokens. A text starts with ``start_id`` and a space that belongs to its
     first word and is not shown (Kudo & Richardson 2018; ``encode`` in llama2.c's run.c). Tokens that a text may name
-    are cut out of it first, the longest name first, and a space is put before what follows one, as in llama.cpp
-    (llama-vocab.cpp, ``tokenizer_st_partition`` and ``llama_vocab::impl::tokenize``).
+    are cut out of it first, the longest name first (llama.cpp, llama-vocab.cpp, ``tokenizer_st_partition`` and
+    ``llama_vocab::impl::tokenize``).
 
     Args:
         pieces: the text of each token, with plain spaces.
@@ -26,8 +26,7 @@ class SentencePieceTokenizer:
         stop_ids: end a text.
         special: tokens without text, including these two kinds.
         named: tokens that a text may name, such as ``</s>``; no other text becomes them.
-        within: those of them that are like words of the text: it goes on after them without another space.
-        space_after_names: whether another space is put before what follows the others.
+        space_after_names: whether another space is put before what follows one of them, as in llama.cpp.
         unknown_id: represents characters that are not pieces if the vocabulary has no byte tokens.
         add_start: whether texts start with ``start_id``.
         add_space: whether texts start with a space.
@@ -42,7 +41,6 @@ class SentencePieceTokenizer:
         special: Collection[int],
         *,
         named: Iterable[int] = (),
-        within: Collection[int] = (),
         space_after_names: bool = True,
         unknown_id: int = 0,
         add_start: bool = True,
@@ -58,7 +56,6 @@ class SentencePieceTokenizer:
         self._bytes: list[bytes] = []
         self._ids: dict[str, int] = {}  # pieces that may occur in a text
         self._byte_ids: dict[int, int] = {}
-        self._within = frozenset(within)
         self._space_after_names = add_space and space_after_names
         self._named = sorted(
             ((self._pieces[index], index) for index in named if self._pieces[index]),
@@ -89,20 +86,13 @@ class SentencePieceTokenizer:
         space = self._add_space
         for part in self._cut(text):
             if isinstance(part, int):
-                like_a_word = part in self._within
-                ids += [*(self._ids_of(" ") if like_a_word and space else []), part]
-                space = self._space_after_names and not like_a_word
-            else:
-                ids += self._ids_of(" " + part if space else part)
-                space = False
-        return ids
-
-    def _ids_of(self, text: str) -> list[int]:
-        """Ids of a text without names."""
-        ids = []
-        for piece in self._join(text):
-            index = self._ids.get(piece)
-            ids += [index] if index is not None else self._spell(piece)
+                ids.append(part)
+                space = self._space_after_names
+                continue
+            for piece in self._join(" " + part if space else part):
+                index = self._ids.get(piece)
+                ids += [index] if index is not None else self._spell(piece)
+            space = False
         return ids
 
     def _cut(self, text: str) -> list[str | int]:

@@ -36,9 +36,10 @@ def read_sentencepiece(
     stop_ids: frozenset[int],
     add_start: bool,
     most: int,
-    spaces: bool = True,
 ) -> SentencePieceTokenizer:
     """Read a model of the kind BPE, as Llama 2, Mistral and TinyLlama have it.
+
+    Texts become the same tokens as in transformers 5, which puts a space only in front of a whole text.
 
     Args:
         path: of the file.
@@ -47,8 +48,6 @@ def read_sentencepiece(
         stop_ids: end a text; empty for that of the file.
         add_start: whether texts begin with the first.
         most: pieces that the model has rows for.
-        spaces: whether a space is put before what follows the name of a special or added token, as transformers does
-            unless ``legacy`` is false (tokenization_llama.py); SentencePiece puts none after its own user-defined ones.
 
     Raises:
         KvtuiError: the file is damaged, or of a kind that is not implemented.
@@ -76,7 +75,6 @@ def read_sentencepiece(
         raise KvtuiError(f"{path} is not a whole SentencePiece model") from None
     trainer, normalizer = options[_TRAINER], options[_NORMALIZER]
     _check_options(path, trainer, normalizer)
-    within = {index for index, kind in enumerate(kinds) if kind == _USER_DEFINED and index not in added}
     for index in sorted(added):
         if index > len(pieces):
             raise KvtuiError(f"{path} has {len(pieces):,} pieces, but an added token has the id {index:,}")
@@ -96,8 +94,7 @@ def read_sentencepiece(
         stop_ids or {_id(trainer, _STOP_ID, 2, len(pieces))},
         {index for index, kind in enumerate(kinds) if kind in (_UNKNOWN, _CONTROL, _UNUSED)},
         named=named,
-        within=within,
-        space_after_names=spaces,
+        space_after_names=False,
         unknown_id=_id(trainer, _UNKNOWN_ID, 0, len(pieces)),
         add_start=add_start,
         add_space=bool(normalizer.get(_DUMMY_PREFIX, 1)),

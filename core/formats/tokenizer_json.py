@@ -25,8 +25,9 @@ def read_tokenizer(
     """Read the tokenizer of a folder.
 
     ``config.json`` and ``generation_config.json`` name start and end of a text, ``tokenizer_config.json`` whether the
-    start begins every text, unless ``tokenizer.json`` has a template of its own (as in transformers 5,
-    tokenization_utils_base.py, ``_from_pretrained``).
+    start begins every text, unless ``tokenizer.json`` has a template of its own. That is what llama.cpp's converter and
+    transformers 4 do; transformers 5 ignores ``add_bos_token`` beside a tokenizer.json (tokenization_utils_base.py,
+    ``_from_pretrained``), although models such as DeepSeek-R1-Distill-Qwen were trained with the start.
 
     Args:
         folder: of the model.
@@ -45,8 +46,7 @@ def read_tokenizer(
         path = folder / "tokenizer.model"
         starts = settings.get("add_bos_token", True) is not False
         added = _added(folder, settings)
-        spaces = settings.get("legacy", True) is not False
-        tokenizer: Tokenizer = read_sentencepiece(path, added, start_ids[:1], stop_ids, starts, vocab_size, spaces)
+        tokenizer: Tokenizer = read_sentencepiece(path, added, start_ids[:1], stop_ids, starts, vocab_size)
     else:
         library = _read_library(path) if path.is_file() else _from_vocabulary(folder, config, settings)
         path = path if path.is_file() else folder / "vocab.json"
