@@ -97,6 +97,7 @@ def byte_level_tokenizer(
     library = import_library()
     with refusals(f"{where} do not fit the tokens"):
         bpe = library.models.BPE(dict(vocabulary), list(merges), ignore_merges=splitting.whole_words)
+        apart = [library.AddedToken(name, special=special, normalized=False) for name, special in added]
     tokenizer = library.Tokenizer(bpe)
     split, byte_level = library.pre_tokenizers.Split, library.pre_tokenizers.ByteLevel
     steps = [split(library.Regex(pattern), "isolated") for pattern in splitting.patterns]
@@ -104,11 +105,8 @@ def byte_level_tokenizer(
         [*steps, byte_level(add_prefix_space=False, use_regex=False)]
     )
     tokenizer.decoder = library.decoders.ByteLevel()
-    for special in (True, False):
-        tokens = [
-            library.AddedToken(token, special=special, normalized=False) for token, its in added if its == special
-        ]
-        (tokenizer.add_special_tokens if special else tokenizer.add_tokens)(tokens)
+    tokenizer.add_special_tokens([token for token in apart if token.special])
+    tokenizer.add_tokens([token for token in apart if not token.special])
     return tokenizer
 
 

@@ -123,6 +123,11 @@ def test_qwen_splits_digits_and_has_added_tokens(tmp_path: Path) -> None:
             GPT2,
             "the added token '<x>' cannot have the id 500",
         ),
+        (
+            {"vocab__json": VOCABULARY, "merges__txt": MERGES, "added_tokens__json": {"\ud800": 260}},
+            GPT2,
+            "merges.txt do not fit the tokens",
+        ),
     ],
 )
 def test_a_vocabulary_that_does_not_fit_is_refused(
