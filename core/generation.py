@@ -24,7 +24,7 @@ from kvtui.core.overflow import check_finite
 from kvtui.core.sampling import Sampler
 from kvtui.core.sequence import Sequence, common_length
 from kvtui.core.settings import GenerationSettings
-from kvtui.core.tokenizer import spell
+from kvtui.core.tokenizer import last_with_text, spell
 
 _WARM_UPS = 8  # steps until the time of a step has settled, measured
 WARM_UP_SECONDS = 0.01  # of repeats; the longer a step, the less a cold start adds to it: after that, one is enough
@@ -271,7 +271,7 @@ class Generation:
         """
         number, left = len(self._branches), self.sequence
         branch = left.fork(position, left.sampler.reseeded(self.settings.seed, number))
-        tokens = tokens or tuple(spell(self.model.tokenizer, text, branch.ids[-1]))
+        tokens = tokens or tuple(spell(self.model.tokenizer, text, last_with_text(self.model.tokenizer, branch.ids)))
         if not all(0 <= token < self.model.config.vocab_size for token in tokens):
             raise KvtuiError(
                 f"no fork with tokens {tokens}: the vocabulary has 0 to {self.model.config.vocab_size - 1}"

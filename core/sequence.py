@@ -55,7 +55,7 @@ class Sequence:
         self.sampler = sampler
         self._context_length = context_length
         self._tokenizer = tokenizer
-        self.text = TextStream(tokenizer, ids[-1])
+        self.text = TextStream(tokenizer, ids)
         # (position, start): tokens from that position on were predicted from a window with that start.
         self._starts = [(0, self.window_start)]
 

@@ -42,7 +42,7 @@ class Tokenizer(Protocol):
         ...
 
     def token_bytes(self, index: int, previous: int | None = None) -> bytes:
-        """What a token adds to a text whose last token is ``previous`` (None: it starts the text)."""
+        """What a token adds to a text whose last token with text is ``previous`` (None: it starts the text)."""
         ...
 
     def split_known(self, text: str) -> tuple[str, list[str]]:
@@ -58,23 +58,34 @@ class TextStream:
 
     Args:
         tokenizer: knows the tokens' bytes.
-        previous: the token before the first one; None if there is none.
+        before: the tokens before the first one.
     """
 
-    def __init__(self, tokenizer: Tokenizer, previous: int | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, before: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
-        self._previous = previous
+        self._previous = last_with_text(tokenizer, before)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, index: int, final: bool = False) -> str:
         """The text that this token completes; with ``final`` an unfinished character becomes U+FFFD."""
         data = self._tokenizer.token_bytes(index, self._previous)
-        self._previous = index
+        if data or has_text(self._tokenizer, index):
+            self._previous = index
         return self._decoder.decode(data, final)
 
 
-def spell(tokenizer: Tokenizer, text: str, previous: int) -> list[int]:
-    """Ids that add this text to one whose last token is ``previous``: the longest token first, then the next.
+def has_text(tokenizer: Tokenizer, index: int) -> bool:
+    """Whether a token within a text adds something to it. A space that only the start of a text hides does."""
+    return bool(tokenizer.token_bytes(index, index))
+
+
+def last_with_text(tokenizer: Tokenizer, ids: Sequence[int]) -> int | None:
+    """The last token that has text: the one that the next token's text depends on."""
+    return next((index for index in reversed(ids) if has_text(tokenizer, index)), None)
+
+
+def spell(tokenizer: Tokenizer, text: str, previous: int | None) -> list[int]:
+    """Ids that add this text to one whose last token with text is ``previous``: the longest token first, then the next.
 
     Unlike ``encode`` it adds nothing at the start.
 
@@ -99,8 +110,10 @@ def decode_tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
     """Implements :meth:`Tokenizer.decode` from the tokens' bytes."""
     data, previous = bytearray(), None
     for index in ids:
-        data += tokenizer.token_bytes(index, previous)
-        previous = index
+        added = tokenizer.token_bytes(index, previous)
+        data += added
+        if added or has_text(tokenizer, index):
+            previous = index
     return data.decode("utf-8", "replace")
 
 
@@ -115,6 +128,21 @@ def describe_bytes(data: bytes) -> str:
 def describe_character(character: str) -> str:
     """A character as a user can read it: ``'é' (U+00E9)``."""
     return f"{character!r} (U+{ord(character):04X})"
+
+
+def describe_place(text: str, index: int) -> str:
+    """Where a character of a text is, as editors count: ``at line 3, column 7``."""
+    return f"at line {text.count(chr(10), 0, index) + 1}, column {index - text.rfind(chr(10), 0, index)}"
+
+
+def _is_control(character: str) -> bool:
+    """Whether a terminal could obey it, or it is half a character; tabs and line ends are neither."""
+    return unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r"
+
+
+def start_of_texts(tokenizer: Tokenizer) -> int | None:
+    """The token with which ``encode`` begins every text; None if there is none."""
+    return tokenizer.start_id if tokenizer.encode("")[:1] == [tokenizer.start_id] else None
 
 
 def describe_start(tokenizer: Tokenizer) -> str:
@@ -138,7 +166,7 @@ class CharTokenizer:
             raise KvtuiError("every entry of a character vocabulary must be one character")
         for character in self.vocabulary:
             # A model writes to the terminal: an untrusted one must not be able to move the cursor.
-            if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r":
+            if _is_control(character):
                 raise KvtuiError(f"the control character {describe_character(character)} cannot be in a vocabulary")
         self._ids = {character: index for index, character in enumerate(self.vocabulary)}
         if len(self._ids) != len(self.vocabulary):
@@ -146,8 +174,18 @@ class CharTokenizer:
 
     @classmethod
     def from_text(cls, text: str) -> CharTokenizer:
-        """A tokenizer whose vocabulary is the sorted distinct characters of a text."""
-        return cls(sorted(set(text)))
+        """A tokenizer whose vocabulary is the sorted distinct characters of a text.
+
+        Raises:
+            KvtuiError: the text is empty, or contains a control character; the message names it and its place.
+        """
+        characters = sorted(set(text))
+        for character in filter(_is_control, characters):
+            raise KvtuiError(
+                f"the text has the control character {describe_character(character)}, "
+                f"{describe_place(text, text.index(character))}, which a vocabulary cannot have; remove or replace it"
+            )
+        return cls(characters)
 
     @property
     def vocab_size(self) -> int:
@@ -174,11 +212,9 @@ class CharTokenizer:
             return [self._ids[character] for character in text]
         except KeyError:
             place = next(index for index, character in enumerate(text) if character not in self._ids)
-            line = text.count("\n", 0, place) + 1
-            column = place - (text.rfind("\n", 0, place) + 1) + 1
             raise KvtuiError(
                 f"the model does not know the character {describe_character(text[place])}, "
-                f"at line {line}, column {column}; remove or replace it"
+                f"{describe_place(text, place)}; remove or replace it"
             ) from None
 
     def decode(self, ids: Iterable[int]) -> str:

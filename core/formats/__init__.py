@@ -15,6 +15,7 @@ from kvtui.core.formats.checkpoint import Checkpoint, load_checkpoint, peek_chec
 from kvtui.core.formats.gguf import peek_gguf, read_gguf
 from kvtui.core.formats.huggingface import peek_huggingface, read_huggingface
 from kvtui.core.formats.llama2c import is_llama2c, peek_llama2c, read_llama2c
+from kvtui.core.formats.shards import check_pointer
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # how files of torch.save start, new and old
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -77,9 +78,11 @@ def recognise(path: Path) -> Format:
             return HUGGING_FACE
         if not (path / "model.safetensors").is_file():
             raise KvtuiError(_no_model_in(path))
+        check_pointer(path / "model.safetensors")
         return KVTUI
     if not path.is_file():
         raise KvtuiError(f"{path} is neither a file nor a folder")  # reading a pipe could wait for a writer forever
+    check_pointer(path)
     with path.open("rb") as file:
         head = file.read(9)
     if head.startswith(b"GGUF"):

@@ -27,7 +27,8 @@ _DTYPES = {"F16", "F32", "F64"}
 class Checkpoint:
     """The contents of a model file.
 
-    ``training`` is the record of how the model was trained, empty if unknown; ``source`` describes the kind of file.
+    ``training`` is the record of how the model was trained, empty if unknown; ``source`` describes the kind of file;
+    ``notes`` say what in the file was ignored or contradicts itself.
     """
 
     config: ModelConfig
@@ -36,6 +37,7 @@ class Checkpoint:
     training: dict[str, Any]
     path: Path
     source: str
+    notes: tuple[str, ...] = ()
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Array], metadata: dict[str, str]) -> None:

@@ -190,8 +190,12 @@ def _window(values: Values, used: bool) -> int | None:
 
 
 def _rotary(values: Values, head_dim: Any) -> tuple[float, tuple[float, ...]]:
-    """Base of the rotary frequencies, and their divisors."""
-    scaling = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    """Base of the rotary frequencies, and their divisors.
+
+    ``rope_scaling`` wins over ``rope_parameters``, as in transformers 5 (modeling_rope_utils.py,
+    ``convert_rope_params_to_dict``).
+    """
+    scaling = values.get("rope_scaling") or values.get("rope_parameters") or {}
     if not isinstance(scaling, Mapping) or any(isinstance(value, Mapping) for value in scaling.values()):
         raise KvtuiError("rope_parameters differ from layer to layer, which is not implemented")
     base = scaling.get("rope_theta", values.get("rope_theta", 10_000.0))
@@ -238,7 +242,7 @@ _GPT2 = Family(
     },
     prefix="h.{}",
     transposed=False,  # Conv1D
-    ignored=(".attn.bias", ".attn.masked_bias"),  # the causal mask
+    ignored=(".attn.bias", ".attn.masked_bias", "position_ids"),  # the causal mask, and the numbers 0 1 2 …
 )
 
 
@@ -265,7 +269,7 @@ def _llama(read_config: Callable[[Values], ModelConfig]) -> Family:
         },
         prefix="model.layers.{}",
         transposed=True,
-        ignored=(".rotary_emb.inv_freq",),
+        ignored=(".rotary_emb.inv_freq", "position_ids"),
     )
 
 

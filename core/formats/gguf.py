@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
@@ -18,7 +19,8 @@ from kvtui.core.formats.families import Family, head_width, require
 from kvtui.core.formats.gguf_header import TensorPlace, read_header
 from kvtui.core.formats.gguf_tokenizer import make_tokenizer
 from kvtui.core.formats.numbers import map_array
-from kvtui.core.formats.parameters import read_parameters
+from kvtui.core.formats.parameters import check_parameters, read_parameters
+from kvtui.core.tokenizer import Tokenizer
 
 Metadata = Mapping[str, Any]
 
@@ -26,6 +28,7 @@ _UNQUANTISED = {0: "F32", 1: "F16", 30: "BF16"}  # ggml's numbers of the kinds t
 _MAPPED = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 _ROWS_AT_ONCE = 1 << 22  # numbers dequantised at a time: the dequantisers need several times that much memory
 _ROTARY_DIVISORS = "rope_freqs.weight"  # Llama 3's scaling comes as a tensor
+_PART = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class _Stored:
     shape: tuple[int, ...]
     offset: int
     row_bytes: int
+    problem: str = ""
 
     def map(self) -> NDArray[Any]:
         """The numbers; bfloat16 as uint16."""
@@ -76,12 +80,9 @@ def read_gguf(path: Path, dtype: Any, on_progress: Callable[[int, int], None]) -
             damaged file.
     """
     on_progress(0, 1)
-    metadata, tensors = _read_header(path)
+    metadata, tensors = _read_headers(path)
     family, config = _find_config(path, metadata, tensors)
-    try:
-        tokenizer = make_tokenizer(metadata, config.vocab_size)
-    except KvtuiError as error:
-        raise KvtuiError(f"{path}: {error}") from None
+    tokenizer = _find_tokenizer(path, metadata, config)
     parameters = read_parameters(path, family, config, tensors, dtype, on_progress)
     return Checkpoint(config, tokenizer, parameters, {}, path, _kind(metadata, tensors))
 
@@ -90,14 +91,56 @@ def peek_gguf(path: Path) -> tuple[ModelConfig, str]:
     """Config and kind of a model, without its weights.
 
     Raises:
-        KvtuiError: as for :func:`read_gguf`, except for the tensors and the tokenizer.
+        KvtuiError: :func:`read_gguf` would refuse it, whatever its numbers are.
+    """
+    metadata, tensors = _read_headers(path)
+    family, config = _find_config(path, metadata, tensors)
+    _find_tokenizer(path, metadata, config)
+    check_parameters(path, family, config, tensors)
+    return config, _kind(metadata, tensors)
+
+
+def gguf_parts(path: Path) -> list[Path]:
+    """The files of a model, of which one is given: itself, or all that ``gguf-split`` has made of it, by their names.
+
+    They need not exist (llama.cpp, ``llama_split_path``).
+    """
+    match = _PART.fullmatch(path.name)
+    if match is None or not 1 <= int(match["number"]) <= int(match["count"]):
+        return [path]
+    count = match["count"]
+    return [path.with_name(f"{match['name']}-{number:05}-of-{count}.gguf") for number in range(1, int(count) + 1)]
+
+
+def _read_headers(path: Path) -> tuple[Metadata, dict[str, _Stored]]:
+    """The metadata, and every tensor of the model by its name, also those in further files.
+
+    Raises:
+        KvtuiError: a file is missing or damaged, has a tensor that does not lie in it whole, or is not the first.
     """
     metadata, tensors = _read_header(path)
-    return _find_config(path, metadata, tensors)[1], _kind(metadata, tensors)
+    count, number = metadata.get("split.count", 1), metadata.get("split.no", 0)
+    if not isinstance(count, int) or count <= 1:
+        return metadata, tensors
+    parts = gguf_parts(path)
+    if len(parts) != count:
+        raise KvtuiError(
+            f"{path} is one of {count} files of a model, but its name does not end as -00001-of-{count:05}.gguf"
+        )
+    if number != 0 or parts[0] != path:
+        raise KvtuiError(f"{path} is not the first file of its model: give {parts[0].name}")
+    for place, part in enumerate(parts[1:], 1):
+        if not part.is_file():
+            raise KvtuiError(f"{path} needs {part.name} in the same folder, which is missing")
+        more, found = _read_header(part)
+        if more.get("split.no") != place or more.get("split.count") != count or tensors.keys() & found.keys():
+            raise KvtuiError(f"{part} does not belong to {path.name}")
+        tensors |= found
+    return metadata, tensors
 
 
 def _read_header(path: Path) -> tuple[Metadata, dict[str, _Stored]]:
-    """The metadata, and every tensor as what is to be read of it.
+    """The metadata of one file, and every tensor in it as what is to be read of it.
 
     Raises:
         KvtuiError: the file is damaged, or has a tensor that does not lie in it whole.
@@ -115,7 +158,8 @@ def _stored(path: Path, place: TensorPlace, size: int) -> _Stored:
         try:
             number = gguf.GGMLQuantizationType(place.kind)
         except ValueError:
-            raise KvtuiError(f"{path} has a tensor of the kind {place.kind}, which cannot be read") from None
+            problem = f"is of the kind {place.kind}, which cannot be read"
+            return _Stored(path, str(place.kind), place.shape, place.offset, 0, problem)
         kind, (block, block_bytes) = number.name, gguf.GGML_QUANT_SIZES[number]
     row = place.shape[-1] if place.shape else 1
     if row % block:
@@ -123,6 +167,13 @@ def _stored(path: Path, place: TensorPlace, size: int) -> _Stored:
     if place.offset + prod(place.shape) // block * block_bytes > size:
         raise KvtuiError(f"{path} is not a whole GGUF file: it ends before the end of {brief(place.name)}")
     return _Stored(path, kind, place.shape, place.offset, row // block * block_bytes)
+
+
+def _find_tokenizer(path: Path, metadata: Metadata, config: ModelConfig) -> Tokenizer:
+    try:
+        return make_tokenizer(metadata, config.vocab_size)
+    except KvtuiError as error:
+        raise KvtuiError(f"{path}: {error}") from None
 
 
 def _find_config(path: Path, metadata: Metadata, tensors: Mapping[str, _Stored]) -> tuple[Family, ModelConfig]:
@@ -153,19 +204,25 @@ def _read_config(values: Metadata, tensors: Mapping[str, _Stored], family: Famil
     if "token_embd.weight" not in tensors:
         raise KvtuiError("it has no tensor token_embd.weight")
     require(values, "expert_count", 0)
-    require(values, "rope.scaling.type", "none", "linear")
-    require(values, "rope.scale_linear", 1)  # used by old files instead of a type and a factor
+    scaling = values.get("rope.scaling.type") or "linear"
+    require({"rope.scaling.type": scaling}, "rope.scaling.type", "none", "linear")
     config = family.read_config({**values, **_found_in(tensors)})
     head_dim = config.head_dim
     require(values, "attention.value_length", head_dim)
     require(values, "rope.dimension_count", head_dim)
-    if config.position == "rotary" and values.get("rope.scaling.type") == "linear":
-        factor = values.get("rope.scaling.factor", 1.0)
-        config = replace(config, rotary_divisors=(float(factor),) * (head_dim // 2))
+    if config.position != "rotary":
+        return config
+    divisors = np.ones(head_dim // 2)
+    if scaling == "linear":
+        # the second is what old files say; 0 means none, as in llama.cpp (llama-model.cpp, load_hparams)
+        factor = values.get("rope.scaling.factor", values.get("rope.scale_linear")) or 1.0
+        divisors = divisors * float(factor)
     if _ROTARY_DIVISORS in tensors:
-        divisors = tensors[_ROTARY_DIVISORS].map().astype(np.float64)
-        config = replace(config, rotary_divisors=tuple(divisors.ravel().tolist()))
-    return config
+        stored = tensors[_ROTARY_DIVISORS]
+        if stored.problem or stored.shape != divisors.shape:
+            raise KvtuiError(f"{_ROTARY_DIVISORS} does not have {len(divisors)} numbers that can be read")
+        divisors = divisors * stored.map().astype(np.float64)
+    return replace(config, rotary_divisors=tuple(divisors.tolist()) if (divisors != 1).any() else ())
 
 
 def _found_in(tensors: Mapping[str, _Stored]) -> dict[str, Any]:

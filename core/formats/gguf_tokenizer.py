@@ -1,38 +1,56 @@
-"""The tokenizer in a GGUF file's metadata: SentencePiece's pieces with scores, or byte-level BPE."""
+"""The tokenizer in a GGUF file's metadata: SentencePiece's pieces with scores, or byte-level BPE.
+
+What the metadata leaves out is what llama.cpp takes (llama-vocab.cpp, ``llama_vocab::impl::load``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
 from kvtui.core.errors import KvtuiError, brief
+from kvtui.core.formats.byte_level import add_start, byte_level_tokenizer, find_splitting
+from kvtui.core.formats.library_tokenizer import LibraryTokenizer, check_fit
 from kvtui.core.formats.sentencepiece import SentencePieceTokenizer
-from kvtui.core.formats.tokenizer_json import LibraryTokenizer, check_fit, import_library, refusals
 from kvtui.core.tokenizer import Tokenizer
 
-_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-# How text is split into words before its bytes are merged, by ``tokenizer.ggml.pre`` (the models' own tokenizer.json).
-# None is GPT-2's own pattern, built into the library; the second entry is whether digits are split off first.
-_PATTERNS: dict[str, tuple[str | None, bool]] = {
-    "gpt-2": (None, False),
-    "smollm": (None, True),
-    "qwen2": (_WORDS + r"\p{N}" + _REST, False),
-    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3"), (_WORDS + r"\p{N}{1,3}" + _REST, False)),
-}
-_LLAMA3 = ("llama-bpe", "llama3", "llama-v3")
+# Tokens that end a text by their name alone, whatever else the file says.
+_ENDS = {
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>",
+    "<end_of_turn>", "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]",
+    "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>", "<｜end▁of▁sentence｜>",
+    "[e~[", "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|fim_repo|>", "<|repo_name|>",
+    "<fim-repo>", "<REPO>", "<reponame>", "<|file_sep|>",
+}  # fmt: skip
+_END_IDS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
 
 
 class _Kind(IntEnum):
     """``tokenizer.ggml.token_type``."""
 
+    NORMAL = 1
     UNKNOWN = 2
     CONTROL = 3
     USER_DEFINED = 4
     UNUSED = 5
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    """Tokens with their kinds, and those that begin and end a text."""
+
+    tokens: list[str]
+    kinds: list[int]
+    start_id: int
+    stop_ids: frozenset[int]
+
+    def of_kind(self, *kinds: int) -> list[int]:
+        """The tokens of these kinds."""
+        return [index for index, kind in enumerate(self.kinds) if kind in kinds]
 
 
 def make_tokenizer(metadata: Mapping[str, Any], vocab_size: int) -> Tokenizer:
@@ -41,25 +59,35 @@ def make_tokenizer(metadata: Mapping[str, Any], vocab_size: int) -> Tokenizer:
     Raises:
         KvtuiError: a kind that is not implemented, or that does not fit the model.
     """
-    model, tokens = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.tokens")
+    model = metadata.get("tokenizer.ggml.model")
+    if model not in ("llama", "gpt2"):
+        raise KvtuiError(f"tokenizer.ggml.model is {brief(model)}, but only 'llama' and 'gpt2' are implemented")
+    vocabulary = _vocabulary(metadata, scored=model == "llama")
+    tokenizer = _scored(metadata, vocabulary) if model == "llama" else _byte_level(metadata, vocabulary, vocab_size)
+    check_fit("its tokenizer", tokenizer, vocab_size)
+    return tokenizer
+
+
+def _vocabulary(metadata: Mapping[str, Any], scored: bool) -> _Vocabulary:
+    tokens = metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
         raise KvtuiError("the metadata has no tokenizer.ggml.tokens")
     kinds = _numbers(metadata, "token_type", int) if "tokenizer.ggml.token_type" in metadata else [1] * len(tokens)
     if len(kinds) != len(tokens):
         raise KvtuiError("tokenizer.ggml.token_type does not have one entry for each token")
-    ends = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
-    stop_ids = frozenset(index for index in ends if isinstance(index, int) and 0 <= index < len(tokens))
-    start = metadata.get("tokenizer.ggml.bos_token_id")
-    start_id = start if isinstance(start, int) else min(stop_ids, default=0)
-    tokenizer: Tokenizer
-    if model == "llama":
-        tokenizer = _scored(metadata, tokens, kinds, start_id, stop_ids)
-    elif model == "gpt2":
-        tokenizer = _byte_level(metadata, tokens, kinds, start_id, stop_ids)
-    else:
-        raise KvtuiError(f"tokenizer.ggml.model is {brief(model)}, but only 'llama' and 'gpt2' are implemented")
-    check_fit("its tokenizer", tokenizer, vocab_size)
-    return tokenizer
+    kinds = [int(_Kind.CONTROL) if token in _ENDS else kind for token, kind in zip(tokens, kinds, strict=True)]
+
+    def find(name: str, default: int | None = None) -> int | None:
+        for index in (metadata.get(f"tokenizer.ggml.{name}_token_id"), default):
+            if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(tokens):
+                return index
+        return None
+
+    ends = {find(name, 2 if scored and name == "eos" else None) for name in _END_IDS}
+    named = {index for index, token in enumerate(tokens) if token in _ENDS}
+    stop_ids = frozenset(index for index in ends | named if index is not None)
+    start_id = find("bos", 1 if scored else None)
+    return _Vocabulary(tokens, kinds, min(stop_ids, default=0) if start_id is None else start_id, stop_ids)
 
 
 def _numbers(metadata: Mapping[str, Any], name: str, kind: type) -> list[Any]:
@@ -70,54 +98,39 @@ def _numbers(metadata: Mapping[str, Any], name: str, kind: type) -> list[Any]:
     return list(array.tolist())
 
 
-def _scored(
-    metadata: Mapping[str, Any], tokens: list[str], kinds: list[int], start_id: int, stop_ids: frozenset[int]
-) -> Tokenizer:
-    scores = _numbers(metadata, "scores", float)
+def _scored(metadata: Mapping[str, Any], vocabulary: _Vocabulary) -> Tokenizer:
+    tokens, scores = vocabulary.tokens, _numbers(metadata, "scores", float)
     if len(scores) != len(tokens):
         raise KvtuiError("tokenizer.ggml.scores does not have one number for each token")
-    hidden = (_Kind.UNKNOWN, _Kind.CONTROL, _Kind.UNUSED)
+    named = vocabulary.of_kind(_Kind.UNKNOWN, _Kind.CONTROL, _Kind.USER_DEFINED)
+    exact = set(named)  # their names are meant as they are
     unknown = metadata.get("tokenizer.ggml.unknown_token_id")
     return SentencePieceTokenizer(
-        [token.replace("▁", " ") for token in tokens],
+        [token if index in exact else token.replace("▁", " ") for index, token in enumerate(tokens)],
         scores,
-        start_id,
-        stop_ids,
-        {index for index, kind in enumerate(kinds) if kind in hidden},
+        vocabulary.start_id,
+        vocabulary.stop_ids,
+        set(vocabulary.of_kind(_Kind.UNKNOWN, _Kind.CONTROL, _Kind.UNUSED)),
+        named=named,
         unknown_id=unknown if isinstance(unknown, int) and 0 <= unknown < len(tokens) else 0,
         add_start=bool(metadata.get("tokenizer.ggml.add_bos_token", True)),
         add_space=bool(metadata.get("tokenizer.ggml.add_space_prefix", True)),
     )
 
 
-def _byte_level(
-    metadata: Mapping[str, Any], tokens: list[str], kinds: list[int], start_id: int, stop_ids: frozenset[int]
-) -> Tokenizer:
-    merges, pre = metadata.get("tokenizer.ggml.merges"), metadata.get("tokenizer.ggml.pre", "gpt-2")
-    if not isinstance(merges, list) or not all(isinstance(merge, str) and " " in merge for merge in merges):
+def _byte_level(metadata: Mapping[str, Any], vocabulary: _Vocabulary, vocab_size: int) -> Tokenizer:
+    merges, tokens = metadata.get("tokenizer.ggml.merges"), vocabulary.tokens
+    if not isinstance(merges, list) or not all(isinstance(merge, str) and " " in merge[1:] for merge in merges):
         raise KvtuiError("the metadata has no tokenizer.ggml.merges")
-    if not isinstance(pre, str) or pre not in _PATTERNS:
-        raise KvtuiError(f"tokenizer.ggml.pre is {brief(pre)}, but only {', '.join(_PATTERNS)} are implemented")
-    library = import_library()
-    pattern, digits_alone = _PATTERNS[pre]
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
-    with refusals("tokenizer.ggml.merges do not fit the tokens"):
-        bpe = library.models.BPE(vocabulary, pairs, ignore_merges=pre in _LLAMA3)
-    tokenizer = library.Tokenizer(bpe)
-    steps = [library.pre_tokenizers.Digits(individual_digits=True)] if digits_alone else []
-    if pattern is not None:
-        steps.append(library.pre_tokenizers.Split(library.Regex(pattern), "isolated"))
-    steps.append(library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None))
-    tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence(steps)
-    tokenizer.decoder = library.decoders.ByteLevel()
-    for kind, special in ((_Kind.CONTROL, True), (_Kind.USER_DEFINED, False)):
-        found = [token for token, its_kind in zip(tokens, kinds, strict=True) if its_kind == kind]
-        added = [library.AddedToken(token, special=special, normalized=False) for token in found]
-        (tokenizer.add_special_tokens if special else tokenizer.add_tokens)(added)
-    if metadata.get("tokenizer.ggml.add_bos_token", pre in _LLAMA3) and 0 <= start_id < len(tokens):
-        start = tokens[start_id]
-        tokenizer.post_processor = library.processors.TemplateProcessing(
-            single=[start, "$A"], special_tokens=[(start, start_id)]
-        )
-    return LibraryTokenizer(tokenizer, start_id, stop_ids)
+    splitting = find_splitting(metadata.get("tokenizer.ggml.pre", "default"))
+    named = vocabulary.of_kind(_Kind.UNKNOWN, _Kind.CONTROL, _Kind.USER_DEFINED)
+    library = byte_level_tokenizer(
+        {token: index for index, token in enumerate(tokens)},
+        [(merge[: (cut := merge.index(" ", 1))], merge[cut + 1 :]) for merge in merges],
+        splitting,
+        [(tokens[index], vocabulary.kinds[index] != _Kind.USER_DEFINED) for index in named],
+        "tokenizer.ggml.merges",
+    )
+    if metadata.get("tokenizer.ggml.add_bos_token", splitting.add_start):
+        add_start(library, tokens[vocabulary.start_id], vocabulary.start_id)
+    return LibraryTokenizer(library, vocabulary.start_id, vocabulary.stop_ids, vocab_size)

@@ -18,6 +18,7 @@ from kvtui.core.errors import KvtuiError
 from kvtui.core.formats.checkpoint import Checkpoint
 from kvtui.core.formats.numbers import as_numbers, map_array
 from kvtui.core.formats.sentencepiece import SentencePieceTokenizer
+from kvtui.core.formats.shards import check_pointer
 from kvtui.core.layers import Array
 
 _MAGIC = 0x616B3432  # "ak42"
@@ -194,6 +195,7 @@ def read_tokenizer(path: Path, vocab_size: int) -> SentencePieceTokenizer:
     Raises:
         KvtuiError: the file is damaged, or the number of pieces is not that of the model's vocabulary.
     """
+    check_pointer(path)
     data = path.read_bytes()
     pieces: list[str] = []
     scores: list[float] = []

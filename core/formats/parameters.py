@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,9 +27,64 @@ class Stored(Protocol):
         """Shape of the tensor."""
         ...
 
+    @property
+    def problem(self) -> str:
+        """Why its numbers cannot be read, as a message goes on after the tensor's name; empty if they can."""
+        ...
+
     def map(self) -> NDArray[Any]:
         """Read the numbers; bfloat16 as uint16."""
         ...
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where one of our parameters is read from.
+
+    Attributes:
+        theirs: name of the tensor.
+        shape: that the tensor must have.
+        part: "query", "key" or "value" for a parameter of one of these projections, else None.
+        transposed: whether the tensor is stored as (outputs, inputs).
+        fused: whether the tensor holds queries, keys and values side by side.
+    """
+
+    theirs: str
+    shape: tuple[int, ...]
+    part: str | None
+    transposed: bool
+    fused: bool
+
+
+def check_parameters(path: Path, family: Family, config: ModelConfig, tensors: Mapping[str, Stored]) -> None:
+    """Refuse tensors that do not fit the config; no numbers are read.
+
+    Args:
+        path: of the file or folder, for messages.
+        family: names and layout of the tensors.
+        config: of the model.
+        tensors: by their names.
+
+    Raises:
+        KvtuiError: a tensor is missing, unknown, of another shape, or of a kind that cannot be read.
+    """
+    sources = _sources(family, config)
+    used = {source.theirs: source for source in sources.values()}
+    missing = [name for name in used if name not in tensors]
+    if missing:
+        raise KvtuiError(f"{path}: the weights lack {missing[0]}, which the config asks for{_more(missing)}")
+    unknown = [
+        name
+        for name in sorted(set(tensors) - set(used))
+        if not name.endswith(family.ignored) and not (name == family.top["output.weight"] and config.tied_output)
+    ]
+    if unknown:
+        raise KvtuiError(f"{path}: the config has no place for the tensor {unknown[0]}{_more(unknown)}")
+    for name, source in used.items():
+        if tensors[name].shape != source.shape:
+            raise KvtuiError(f"{path}: {name} has shape {tensors[name].shape}; the config asks for {source.shape}")
+        if tensors[name].problem:
+            raise KvtuiError(f"{path}: {name} {tensors[name].problem}")
 
 
 def read_parameters(
@@ -50,26 +106,50 @@ def read_parameters(
         on_progress: called with (parameters done, total parameters).
 
     Raises:
-        KvtuiError: a tensor is missing, unknown, of another shape, or holds a number that is not finite.
+        KvtuiError: as for :func:`check_parameters`, or a number is not finite.
     """
-    shapes = parameter_shapes(config)
-    theirs = {ours: family.theirs(ours) for ours in shapes}
-    missing = [name for name in theirs.values() if name not in tensors]
-    if missing:
-        raise KvtuiError(f"{path}: the weights lack {missing[0]}, which the config asks for{_more(missing)}")
-    unknown = [
-        name
-        for name in sorted(set(tensors) - set(theirs.values()))
-        if not name.endswith(family.ignored) and not (name == family.top["output.weight"] and config.tied_output)
-    ]
-    if unknown:
-        raise KvtuiError(f"{path}: the config has no place for the tensor {unknown[0]}{_more(unknown)}")
-    parameters: dict[str, Array] = {}
-    for ours, shape in shapes.items():
-        where = f"{path}: {theirs[ours]}"
-        parameters[ours] = _read_parameter(where, family, config, ours, shape, tensors[theirs[ours]], dtype)
-        on_progress(len(parameters), len(shapes))
+    check_parameters(path, family, config, tensors)
+    sources, parameters = _sources(family, config), {}
+    for ours, source in sources.items():
+        parameters[ours] = _read_parameter(path, family, config, ours, source, tensors[source.theirs], dtype)
+        on_progress(len(parameters), len(sources))
     return parameters
+
+
+def _sources(family: Family, config: ModelConfig) -> dict[str, _Source]:
+    """Where each of our parameters is read from."""
+    sources = {}
+    for ours, shape in parameter_shapes(config).items():
+        part = next((name for name in _THREE if f".attention.{name}." in ours), None)
+        fused = part is not None and family.fused
+        transposed = ours == "output.weight" or (family.transposed and ours.endswith(".weight"))
+        stored = (*shape[:-1], 3 * shape[-1]) if fused else shape
+        sources[ours] = _Source(family.theirs(ours), stored[::-1] if transposed else stored, part, transposed, fused)
+    return sources
+
+
+def untie_output(
+    family: Family, config: ModelConfig, tensors: Mapping[str, Stored], on_note: Callable[[str], None]
+) -> ModelConfig:
+    """The config of a model whose file has an output matrix although its config says that the embedding is used.
+
+    The file is right if the two differ, as in transformers 5 (modeling_utils.py, ``tie_weights``).
+    """
+    embedding = tensors.get(family.top["token_embedding"])
+    output = tensors.get(family.top["output.weight"])
+    if not config.tied_output or embedding is None or output is None:
+        return config
+    if embedding.shape == output.shape and not (embedding.problem or output.problem):
+        rows = 1 << 12
+        first, second = embedding.map(), output.map()
+        if first.dtype == second.dtype and all(
+            np.array_equal(first[at : at + rows], second[at : at + rows]) for at in range(0, len(first), rows)
+        ):
+            return config
+    on_note(
+        f"the output is not tied: {family.top['output.weight']} differs from the embedding, whatever the config says"
+    )
+    return replace(config, tied_output=False)
 
 
 def _more(names: list[str]) -> str:
@@ -77,21 +157,14 @@ def _more(names: list[str]) -> str:
 
 
 def _read_parameter(
-    where: str, family: Family, config: ModelConfig, ours: str, shape: tuple[int, ...], stored: Stored, dtype: Any
+    path: Path, family: Family, config: ModelConfig, ours: str, source: _Source, stored: Stored, dtype: Any
 ) -> Array:
     """Read one of our parameters from the tensor that holds it."""
-    part = next((name for name in _THREE if f".attention.{name}." in ours), None)
-    fused = part is not None and family.fused
-    transposed = ours == "output.weight" or (family.transposed and ours.endswith(".weight"))
-    expected = (*shape[:-1], 3 * shape[-1]) if fused else shape
-    expected = expected[::-1] if transposed else expected
-    if stored.shape != expected:
-        raise KvtuiError(f"{where} has shape {stored.shape}; the config asks for {expected}")
-    array = stored.map().T if transposed else stored.map()
-    if fused:
-        array = np.split(array, 3, axis=-1)[_THREE[str(part)]]
-    numbers = as_numbers(where, array, dtype)
-    rotated = part in ("query", "key") or ours.endswith(("query_norm.gain", "key_norm.gain"))
+    array = stored.map().T if source.transposed else stored.map()
+    if source.fused:
+        array = np.split(array, 3, axis=-1)[_THREE[str(source.part)]]
+    numbers = as_numbers(f"{path}: {source.theirs}", array, dtype)
+    rotated = source.part in ("query", "key") or ours.endswith(("query_norm.gain", "key_norm.gain"))
     if rotated and family.halves and config.position == "rotary":
         return as_neighbours(numbers, config.head_dim)
     return numbers

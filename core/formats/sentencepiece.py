@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from kvtui.core.tokenizer import decode_tokens, describe_bytes
 
@@ -15,7 +15,9 @@ class SentencePieceTokenizer:
     """Merges characters into pieces: always the two neighbours whose union scores best, until no union is a piece.
 
     Characters that are not pieces become byte tokens. A text starts with ``start_id`` and a space that belongs to its
-    first word and is not shown (Kudo & Richardson 2018; ``encode`` in llama2.c's run.c).
+    first word and is not shown (Kudo & Richardson 2018; ``encode`` in llama2.c's run.c). Tokens that a text may name
+    are cut out of it first, the longest name first (llama.cpp, llama-vocab.cpp, ``tokenizer_st_partition`` and
+    ``llama_vocab::impl::tokenize``).
 
     Args:
         pieces: the text of each token, with plain spaces.
@@ -23,6 +25,8 @@ class SentencePieceTokenizer:
         start_id: begins every text.
         stop_ids: end a text.
         special: tokens without text, including these two kinds.
+        named: tokens that a text may name, such as ``</s>``; no other text becomes them.
+        space_after_names: whether another space is put before what follows one of them, as in llama.cpp.
         unknown_id: represents characters that are not pieces if the vocabulary has no byte tokens.
         add_start: whether texts start with ``start_id``.
         add_space: whether texts start with a space.
@@ -36,6 +40,8 @@ class SentencePieceTokenizer:
         stop_ids: Collection[int],
         special: Collection[int],
         *,
+        named: Iterable[int] = (),
+        space_after_names: bool = True,
         unknown_id: int = 0,
         add_start: bool = True,
         add_space: bool = True,
@@ -50,10 +56,18 @@ class SentencePieceTokenizer:
         self._bytes: list[bytes] = []
         self._ids: dict[str, int] = {}  # pieces that may occur in a text
         self._byte_ids: dict[int, int] = {}
+        self._space_after_names = add_space and space_after_names
+        self._named = sorted(
+            ((self._pieces[index], index) for index in named if self._pieces[index]),
+            key=lambda entry: -len(entry[0].encode("utf-8", "replace")),
+        )
+        apart = {index for _, index in self._named}
         for index, piece in enumerate(self._pieces):
             byte = _BYTE.fullmatch(piece)
             if index in special:
                 self._bytes.append(b"")
+            elif index in apart:
+                self._bytes.append(piece.encode("utf-8", "replace"))
             elif byte:
                 self._bytes.append(bytes([int(byte[1], 16)]))
                 self._byte_ids[int(byte[1], 16)] = index
@@ -67,13 +81,31 @@ class SentencePieceTokenizer:
         return len(self._pieces)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text."""
+        """Ids of a text; the names of tokens in it become those tokens."""
         ids = [self.start_id] if self._add_start else []
-        if text:
-            for part in self._join(" " + text if self._add_space else text):
-                index = self._ids.get(part)
-                ids += [index] if index is not None else self._spell(part)
+        space = self._add_space
+        for part in self._cut(text):
+            if isinstance(part, int):
+                ids.append(part)
+                space = self._space_after_names
+                continue
+            for piece in self._join(" " + part if space else part):
+                index = self._ids.get(piece)
+                ids += [index] if index is not None else self._spell(piece)
+            space = False
         return ids
+
+    def _cut(self, text: str) -> list[str | int]:
+        """The tokens that a text names, and what is between them."""
+        parts: list[str | int] = [text] if text else []
+        for name, index in self._named:
+            if name in text:
+                parts = [
+                    piece
+                    for part in parts
+                    for piece in ([part] if isinstance(part, int) else _around(part, name, index))
+                ]
+        return parts
 
     def _spell(self, part: str) -> list[int]:
         return [self._byte_ids.get(byte, self._unknown_id) for byte in part.encode("utf-8", "replace")]
@@ -125,5 +157,20 @@ class SentencePieceTokenizer:
         """The text without the characters that are neither pieces nor spelled in bytes, and those characters."""
         if len(self._byte_ids) == 256:
             return text, []
-        unknown = list(dict.fromkeys(character for character in text if character not in self._ids))
-        return "".join(character for character in text if character in self._ids), unknown
+        known, unknown = "", []
+        for part in self._cut(text):
+            if isinstance(part, int):
+                known += self._pieces[part]
+            else:
+                known += "".join(character for character in part if character in self._ids)
+                unknown += [character for character in part if character not in self._ids]
+        return known, list(dict.fromkeys(unknown))
+
+
+def _around(text: str, name: str, index: int) -> Iterator[str | int]:
+    """What is before, between and after the occurrences of a name, and its token for each."""
+    for place, part in enumerate(text.split(name)):
+        if place:
+            yield index
+        if part:
+            yield part

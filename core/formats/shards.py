@@ -1,8 +1,9 @@
-"""The tensors of a Hugging Face folder: one safetensors file, or several with an index."""
+"""The tensors of a Hugging Face folder: one safetensors file, or several with an index; and its JSON files."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ _DTYPES = {
     "F16": "<f2",
     "BF16": "<u2",
 }  # NumPy has no bfloat16: its bits are kept as uint16
+LARGEST_JSON = 1 << 26  # bytes
+_POINTER = b"version https://git-lfs"  # how a file begins that stands for another one, in git-lfs
 
 
 @dataclass(frozen=True)
@@ -32,22 +35,35 @@ class Stored:
     shape: tuple[int, ...]
     offset: int
 
+    @property
+    def problem(self) -> str:
+        """Why its numbers cannot be read; empty if they can."""
+        return "" if self.dtype in _DTYPES else f"has dtype {self.dtype}; it must be one of {', '.join(_DTYPES)}"
+
     def map(self) -> NDArray[Any]:
         """Map the numbers from the file; bfloat16 as uint16."""
         return map_array(self.path, _DTYPES[self.dtype], self.shape, self.offset)
 
 
-def find_tensors(folder: Path) -> dict[str, Stored]:
+def find_tensors(folder: Path, on_note: Callable[[str], None] = lambda words: None) -> dict[str, Stored]:
     """Every tensor of a folder by its name; only the headers are read.
 
+    A whole file wins over an index, as in transformers (modeling_utils.py, ``_get_resolved_checkpoint_files``).
+
+    Args:
+        folder: of the model.
+        on_note: called with what was ignored.
+
     Raises:
-        KvtuiError: there are no weights, a file is missing or damaged, the index names files elsewhere or missing
-            tensors, or a dtype is not one of float64, float32, float16 and bfloat16.
+        KvtuiError: there are no weights, a file is missing or damaged, or the index names files elsewhere or missing
+            tensors.
     """
-    if not (folder / INDEX).is_file():
-        if not (folder / WEIGHTS).is_file():
-            raise KvtuiError(_no_weights(folder))
+    if (folder / WEIGHTS).is_file():
+        if (folder / INDEX).is_file():
+            on_note(f"{INDEX} is ignored: the weights are all in {WEIGHTS}")
         return _read_header(folder / WEIGHTS)
+    if not (folder / INDEX).is_file():
+        raise KvtuiError(_no_weights(folder))
     index = read_json(folder / INDEX).get("weight_map")
     if not isinstance(index, dict) or not index or not all(isinstance(name, str) for name in index.values()):
         raise KvtuiError(f"{folder / INDEX} has no weight_map from tensors to files")
@@ -77,7 +93,20 @@ def _no_weights(folder: Path) -> str:
     return f"{folder} has a config.json, but neither {WEIGHTS} nor {INDEX}"
 
 
+def check_pointer(path: Path) -> None:
+    """Refuse a file that git-lfs has not replaced with the file itself yet.
+
+    Raises:
+        KvtuiError: it is such a file.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise KvtuiError(f"{path} is only a git-lfs pointer to the file: run 'git lfs pull' in its folder")
+
+
 def _read_header(path: Path) -> dict[str, Stored]:
+    check_pointer(path)
     try:
         with safe_open(path, framework="np"):  # checks that header and file match
             pass
@@ -87,21 +116,22 @@ def _read_header(path: Path) -> dict[str, Stored]:
         length = int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(length))
     header.pop("__metadata__", None)
-    tensors = {}
-    for name, entry in header.items():
-        if entry["dtype"] not in _DTYPES:
-            raise KvtuiError(f"{path}: {name} has dtype {entry['dtype']}; it must be one of {', '.join(_DTYPES)}")
-        tensors[name] = Stored(path, entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
-    return tensors
+    return {
+        name: Stored(path, entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
+        for name, entry in header.items()
+    }
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read an object from a JSON file.
 
     Raises:
-        KvtuiError: the file is missing, not JSON, or not an object.
+        KvtuiError: the file is missing, not JSON, not an object, or larger than any config.
     """
     try:
+        check_pointer(path)
+        if path.stat().st_size > LARGEST_JSON:
+            raise KvtuiError(f"{path} has {path.stat().st_size:,} bytes; at most {LARGEST_JSON:,} are read")
         values = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise KvtuiError(f"there is no {path}") from None

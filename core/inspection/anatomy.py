@@ -148,7 +148,7 @@ class Follower:
             written.append(int(logits.argmax()))
             logits = self.model.decode(written[-1], self._cache)
         self._cache.truncate(length)
-        stream = TextStream(self.model.tokenizer, self._ids[-1])
+        stream = TextStream(self.model.tokenizer, self._ids)
         return "".join(map(stream.add, written))
 
 

@@ -64,6 +64,7 @@ def load(
     dtype: Any = np.float32,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     context: int | None = None,
+    on_note: Callable[[str], None] = lambda words: None,
 ) -> Model:
     """Load a model.
 
@@ -74,6 +75,8 @@ def load(
         on_progress: called with (parts done, total parts).
         context: positions to use at most, as the cache and the attention record are allocated for all of them; None for
             ``MOST_POSITIONS``.
+        on_note: called with each thing in the files that was ignored or contradicts another, in one line. The model's
+            ``source`` says them too.
 
     Raises:
         KvtuiError: the model does not exist, its file is damaged, or it has a feature that is not implemented.
@@ -81,7 +84,10 @@ def load(
     path = model_path(model)
     name = _name(path)
     found = _shortened(read_model(path, dtype, on_progress), MOST_POSITIONS if context is None else context)
-    return Model(found.config, found.tokenizer, found.parameters, name, found.training, found.path, found.source)
+    for words in found.notes:
+        on_note(words)
+    source = "; ".join((found.source, *found.notes))
+    return Model(found.config, found.tokenizer, found.parameters, name, found.training, found.path, source)
 
 
 def _shortened(found: Checkpoint, positions: int) -> Checkpoint:

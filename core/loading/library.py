@@ -11,11 +11,14 @@ from pathlib import Path
 from kvtui.core.config import parameter_count
 from kvtui.core.errors import KvtuiError
 from kvtui.core.formats import peek_model
+from kvtui.core.formats.gguf import gguf_parts
+from kvtui.core.formats.shards import WEIGHTS
 from kvtui.core.loading import bundled_names, bundled_path
 from kvtui.core.loading.hub import hub_folder
 
 _SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth")
 _TOKENIZERS = re.compile(r"tok\d*\.bin|tokenizer\.bin")  # of llama2.c
+_CLAUSE_END = re.compile(r"; |, (?!\d)| \((?!\d)|: ")  # not within a shape
 _DEPTH = 5  # levels of subfolders to search: a snapshot of the Hugging Face cache is three levels down
 _MOST_FOLDERS = 5_000  # to search: someone may name a whole disk
 
@@ -88,8 +91,14 @@ def _candidates(folder: Path) -> Iterator[Path]:
             if os.path.isdir(entry):
                 if depth < _DEPTH:
                     waiting.append((entry, depth + 1))
-            elif entry.suffix in _SUFFIXES and not _TOKENIZERS.fullmatch(entry.name):
+            elif entry.suffix in _SUFFIXES and not _TOKENIZERS.fullmatch(entry.name) and not _is_further_part(entry):
                 yield entry
+
+
+def _is_further_part(path: Path) -> bool:
+    """Whether a file belongs to a model whose first file is beside it."""
+    first = gguf_parts(path)[0]
+    return first != path and os.path.isfile(first)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -128,16 +137,19 @@ def _describe(path: Path, name: str, *, bundled: bool = False) -> LibraryModel:
 
 
 def weight_bytes(path: Path) -> int:
-    """Bytes of a model's file, or of the weights in its folder."""
+    """Bytes of a model's file or files, or of the weights in its folder."""
     if path.is_file():
-        return path.stat().st_size
+        return sum(part.stat().st_size for part in gguf_parts(path) if part == path or part.is_file())
+    if (path / WEIGHTS).is_file():  # whatever else there is, it is not read
+        return (path / WEIGHTS).stat().st_size
     return sum(file.stat().st_size for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
 
 
 def _brief(message: str, path: Path) -> str:
     """The beginning of a message, without the path, which the user sees anyway."""
-    for known in (str(path / "config.json"), str(path)):
-        message = message.replace(f"{known}: ", "").replace(f"{known} ", "")
+    for known in (f"{path}{os.sep}", f"{path}: ", f"{path} "):
+        message = message.replace(known, "")
     unread = message.removeprefix("cannot read ")
-    brief = re.split(r"; |, | \(|: ", unread, maxsplit=1)[0]
+    reason = re.sub(r"^[\w.-]+\.\w+: ", "", unread)  # the name of a file in the folder
+    brief = _CLAUSE_END.split(reason, maxsplit=1)[0]
     return brief if unread == message else f"cannot be read: {brief}"

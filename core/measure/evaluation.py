@@ -43,6 +43,7 @@ def evaluate(
     ids: IntArray,
     first_scored: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    start_id: int | None = None,
 ) -> Evaluation:
     """Loss of a text, in windows of the model's whole context (at most ``LONGEST_WINDOW``) that overlap by half.
 
@@ -55,6 +56,9 @@ def evaluate(
         first_scored: the first token to score; those before it are only context. The very first token of the text has
             no context and is never scored.
         on_progress: called with (tokens scored, tokens to score).
+        start_id: the token that begins every text of the model, in the place of each window's first token: a model that
+            has always seen it predicts badly without it. It is never scored. As in llama.cpp's perplexity.cpp. None if
+            texts begin with no such token.
 
     Raises:
         KvtuiError: there is nothing to score, or the model overflows.
@@ -71,12 +75,17 @@ def evaluate(
     for start in range(first, len(ids), half):
         end = min(start + half, len(ids))
         begin = max(0, end - 1 - context)  # inputs begin .. end-2 predict begin+1 .. end-1
-        logits = model.forward(ids[begin : end - 1])[start - 1 - begin :]
-        check_finite(model, logits, ids[begin : end - 1])
+        window = ids[begin : end - 1].copy()
+        if start_id is not None and len(window) > 1:
+            window[0] = start_id
+        logits = model.forward(window)[start - 1 - begin :]
+        check_finite(model, logits, window)
         total += float(token_losses(logits, ids[start:end]).sum())
         on_progress(end - first, len(ids) - first)
     method = (
         f"windows of {context} tokens, each scoring its last {half}, "
         f"so with at least {context - half} tokens of context (fewer only at the start of the text)"
     )
+    if start_id is not None:
+        method += f"; every window begins with {model.tokenizer.piece(start_id)}, which is not scored"
     return Evaluation(total / (len(ids) - first), len(ids) - first, time.perf_counter() - started, method)

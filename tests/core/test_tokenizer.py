@@ -14,6 +14,7 @@ from kvtui.core.tokenizer import (
     describe_bytes,
     describe_character,
     describe_start,
+    start_of_texts,
 )
 
 relaxed = settings(max_examples=60)
@@ -212,3 +213,21 @@ def test_a_character_model_never_ends_and_its_tokens_are_their_characters():
     assert tokenizer.stop_ids == frozenset()
     assert [tokenizer.piece(index) for index in range(3)] == ["a", "é", "\n"]
     assert tokenizer.token_bytes(1, 0) == "é".encode()
+
+
+class Beginning(CharTokenizer):
+    """Begins every text with its first character, or ends it there."""
+
+    def __init__(self, start: list[int], stop: list[int]) -> None:
+        super().__init__("ab")
+        self.added = start, stop
+
+    def encode(self, text: str) -> list[int]:
+        return [*self.added[0], *super().encode(text), *self.added[1]]
+
+
+def test_the_token_that_begins_every_text():
+    assert start_of_texts(CharTokenizer("ab")) is None
+    assert start_of_texts(Beginning([0], [])) == 0
+    assert start_of_texts(Beginning([0], [1])) == 0
+    assert start_of_texts(Beginning([], [1])) is None

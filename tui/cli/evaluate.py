@@ -9,6 +9,7 @@ import numpy as np
 
 from kvtui.core import KvtuiError
 from kvtui.core.measure.evaluation import evaluate
+from kvtui.core.tokenizer import start_of_texts
 from kvtui.tui.cli.loading import load_model
 from kvtui.tui.cli.options import Real, model_option
 from kvtui.tui.cli.progress import counting_bar
@@ -31,7 +32,8 @@ LARGEST_LOSS = 700.0  # nats: its perplexity is still a number
 def evaluate_text(textfile: Path, model: str | None, last: float, as_json: bool) -> None:
     """Loss of a text in nats per token, and perplexity.
 
-    The trainer holds back the last tenth of a text; '--last 0.1' scores exactly that.
+    The trainer holds back the last tenth of a text; '--last 0.1' scores exactly that. If the model's texts begin with a
+    token of their own, such as <s>, every window of the text does.
 
     \b
       kvtui generate "ROMEO:" -n 2000 > sample.txt
@@ -42,7 +44,8 @@ def evaluate_text(textfile: Path, model: str | None, last: float, as_json: bool)
     decoder = load_model(model)
     ids = np.array(decoder.tokenizer.encode(text))
     with counting_bar("tokens") as on_progress:
-        result = evaluate(decoder, ids, len(ids) - int(len(ids) * last), on_progress)
+        first = len(ids) - int(len(ids) * last)
+        result = evaluate(decoder, ids, first, on_progress, start_of_texts(decoder.tokenizer))
     if not result.loss < LARGEST_LOSS:
         raise KvtuiError(f"{decoder.name}: the loss is {result.loss}: the weights overflow, or the model is damaged")
     if as_json:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from kvtui.core import Model, load
+from kvtui.tui.cli.streams import note
 
 PATIENCE = 1.0  # seconds without a bar
 
@@ -39,6 +40,10 @@ def loading_bar() -> Iterator[Callable[[int, int], None]]:
 
 
 def load_model(name: str | None) -> Model:
-    """Load a model as :func:`kvtui.core.load` does, with the bar."""
+    """Load a model as :func:`kvtui.core.load` does, with the bar; then tell what in its files was ignored."""
+    notes: list[str] = []
     with loading_bar() as on_progress:
-        return load(name, on_progress=on_progress)
+        model = load(name, on_progress=on_progress, on_note=notes.append)
+    for words in notes:
+        note(f"{model.name}: {words}")
+    return model

@@ -5,6 +5,7 @@ Every text that a command shows leaves through this file, where it is escaped.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import sys
@@ -167,10 +168,29 @@ def check_place(out: Path, example: str) -> None:
 
 
 def _decode(data: bytes, source: str) -> str:
+    encoding = _wide_encoding(data)
+    if encoding:
+        raise KvtuiError(f"{source} is {encoding} text: convert it first, with 'iconv -f {encoding} -t UTF-8'")
     try:
         return _newlines(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise KvtuiError(f"{source} is not UTF-8 text: byte {error.start:,} is 0x{data[error.start]:02x}") from None
+        line = data.count(b"\n", 0, error.start) + 1
+        raise KvtuiError(
+            f"{source} is not UTF-8 text: byte {error.start:,} is 0x{data[error.start]:02x}, in line {line:,}; convert "
+            "it first, for example with 'iconv -f ISO-8859-1 -t UTF-8'"
+        ) from None
+
+
+def _wide_encoding(data: bytes) -> str:
+    """UTF-16 or UTF-32 if the data begin as such a text does, with a mark or with characters of ASCII; else empty."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "UTF-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "UTF-16"
+    even, odd = data[:64:2], data[1:64:2]
+    if len(odd) >= 2 and not any(odd) and all(even):
+        return "UTF-16LE"
+    return "UTF-16BE" if len(odd) >= 2 and not any(even) and all(odd) else ""
 
 
 def _newlines(text: str) -> str:

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from time import perf_counter
@@ -149,13 +149,21 @@ class Inbox:
 
 
 class Worker:
-    """Carries out requests until shutdown."""
+    """Carries out requests until shutdown.
 
-    def __init__(self, model: Model, inbox: Inbox, outbox: Outbox) -> None:
+    Args:
+        model: that writes.
+        inbox: where requests come from.
+        outbox: where reports go.
+        notes: on the model's files, told with the first text.
+    """
+
+    def __init__(self, model: Model, inbox: Inbox, outbox: Outbox, notes: Sequence[str] = ()) -> None:
         self._model = model
         self._inbox = inbox
         self._outbox = outbox
         self._loop: GenerationLoop | None = None  # of the newest text
+        self._notes = tuple(notes)
 
     def run(self) -> None:
         """Serve requests. After the end of a text, questions about it are still answered, and it can be continued."""
@@ -236,6 +244,9 @@ class Worker:
     def _known(self, start: Start | StartRace) -> str:
         """The prompt without characters that the model does not know; reports what was removed."""
         tokenizer = self._model.tokenizer
+        for words in self._notes:
+            self._outbox.send(Notice(start.run, words))
+        self._notes = ()
         known, unknown = tokenizer.split_known(start.prompt)
         if unknown:
             names = ", ".join(describe_character(character) for character in unknown[:5])
@@ -269,7 +280,8 @@ def serve(requests: BinaryIO, reports: BinaryIO, name: str | None) -> int:
     inbox.read_from(requests)
     try:
         try:
-            model = load(name, on_progress=outbox.loading)
+            notes: list[str] = []
+            model = load(name, on_progress=outbox.loading, on_note=notes.append)
         except KvtuiError as error:
             outbox.send(Refused(str(error)))
             return 2
@@ -279,7 +291,7 @@ def serve(requests: BinaryIO, reports: BinaryIO, name: str | None) -> int:
         except MemoryError:
             outbox.send(Refused("the model needs more memory than there is"))
             return 2
-        Worker(model, inbox, outbox).run()
+        Worker(model, inbox, outbox, notes).run()
     except BrokenPipeError:
         pass  # the dashboard is gone: there is nothing left to do
     return 0

@@ -10,7 +10,8 @@ from hf_folder import LLAMA, TOKENS, as_halves, llama_config, llama_tensors, ran
 
 from kvtui.core import KvtuiError, Model, generate, load
 from kvtui.core.events import Prefill
-from kvtui.core.formats.tokenizer_json import byte_letters
+from kvtui.core.formats.library_tokenizer import byte_letters
+from kvtui.core.loading.library import find_models
 
 gguf: Any = pytest.importorskip("gguf", reason="needs the package gguf: pip install 'kvtui[gguf]'")
 tokenizers = pytest.importorskip("tokenizers", reason="needs the package tokenizers: pip install 'kvtui[hf]'")
@@ -194,6 +195,63 @@ def test_llama3_divisors_come_as_a_tensor_and_linear_scaling_as_a_number(tmp_pat
     assert load(path).config.rotary_divisors == (4,) * 4
 
 
+@pytest.mark.parametrize(
+    ("key", "factor"), [("rope.scaling.factor", 4.0), ("rope.scale_linear", 2.0), ("rope.scaling.factor", 0.0)]
+)
+def test_a_factor_without_a_type_is_linear(tmp_path, key, factor):
+    """llama.cpp, llama-model.cpp: the type is linear unless the file says otherwise, and 0 is no factor."""
+    config = llama_config()
+    tensors = gguf_tensors("llama", config, random_parameters(config))
+    path = write_gguf(tmp_path / "m.gguf", "llama", config, tensors, more=lambda w: put(w, f"llama.{key}", factor))
+    assert load(path).config.rotary_divisors == ((factor,) * 4 if factor else ())
+
+
+def test_a_factor_also_stretches_divisors(tmp_path):
+    config = llama_config()
+    tensors = gguf_tensors("llama", config, random_parameters(config))
+    tensors["rope_freqs.weight"] = np.array([1, 1, 2.5, 8], np.float32)
+    path = write_gguf(
+        tmp_path / "m.gguf", "llama", config, tensors, more=lambda w: put(w, "llama.rope.scaling.factor", 2.0)
+    )
+    assert load(path).config.rotary_divisors == (2, 2, 5, 16)
+
+
+def split(folder, count=3):
+    """A model in several files, as ``gguf-split`` leaves it: the first has the metadata and some tensors."""
+    config = llama_config()
+    parameters = random_parameters(config)
+    tensors = gguf_tensors("llama", config, parameters)
+    paths = [folder / f"m-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1)]
+    for place, path in enumerate(paths):
+        part = {name: tensors[name] for name in sorted(tensors)[place::count]}
+
+        def numbers(writer, place=place):
+            if place:
+                writer.kv_data[0].clear()
+            writer.add_uint16("split.no", place)
+            writer.add_uint16("split.count", count)
+            writer.add_int32("split.tensors.count", len(tensors))
+
+        write_gguf(path, "llama", config, part, more=numbers)
+    return paths, parameters
+
+
+def test_a_model_in_several_files(tmp_path):
+    paths, parameters = split(tmp_path)
+    check(load(paths[0]), parameters)
+    [model] = [model for model in find_models(tmp_path) if not model.bundled]
+    assert (model.path, model.problem) == (paths[0], "")
+    assert model.file_bytes == sum(path.stat().st_size for path in paths)
+    refused(paths[1], "is not the first file of its model: give m-00001-of-00003.gguf")
+    paths[2].rename(tmp_path / "away")
+    refused(paths[0], "needs m-00003-of-00003.gguf in the same folder, which is missing")
+    paths[2].write_bytes(paths[1].read_bytes())
+    with pytest.raises(KvtuiError, match=r"m-00003-of-00003.gguf does not belong to m-00001-of-00003.gguf"):
+        load(paths[0])
+    paths[0].rename(tmp_path / "other.gguf")
+    refused(tmp_path / "other.gguf", "its name does not end as -00001-of-00003.gguf")
+
+
 # --- tokenizers ---
 
 
@@ -342,7 +400,6 @@ def test_an_unknown_architecture_is_refused(tmp_path):
         (lambda writer: put(writer, "tokenizer.ggml.scores", ["a"] * len(TOKENS)), "have one number for each token"),
         (lambda writer: put(writer, "general.architecture", ["llama"]), "the architecture is ['llama'];"),
         (lambda writer: put(writer, "llama.block_count", "2"), "num_layers is '2'"),
-        (lambda writer: put(writer, "llama.rope.scale_linear", 2.0), "rope.scale_linear is 2.0, but only 1 is"),
         (as_byte_level, "tokenizer.ggml.pre is ['qwen2'], but only"),
     ],
 )

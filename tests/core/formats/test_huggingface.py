@@ -358,7 +358,6 @@ def change(path, **changes):
         ({"vocab_size": 39}, "has shape (40, 18); the config asks for (39, 18)"),
         ({"num_key_value_heads": 3}, "k_proj.weight has shape (16, 18); the config asks for (24, 18)"),
         ({"vocab_size": 28}, "tokenizer.json has ids up to 29, but the model's embedding only 28 rows"),
-        ({"bos_token_id": 40}, "a text starts with the id 40"),
         ({"bos_token_id": "1"}, "config.json: bos_token_id is '1'; it must be the number of a token"),
         ({"eos_token_id": [2, None]}, "config.json: eos_token_id is [2, None]; it must be the number of a token"),
         ({"hidden_size": 10**400}, "embed_dim is 1000000"),
@@ -485,9 +484,12 @@ def test_without_the_library_the_way_to_install_it_is_named(folder, monkeypatch)
 
 def test_a_tokenizer_that_does_not_fit_is_refused(folder):
     (folder / "tokenizer.json").write_text(
-        json.dumps(tokenizer_spec() | {"decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}})
+        json.dumps(
+            tokenizer_spec()
+            | {"decoder": {"type": "CTC", "pad_token": "a", "word_delimiter_token": "|"} | {"cleanup": True}}
+        )
     )
-    refused(folder, "tokenizer.json: tokens are joined by ['WordPiece']")
+    refused(folder, "tokenizer.json: tokens are joined by 'CTC', which is not implemented")
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer_spec([*TOKENS, *map(str, range(100))])))
     refused(folder, "ids up to 129")
 
@@ -506,3 +508,129 @@ def test_a_single_file_of_a_folder_is_told_to_be_one(tmp_path):
     folder = write_folder(tmp_path / "m", LLAMA, llama_tensors(config, random_parameters(config)))
     with pytest.raises(KvtuiError, match="not a kvtui model"):
         load(folder / "model.safetensors")
+
+
+# --- what transformers takes, and what it forgives ---
+
+
+def notes_of(folder):
+    notes = []
+    model = load(folder, on_note=notes.append)
+    assert all(words in model.source for words in notes)
+    return model, notes
+
+
+@pytest.mark.parametrize("with_old_shards", [False, True])
+def test_a_whole_file_wins_over_an_index_beside_it(tmp_path, with_old_shards):
+    config = llama_config()
+    new, old = random_parameters(config, 1), random_parameters(config, 2)
+    folder = write_folder(tmp_path / "m", LLAMA, llama_tensors(config, old), shards=2)
+    write_folder(folder, LLAMA, llama_tensors(config, new))
+    if not with_old_shards:
+        for path in folder.glob("model-*.safetensors"):
+            path.unlink()
+    model, notes = notes_of(folder)
+    check(model, new)
+    assert notes == ["model.safetensors.index.json is ignored: the weights are all in model.safetensors"]
+
+
+def test_an_output_that_differs_from_the_embedding_is_not_tied_whatever_the_config_says(tmp_path):
+    config = llama_config()
+    parameters = random_parameters(config)
+    folder = write_folder(tmp_path / "m", LLAMA | {"tie_word_embeddings": True}, llama_tensors(config, parameters))
+    model, notes = notes_of(folder)
+    assert not model.config.tied_output
+    check(model, parameters)
+    assert notes == [
+        "the output is not tied: lm_head.weight differs from the embedding, whatever the config says",
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tied_output_that_is_stored_all_the_same_is_tied(tmp_path, kind):
+    config = llama_config(tied_output=True)
+    parameters = random_parameters(config)
+    tensors = llama_tensors(config, parameters)
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].copy()
+    folder = write_folder(tmp_path / "m", LLAMA | {"tie_word_embeddings": True}, KINDS[kind](tensors))
+    model, notes = notes_of(folder)
+    assert (model.config, notes) == (config, [])
+    check(model, parameters)
+
+
+def test_rope_scaling_wins_over_rope_parameters(tmp_path):
+    config = llama_config()
+    tensors = llama_tensors(config, random_parameters(config))
+    ours = {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}, "rope_theta": 700.0}
+    linear = write_folder(tmp_path / "a", LLAMA | ours | {"rope_scaling": {"type": "linear", "factor": 2.0}}, tensors)
+    assert (load(linear).config.rotary_divisors, load(linear).config.rotary_base) == ((2.0,) * 4, 700.0)
+    own = {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 300.0}}
+    refused(write_folder(tmp_path / "b", LLAMA | ours | own, tensors), "rope_type is 'dynamic', but only")
+    assert load(write_folder(tmp_path / "c", LLAMA | ours | {"rope_scaling": None}, tensors)).config.rotary_base == 500
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool", "int64"])
+def test_the_dtype_of_what_is_not_used_does_not_matter(tmp_path, dtype):
+    config, parameters, tensors = gpt2("transformer.", True)
+    mask = np.tril(np.ones((1, 1, 24, 24))).astype(dtype)
+    tensors |= {f"transformer.h.{layer}.attn.bias": mask for layer in range(2)}
+    tensors |= {"transformer.h.0.attn.masked_bias": np.array(1, dtype), "position_ids": np.arange(24)[None]}
+    model = load(write_folder(tmp_path / "m", GPT2, tensors))
+    check(model, parameters)
+    assert model.config == config
+    assert model.source == "Hugging Face GPT2LMHeadModel, F32"
+
+
+@pytest.mark.parametrize("architecture", FAMILIES_READ)
+def test_without_architectures_the_model_type_tells_the_architecture(tmp_path, architecture):
+    """The names that transformers has for them (modeling_auto.py)."""
+    types = {"GPT2": "gpt2", "Llama": "llama", "Mistral": "mistral", "Qwen2": "qwen2", "Qwen3": "qwen3"}
+    model_type = types.get(architecture.removesuffix("LMHeadModel").removesuffix("ForCausalLM"))
+    if model_type is None:
+        pytest.skip("the name is not listed here")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(KvtuiError) as caught:
+        load(tmp_path)
+    assert "the architecture is" not in str(caught.value)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": None}))
+    refused(tmp_path, "the architecture is 'bert'; those implemented are")
+
+
+def test_beginnings_and_ends_outside_the_vocabulary_are_ignored_in_one_line_each(folder):
+    change(folder / "config.json", bos_token_id=50256, eos_token_id=[50256, 2, -1])
+    model, notes = notes_of(folder)
+    assert model.tokenizer.stop_ids == {2}
+    assert notes == [
+        "config.json: eos_token_id 50256 is ignored: the vocabulary has only 40 tokens",
+        "config.json: bos_token_id 50256 is ignored: the vocabulary has only 40 tokens",
+    ]
+    assert all("\n" not in words for words in notes)
+
+
+def test_an_added_token_beyond_the_embedding_is_not_used(tmp_path):
+    config = llama_config(vocab_size=30)
+    folder = write_folder(tmp_path / "m", LLAMA | {"vocab_size": 30}, llama_tensors(config, random_parameters(config)))
+    spec = tokenizer_spec()
+    spec["added_tokens"] += [spec["added_tokens"][0] | {"id": 30, "content": "[PAD]"}]
+    (folder / "tokenizer.json").write_text(json.dumps(spec))
+    tokenizer = load(folder).tokenizer
+    assert tokenizer.vocab_size == 30
+    assert tokenizer.encode("ab") == [4, 5]
+    assert tokenizer.piece(30) == "<30>"
+    with pytest.raises(KvtuiError, match=r"^the model's embedding has no row for the token '\[PAD\]': remove it$"):
+        tokenizer.encode("a[PAD]b")
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 123456\n"
+
+
+@pytest.mark.parametrize("name", ["config.json", "model-00001-of-00002.safetensors", "tokenizer.json"])
+def test_a_git_lfs_pointer_is_told_from_a_damaged_file(folder, name):
+    (folder / name).write_text(POINTER)
+    refused(folder, f"{name} is only a git-lfs pointer to the file: run 'git lfs pull' in its folder")
+
+
+@pytest.mark.parametrize("name", ["m.gguf", "m.safetensors", "m.bin"])
+def test_a_single_file_may_be_a_git_lfs_pointer_too(tmp_path, name):
+    (tmp_path / name).write_text(POINTER)
+    refused(tmp_path / name, "git lfs pull")

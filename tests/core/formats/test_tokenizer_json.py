@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvtui.core.errors import KvtuiError
-from kvtui.core.formats.tokenizer_json import LibraryTokenizer, byte_letters, read_tokenizer
+from kvtui.core.formats.library_tokenizer import LibraryTokenizer, byte_letters
+from kvtui.core.formats.tokenizer_json import read_tokenizer
 from kvtui.core.tokenizer import TextStream
 
 tokenizers = pytest.importorskip("tokenizers", reason="needs the package tokenizers: pip install 'kvtui[hf]'")
@@ -149,6 +150,16 @@ def damaged(**changes) -> str:
 TEMPLATE = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}], "pair": []}
 
 
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+
+
+def sequence(last: dict[str, object]) -> dict[str, object]:
+    """A decoder that makes one text of the tokens and then does something to it."""
+    replace = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
+    return {"type": "Sequence", "decoders": [replace, {"type": "Fuse"}, last]}
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -158,8 +169,11 @@ TEMPLATE = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s
         (damaged(model__vocab={"a": -1}), "cannot be read"),
         (damaged(model__type="x" * 5000), "cannot be read"),
         (damaged(model__vocab={"a": 2**31}, model__merges=[], added_tokens=[]), "has ids up to 2,147,483,648"),
-        (damaged(decoder=None), "which is not implemented"),
-        (damaged(decoder={"type": "WordPiece", "prefix": "##", "cleanup": True}), "which is not implemented"),
+        (damaged(decoder={"type": "CTC", "pad_token": "a", "word_delimiter_token": "|", "cleanup": True}), "by 'CTC'"),
+        (damaged(decoder=sequence(STRIP | {"start": 2})), "a Strip of 2 characters at the start and 0 at the end"),
+        (damaged(decoder=sequence(STRIP | {"stop": 1})), "a Strip of 1 characters at the start and 1 at the end"),
+        (damaged(decoder=sequence({"type": "Replace", "pattern": {"String": "ab"}, "content": ""})), "after Fuse"),
+        (damaged(decoder=sequence(BYTE_LEVEL)), "by 'ByteLevel' with other steps"),
         (damaged(post_processor=TEMPLATE | {"special_tokens": {}}), "tokenizer.json"),  # the library panics
     ],
 )

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hf_folder import LLAMA, llama_config, llama_tensors, random_parameters, write_folder
@@ -46,20 +47,21 @@ def shelf(tmp_path: Path, tiny_model_file: Path) -> Path:
 
 def test_every_kind_is_found_and_can_be_loaded_from_the_path_that_is_told(shelf: Path) -> None:
     models = found(shelf)
-    assert {name: model.kind for name, model in models.items()} == {
+    if find_spec("tokenizers") is None:
+        assert models.pop("maker/llama").problem == "this model needs the package 'tokenizers'"
+    kinds = {
         "maker/llama": "Hugging Face LlamaForCausalLM, F32",
         "stories/small": "llama2.c version 0, float32",
         "tiny": "kvtui, F16",
     }
+    assert {name: model.kind for name, model in models.items()} == {name: kinds[name] for name in models}
     for model in models.values():
         assert model.problem == ""
-        if "Hugging Face" in model.kind and find_spec("tokenizers") is None:
-            continue
         loaded = load(model.path)
         assert loaded.source == model.kind or "kvtui" in model.kind
         assert model.parameters == parameter_count(loaded.config)
     sizes = [file.stat().st_size for file in (shelf / "maker" / "llama").glob("*.safetensors")]
-    assert models["maker/llama"].file_bytes == sum(sizes)
+    assert found(shelf)["maker/llama"].file_bytes == sum(sizes)
     assert models["tiny"].file_bytes == (shelf / "tiny.safetensors").stat().st_size
 
 
@@ -87,15 +89,15 @@ def test_models_of_the_hugging_face_cache_have_the_names_of_their_repositories(t
         snapshot.mkdir(parents=True)
         shutil.copy(tmp_path / "blobs" / "config.json", snapshot)
         (snapshot / "model.safetensors").symlink_to(blob)
+        shutil.copy(tmp_path / "blobs" / "tokenizer.json", snapshot)
     (hub / "models--three--words" / "snapshots" / "d").mkdir(parents=True)
     (hub / "models--three--words" / "snapshots" / "d" / "words.gguf").write_bytes(b"GGUF")
     (hub / "datasets--x--y" / "snapshots" / "e").mkdir(parents=True)
     models = found(hub)
     assert list(models) == ["one/llama", "three/words/words", "two/llama (bbbbbbb)", "two/llama (ccccccc)"]
     assert models["one/llama"].file_bytes == blob.stat().st_size
-    assert models["one/llama"].parameters == parameter_count(llama_config())
     if find_spec("tokenizers") is not None:
-        shutil.copy(tmp_path / "blobs" / "tokenizer.json", models["one/llama"].path)
+        assert models["one/llama"].parameters == parameter_count(llama_config())
         assert load(models["one/llama"].path).name == "llama"  # not the revision
 
 
@@ -140,6 +142,56 @@ def test_hidden_and_other_files_are_passed_over(shelf: Path) -> None:
     shutil.copy(shelf / "tiny.safetensors", shelf / ".trash")
     (shelf / "notes.txt").write_text("hello")
     assert len(found(shelf)) == 3
+
+
+def test_shards_beside_a_whole_file_do_not_count(tmp_path: Path) -> None:
+    folder = llama_folder(tmp_path / "m", shards=2)
+    config = llama_config()
+    write_folder(folder, LLAMA, llama_tensors(config, random_parameters(config)))
+    [model] = found(tmp_path).values()
+    assert model.file_bytes == (folder / "model.safetensors").stat().st_size
+
+
+def test_an_output_of_its_own_counts_whatever_the_config_says(tmp_path: Path) -> None:
+    folder = llama_folder(tmp_path / "m")
+    (folder / "config.json").write_text(json.dumps(LLAMA | {"tie_word_embeddings": True}))
+    [model] = found(tmp_path).values()
+    assert model.parameters == parameter_count(llama_config())
+
+
+SPOILED: dict[str, tuple[dict[str, Any], str]] = {
+    "a rotary scaling": ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "rope_type is 'yarn'"),
+    "an activation": ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
+    "layers": ({"num_hidden_layers": 3}, "the weights lack model.layers.2.input_layernorm.weight"),
+    "fewer layers": ({"num_hidden_layers": 1}, "the config has no place for the tensor model.layers.1."),
+    "a width": ({"intermediate_size": 20}, "mlp.gate_proj.weight has shape (28, 18)"),
+    "a tokenizer": ({"vocab_size": 20}, "tokenizer.json has ids up to 29"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_the_feature_in_the_way_is_named(tmp_path: Path, name: str) -> None:
+    changes, reason = SPOILED[name]
+    folder = llama_folder(tmp_path / "m")
+    (folder / "config.json").write_text(json.dumps(LLAMA | changes))
+    [model] = found(tmp_path).values()
+    assert reason in model.problem
+    with pytest.raises(KvtuiError) as caught:
+        load(folder)
+    assert model.problem in str(caught.value)
+
+
+def test_a_tokenizer_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    folder = llama_folder(tmp_path / "m")
+    spec = json.loads((folder / "tokenizer.json").read_text())
+    decoder = {"type": "CTC", "pad_token": "a", "word_delimiter_token": "|", "cleanup": True}
+    (folder / "tokenizer.json").write_text(json.dumps(spec | {"decoder": decoder}))
+    [model] = found(tmp_path).values()
+    assert model.problem == "tokens are joined by 'CTC'"
+    (folder / "tokenizer.json").unlink()
+    [model] = found(tmp_path).values()
+    assert model.problem == "has no tokenizer.json"
 
 
 @pytest.mark.parametrize("searchable", [False, True], ids=["may not be entered", "may not be listed"])

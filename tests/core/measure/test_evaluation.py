@@ -39,6 +39,24 @@ def test_windows_are_no_longer_than_memory_allows(monkeypatch):
     assert result.tokens == 59
 
 
+def test_every_window_begins_with_the_token_that_begins_texts():
+    model = odd_model()
+    ids = np.random.default_rng(0).integers(1, 13, size=100)
+    ids[0] = 0
+    expected = []
+    for index in range(1, 100):
+        end = min(1 + (index - 1) // 12 * 12 + 12, 100)
+        begin = max(0, end - 25)
+        logits = model.forward([0, *ids[begin + 1 : index]])[-1]
+        expected.append(np.log(np.exp(logits).sum()) - logits[ids[index]])
+    result = evaluate(model, ids, start_id=0)
+    assert result.loss == pytest.approx(np.mean(expected), abs=1e-9)
+    assert result.loss != pytest.approx(evaluate(model, ids).loss, abs=1e-6)
+    assert result.method.endswith(f"; every window begins with {model.tokenizer.piece(0)}, which is not scored")
+    assert "begins with" not in evaluate(model, ids).method
+    assert ids[75] != 0  # the text itself is as it was
+
+
 @pytest.mark.parametrize(("length", "first"), [(0, 0), (1, 0), (5, 5)])
 def test_nothing_to_score_is_refused(length, first):
     with pytest.raises(KvtuiError, match="nothing to score"):

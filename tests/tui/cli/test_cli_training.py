@@ -154,8 +154,24 @@ def test_bad_text_files(kvtui: Kvtui, tmp_path: Path, monkeypatch: pytest.Monkey
     assert_refused(kvtui(name, tmp_path, *options), "is a folder")
     assert_refused(kvtui(name, "empty", *options), "is empty")
     assert_refused(kvtui(name, "mark", *options), "is empty")
-    assert_refused(kvtui(name, "binary", *options), "not UTF-8", "byte 3 is 0xff")
+    assert_refused(kvtui(name, "binary", *options), "not UTF-8", "byte 3 is 0xff, in line 1; convert it first")
     assert not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_wide_text_is_named_with_the_way_to_convert_it(kvtui: Kvtui, tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "wide").write_text("ROMEO:\nbut soft", encoding=encoding)
+    name = encoding.upper().replace("-LE", "LE").replace("-BE", "BE")
+    asked = f"is {name} text: convert it first, with 'iconv -f {name} -t UTF-8'"
+    assert_refused(kvtui("eval", tmp_path / "wide"), asked)
+    assert_refused(kvtui("train", tmp_path / "wide", "--out", tmp_path / "m.safetensors"), asked)
+
+
+def test_a_form_feed_is_named_with_its_place(kvtui: Kvtui, tmp_path: Path) -> None:
+    (tmp_path / "book").write_text("Chapter I\nIt was\n\x0cChapter II\n" * 50)
+    out = kvtui("train", tmp_path / "book", "--out", tmp_path / "m.safetensors")
+    assert_refused(out, r"'\x0c' (U+000C), at line 3, column 1", "remove or replace it")
+    assert_refused(kvtui("eval", tmp_path / "book"), "U+000C), at line 3, column 1; remove or replace it")
 
 
 def test_text_too_short(kvtui: Kvtui, tmp_path: Path, tiny_model_file: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO, FileIO
 from pathlib import Path
 from queue import SimpleQueue
@@ -85,7 +86,7 @@ def model_file(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Conversation:
     """A worker in a thread, in this process: requests go in, reports come out."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *notes: str) -> None:
         reading, writing = os.pipe()
         self._reports: SimpleQueue[Report] = SimpleQueue()
         self._events: list[tuple[int, Event]] = []
@@ -93,7 +94,7 @@ class Conversation:
         outbox = Outbox(self._out)
         self.inbox = Inbox(outbox)
         self._reader = threading.Thread(target=self._read, args=(os.fdopen(reading, "rb", buffering=0),), daemon=True)
-        self._worker = threading.Thread(target=Worker(model, self.inbox, outbox).run, daemon=True)
+        self._worker = threading.Thread(target=Worker(model, self.inbox, outbox, notes).run, daemon=True)
         self._reader.start()
         self._worker.start()
 
@@ -151,6 +152,19 @@ def test_it_describes_its_model(worker: Conversation) -> None:
     assert (model.name, model.config) == ("small", SMALL)
     assert model.parameters == sum(int(np.prod(shape)) for shape in parameter_shapes(SMALL).values())
     assert model.cache_bytes_per_position == 2 * 2 * 16 * 4
+
+
+def test_it_tells_once_what_in_the_files_was_ignored(model: Model) -> None:
+    conversation = Conversation(model, "the output is not tied")
+    told: list[Report] = []
+    for run in (1, 2):
+        conversation.inbox.put([Start(run, "romeo", replace(FAST, max_new_tokens=1))])
+        ended = False
+        while not ended:
+            told.append(report := conversation.next())
+            ended = isinstance(report, Batch) and any(isinstance(event, End) for event in report.events)
+    conversation.close()
+    assert [report for report in told if isinstance(report, Notice)] == [Notice(1, "the output is not tied")]
 
 
 def test_it_writes_the_text_of_the_one_loop_toggled_or_not(worker: Conversation, model: Model) -> None:
