@@ -163,6 +163,11 @@ class WorkerLink:
         if self._errors is not None:
             self._errors.close()
 
+    def kill(self) -> None:
+        """End the process at once, without waiting for it."""
+        if (process := self._process) is not None:
+            process.kill()
+
     def _read(self, process: subprocess.Popen[bytes], errors: IO[bytes], reports: SimpleQueue[Report]) -> None:
         """Runs in a thread: pass reports on until the process ends, then report why it did."""
         assert process.stdout is not None

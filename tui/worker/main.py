@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from time import perf_counter
@@ -105,16 +105,16 @@ class Inbox:
         self._outbox = outbox
         self._requests: SimpleQueue[Request] = SimpleQueue()
 
-    def read_from(self, stream: BinaryIO) -> None:
-        """Start reading requests; the end of the stream counts as :class:`Shutdown`, so that no orphan stays."""
-        threading.Thread(target=self._read, args=(stream,), name="requests", daemon=True).start()
+    def read_from(self, stream: BinaryIO, on_end: Callable[[], None]) -> None:
+        """Start reading requests; at the end of the stream ``on_end`` is called in the reading thread."""
+        threading.Thread(target=self._read, args=(stream, on_end), name="requests", daemon=True).start()
 
-    def _read(self, stream: BinaryIO) -> None:
+    def _read(self, stream: BinaryIO, on_end: Callable[[], None]) -> None:
         try:
             while True:
                 self._requests.put(read_frame(stream))
         except (EOFError, OSError):
-            self._requests.put(Shutdown())
+            on_end()
 
     def put(self, requests: Iterable[Request]) -> None:
         """Add requests directly."""
@@ -266,7 +266,7 @@ def serve(requests: BinaryIO, reports: BinaryIO, name: str | None) -> int:
     """Load a model and serve it; returns the exit status."""
     outbox = Outbox(reports)
     inbox = Inbox(outbox)
-    inbox.read_from(requests)
+    inbox.read_from(requests, on_end=lambda: os._exit(0))  # whatever it is doing: nobody wants it any more
     try:
         try:
             model = load(name, on_progress=outbox.loading)
@@ -287,7 +287,8 @@ def serve(requests: BinaryIO, reports: BinaryIO, name: str | None) -> int:
 
 def main() -> None:
     """Entry point of the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the dashboard
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the dashboard handles Ctrl-C, and on Ctrl-Z it sends a Pause:
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # stopped in the middle of a token, the wait would count as its time
     reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not end up between frames
     spare_a_core()
