@@ -244,10 +244,11 @@ class MainScreen(Screen[None]):
         if prompt is not None and self.view.start(self.session, prompt, seed):
             self.questions.forget()
             self.tick()
+        elif process.silent or self.session.state.phase == "dead":
+            self.session.revive()
+            self.tick()
         elif process.loading:
             self._say_loading()
-        elif self.session.state.phase == "dead":
-            process.revive()
         else:
             words = "Enter a prompt first: press p."
             self.tell(Notice(words, "warning", "prompt", lambda: not (self.session.running or self.typing)))

@@ -42,6 +42,7 @@ def run_dashboard(settings: DashboardSettings) -> int:
         KvtuiError: the model cannot be loaded; raised before the terminal is touched.
         KeyboardInterrupt: the user pressed Ctrl-C; the terminal is restored.
     """
+    _forget_exported_size()
     link = WorkerLink(settings.model)
     try:
         link.start()
@@ -62,6 +63,7 @@ def watch_stream(source: str, pace: float | None, follow: bool = False) -> int:
     require_terminal(keyboard=False, instead="do not redirect it")
     stream, name = _open_stream(source)
     _take_keyboard()
+    _forget_exported_size()
     link = StreamLink(EventReader(stream, name, follow))
     try:
         link.start()
@@ -87,8 +89,6 @@ def run_app(app: KvtuiApp, kill: Callable[[], None] = lambda: None) -> int:
     Raises:
         KeyboardInterrupt: the user pressed Ctrl-C; the terminal is restored.
     """
-    for name in ("COLUMNS", "LINES"):
-        os.environ.pop(name, None)  # Rich and Textual would believe them rather than the terminal
     modes = terminal_modes()
 
     def by_force(number: int) -> None:
@@ -125,6 +125,12 @@ def _threads_crash(app: KvtuiApp) -> Iterator[None]:
         yield
     finally:
         threading.excepthook = before
+
+
+def _forget_exported_size() -> None:
+    """Rich and Textual would believe COLUMNS and LINES rather than the terminal."""
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
 
 
 def _open_stream(source: str) -> tuple[BinaryIO, str]:
