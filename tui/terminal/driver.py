@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import signal
 import termios
 from codecs import getincrementaldecoder
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +16,10 @@ from textual._parser import ParseError
 from textual._xterm_parser import XTermParser
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
+from textual.events import InputEvent, Paste, Resize
+from textual.message import Message
 
+from kvtui.tui.terminal.canvas import Canvas
 from kvtui.tui.terminal.writer import Writer, write_all
 
 HUNG_UP = 128 + signal.SIGHUP  # exit status when the terminal is gone
@@ -22,6 +27,7 @@ _KEYBOARD = 0
 _SCREEN = 2  # standard error, as Textual does
 _INPUT_SECONDS = 0.1  # after which an escape character is the Esc key and not the beginning of a sequence
 _INPUT_BYTES = 4096
+_MOVE = re.compile(r"\x1b\[\d+;\d+H")
 
 # In the order in which Textual leaves its modes: synchronized output, bracketed paste, line wrap, reports of resizing
 # and of the mouse, kitty's keyboard protocol, the alternate screen, cursor, reports of focus, colours.
@@ -34,6 +40,7 @@ class TerminalDriver(LinuxDriver):
 
     def __init__(self, app: App[Any], **settings: Any) -> None:
         super().__init__(app, **settings)
+        self._interval = getattr(app, "least_frame_seconds", 0.0)
         self._writer: Writer | None = None
         self._suspended = False  # by SIGTSTP, until SIGCONT
 
@@ -41,18 +48,32 @@ class TerminalDriver(LinuxDriver):
 
     def write(self, data: str) -> None:
         """Write without blocking; discarded outside application mode."""
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        if _MOVE.match(data):  # a frame: nothing else begins so
+            self._writer.draw(data)
+        else:
             self._writer.put(data)
+
+    def process_message(self, message: Message) -> None:
+        """Pass on what the user does, and draw the answer at once."""
+        if self._writer is not None and isinstance(message, InputEvent | Paste):
+            self._writer.hurry()
+        elif self._writer is not None and isinstance(message, Resize):
+            self._writer.resize(message.size.width, message.size.height)
+        super().process_message(message)
 
     def start_application_mode(self) -> None:
         """Take the terminal."""
-        self._writer = Writer(_SCREEN, self._hang_up)
+        self._writer = Writer(_SCREEN, Canvas(*self._get_terminal_size()), self._interval, self._hang_up)
         super().start_application_mode()  # type: ignore[no-untyped-call]
         if not self._is_reading and not _is_terminal(self.fileno):
             self._hang_up()
 
     def stop_application_mode(self) -> None:
         """Give the terminal back as it was."""
+        if self._writer is not None:
+            self._writer.stop_drawing()
         if self._mouse_pixels:
             self.write("\x1b[?1016l")  # Textual leaves it on
         super().stop_application_mode()
@@ -65,13 +86,11 @@ class TerminalDriver(LinuxDriver):
             self._writer = None
 
     def _get_terminal_size(self) -> tuple[int, int]:
-        """The size that the terminal reports, whatever COLUMNS and LINES say."""
-        for descriptor in (_SCREEN, self.fileno):
-            with suppress(OSError):
-                size = os.get_terminal_size(descriptor)
-                if size.columns and size.lines:
-                    return size.columns, size.lines
-        return 80, 24
+        """The size that the terminal reports, whatever COLUMNS and LINES say. Textual asks when it has changed."""
+        width, height = _terminal_size((_SCREEN, self.fileno))
+        if self._writer is not None:
+            self._writer.resize(width, height)
+        return width, height
 
     # Input
 
@@ -158,6 +177,15 @@ class TerminalDriver(LinuxDriver):
 def raise_error(error: BaseException) -> None:
     """Raise an error of another thread in the app's: it ends the app, shows its traceback and gives a status of 1."""
     raise error
+
+
+def _terminal_size(descriptors: Iterable[int]) -> tuple[int, int]:
+    for descriptor in descriptors:
+        with suppress(OSError):
+            size = os.get_terminal_size(descriptor)
+            if size.columns and size.lines:
+                return size.columns, size.lines
+    return 80, 24
 
 
 def _is_terminal(descriptor: int) -> bool:
