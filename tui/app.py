@@ -56,6 +56,7 @@ class KvtuiApp(App[None]):
         self.stylesheet.set_variables(self.get_css_variables())  # the dark one is in use already
         self.session = Session(link, model, settings)
         self.main = MainScreen(self.session, settings)
+        self.least_frame_seconds = 1 / settings.fps if settings.fps else 0.0  # the driver keeps it
         self._held = False  # while the terminal belongs to the shell
 
     def get_driver_class(self) -> type[Driver]:
@@ -74,7 +75,8 @@ class KvtuiApp(App[None]):
 
     def _release(self, _: object) -> None:
         if self._held:
-            self._held = False
+            self.least_frame_seconds = 1 / settings.fps if settings.fps else 0.0  # the driver keeps it
+        self._held = False
             self.session.resume()
 
     def get_default_screen(self) -> MainScreen:

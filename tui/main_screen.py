@@ -89,7 +89,7 @@ class MainScreen(Screen[None]):
         """Start at once if there is a prompt, otherwise wait for one."""
         self.prompt.stream = self.session.model.stream
         self.tick()
-        self.set_interval(TICK_SECONDS, self.tick)
+        self.set_interval(max(TICK_SECONDS, 1 / self._settings.fps if self._settings.fps else 0.0), self.tick)
         if self._first_prompt or self.session.model.stream:
             self.prompt.input.remember(self.prompt.input.value)
             self.view.focus_first()

@@ -53,7 +53,7 @@ def run_dashboard(settings: DashboardSettings) -> int:
         link.close()
 
 
-def watch_stream(source: str, pace: float | None, follow: bool = False) -> int:
+def watch_stream(source: str, pace: float | None, follow: bool = False, fps: float | None = None) -> int:
     """Open the dashboard on a file of events, or on standard input if ``source`` is ``-``; the exit status.
 
     Raises:
@@ -71,7 +71,8 @@ def watch_stream(source: str, pace: float | None, follow: bool = False) -> int:
             note(f"waiting for the first event from {name} (Ctrl-C ends this)")
         model = link.wait_ready()
         prompt = printable(link.prompt.replace("\n", "↵")[:_LONGEST_PROMPT])
-        return run_app(KvtuiApp(link, model, DashboardSettings(prompt, generation=GenerationSettings(pace=pace))))
+        settings = DashboardSettings(prompt, generation=GenerationSettings(pace=pace), fps=fps)
+        return run_app(KvtuiApp(link, model, settings))
     finally:
         link.close()
 
