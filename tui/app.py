@@ -75,8 +75,7 @@ class KvtuiApp(App[None]):
 
     def _release(self, _: object) -> None:
         if self._held:
-            self.least_frame_seconds = 1 / settings.fps if settings.fps else 0.0  # the driver keeps it
-        self._held = False
+            self._held = False
             self.session.resume()
 
     def get_default_screen(self) -> MainScreen:

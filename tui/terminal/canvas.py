@@ -129,8 +129,8 @@ def _plain(cell: Cell | None, other: Cell | None) -> bool:
 
 def _joined(style: str, more: str) -> str:
     """The style after another one is set on top of it."""
-    if more in ("", "0"):
-        return ""
+    if more in ("", "0") or more.startswith("0;"):
+        return more[2:]
     return f"{style};{more}" if style else more
 
 
