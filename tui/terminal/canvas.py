@@ -71,9 +71,23 @@ class Canvas:
         else:
             cells = _wide_cells(text, style)
         if 0 <= y < self._lines and 0 <= x < self._columns:
-            self._drawn[y][x : x + len(cells)] = cells[: self._columns - x]
+            self._replace(self._drawn[y], x, cells)
             self._changed.add(y)
         return x + len(cells)
+
+    def _replace(self, line: list[Cell | None], x: int, cells: list[Cell]) -> None:
+        """Draw cells over others; what is left of a wide character that is drawn over, or cut off, is blank."""
+        end = min(x + len(cells), self._columns)
+        if end == x:
+            return
+        if end < x + len(cells) and not cells[end - x][0]:
+            cut, _ = _whole(list(cells), end - x)
+            cells = [*cells[:cut], *[(" ", "")] * (end - x - cut)]
+        first, _ = _whole(line, x)
+        _, last = _whole(line, end - 1)
+        line[first:x] = [(" ", "")] * (x - first)
+        line[end:last] = [(" ", "")] * (last - end)
+        line[x:end] = cells[: end - x]
 
     def changes(self) -> str:
         """What to write so that the terminal shows what has been drawn; it counts as written."""
