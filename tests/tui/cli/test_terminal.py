@@ -161,7 +161,9 @@ def test_the_size_is_that_of_the_terminal_and_not_that_of_the_environment(
 def test_bytes_that_are_not_utf_8_end_nothing(terminals: list[Terminal], tmp_path: Path) -> None:
     terminal = dashboard(terminals, tmp_path)
     start = len(terminal.output)
-    terminal.press(b"p\xe9t\xff")
+    terminal.press("p")
+    terminal.until("\x1b[2;15H", start)  # the cursor is in the prompt
+    terminal.press(b"\xe9t\xff")
     terminal.press(b"\x1b[200~caf\xe9\x1b[201~")  # pasted in Latin-1
     terminal.until("caf", start)
     terminal.press("\x11")
@@ -211,7 +213,12 @@ def test_a_signal_ends_an_app_that_hangs_by_force(
 
 
 @pytest.mark.parametrize(
-    "fault", ["self.fail()", "threading.Thread(target=self.fail).start()", "self._driver.process_message = None"]
+    "fault",
+    [
+        "self.fail()",
+        "threading.Thread(target=self.fail).start()",
+        "self._driver.process_message = None; os.write(2, b'DEAF')",
+    ],
 )
 def test_a_crash_gives_the_terminal_back_its_traceback_once_and_a_status(
     terminals: list[Terminal], tmp_path: Path, fault: str
@@ -219,6 +226,7 @@ def test_a_crash_gives_the_terminal_back_its_traceback_once_and_a_status(
     """In the app, in a thread, and in the thread that reads the keys."""
     terminal = broken(terminals, tmp_path, fault)
     if "process_message" in fault:
+        terminal.until("DEAF")
         terminal.press("y")
     assert finish(terminal) == 1
     left = terminal.output[terminal.output.rindex("\x1b[?1049l") :]
