@@ -204,7 +204,7 @@ DASHBOARD: tuple[Action, ...] = (
         "q",
         "q",
         "Quit",
-        "Quit the dashboard and the generator process. Also ctrl+q, and ctrl+c.",
+        "Quit the dashboard and the generator process. Also ctrl+q, and ctrl+c; ctrl+z suspends both.",
         "Quit",
         rank=7,
     ),
@@ -238,4 +238,5 @@ ALWAYS: tuple[tuple[str, str, str], ...] = (
     ("ctrl+t,f2", "toggle_cache", "Toggle the KV cache"),
     ("ctrl+q", "quit", "Quit"),
     ("ctrl+c", "interrupt", "Quit with exit status 130"),
+    ("ctrl+z", "suspend", "Suspend, until fg in the shell"),
 )

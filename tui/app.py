@@ -12,6 +12,7 @@ from textual.app import App, SystemCommand
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.driver import Driver
 from textual.screen import Screen
 
 from kvtui.tui.actions import ACTIONS, ALWAYS
@@ -22,6 +23,7 @@ from kvtui.tui.panes.policy_screen import CHOICES, meaning
 from kvtui.tui.screens.palette import Palette
 from kvtui.tui.session.session import Session
 from kvtui.tui.settings import INTERRUPTED, DashboardSettings
+from kvtui.tui.terminal.driver import TerminalDriver
 from kvtui.tui.theme import themes
 from kvtui.tui.views.table import KEYS, VIEWS
 from kvtui.tui.worker.link import Link
@@ -54,6 +56,27 @@ class KvtuiApp(App[None]):
         self.stylesheet.set_variables(self.get_css_variables())  # the dark one is in use already
         self.session = Session(link, model, settings)
         self.main = MainScreen(self.session, settings)
+        self.least_frame_seconds = 1 / settings.fps if settings.fps else 0.0  # the driver keeps it
+        self._held = False  # while the terminal belongs to the shell
+
+    def get_driver_class(self) -> type[Driver]:
+        """The driver that survives what terminals do."""
+        return TerminalDriver
+
+    def on_mount(self) -> None:
+        """Hold the text while the program is suspended."""
+        self.app_suspend_signal.subscribe(self, self._hold, immediate=True)  # later would be after the wait
+        self.app_resume_signal.subscribe(self, self._release, immediate=True)
+
+    def _hold(self, _: object) -> None:
+        self._held = self.session.state.phase == "writing"
+        if self._held:
+            self.session.pause()
+
+    def _release(self, _: object) -> None:
+        if self._held:
+            self._held = False
+            self.session.resume()
 
     def get_default_screen(self) -> MainScreen:
         """The screen below all others."""
@@ -82,6 +105,12 @@ class KvtuiApp(App[None]):
     def action_interrupt(self) -> None:
         """Quit as on Ctrl-C."""
         self.exit(return_code=INTERRUPTED)
+
+    def action_suspend(self) -> None:
+        """Return to the shell until its ``fg``."""
+        driver = self._driver
+        if not isinstance(driver, TerminalDriver) or not driver.suspend_job():
+            self.notify("There is no shell to return to: kvtui cannot be suspended here.", severity="warning")
 
     def pop_screen(self) -> AwaitComplete:
         """Close the screen on top. A key pressed twice closes it once: the second press comes too late."""

@@ -89,7 +89,7 @@ class MainScreen(Screen[None]):
         """Start at once if there is a prompt, otherwise wait for one."""
         self.prompt.stream = self.session.model.stream
         self.tick()
-        self.set_interval(TICK_SECONDS, self.tick)
+        self.set_interval(max(TICK_SECONDS, 1 / self._settings.fps if self._settings.fps else 0.0), self.tick)
         if self._first_prompt or self.session.model.stream:
             self.prompt.input.remember(self.prompt.input.value)
             self.view.focus_first()
@@ -244,10 +244,11 @@ class MainScreen(Screen[None]):
         if prompt is not None and self.view.start(self.session, prompt, seed):
             self.questions.forget()
             self.tick()
+        elif process.silent or self.session.state.phase == "dead":
+            self.session.revive()
+            self.tick()
         elif process.loading:
             self._say_loading()
-        elif self.session.state.phase == "dead":
-            process.revive()
         else:
             words = "Enter a prompt first: press p."
             self.tell(Notice(words, "warning", "prompt", lambda: not (self.session.running or self.typing)))

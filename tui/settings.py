@@ -23,6 +23,7 @@ class DashboardSettings:
         generation: settings of texts, until the user changes them.
         models_dir: folder to search for other models, None for the Hugging Face cache.
         tour: whether to start with the guided tour.
+        fps: most frames per second that are drawn while no key is pressed; None for as many as the terminal takes.
     """
 
     prompt: str | None = None
@@ -30,3 +31,4 @@ class DashboardSettings:
     generation: GenerationSettings = GenerationSettings(pace=DEFAULT_PACE)  # noqa: RUF009 - frozen
     models_dir: Path | None = None
     tour: bool = False
+    fps: float | None = None

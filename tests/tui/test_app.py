@@ -16,7 +16,7 @@ from kvtui.tui.panes.status import StatusPane
 from kvtui.tui.screens.help import HelpScreen
 from kvtui.tui.screens.palette import Palette
 from kvtui.tui.views.watch.cache_bar import CachePane
-from kvtui.tui.worker.protocol import Ended, ModelInfo, Notice, Ready, Refused
+from kvtui.tui.worker.protocol import Answering, Ended, ModelInfo, Notice, Ready, Refused, Silent
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
 
@@ -304,3 +304,32 @@ async def test_another_model_after_a_restart_is_shown() -> None:
     async with bench() as it:
         it.link.say(Ready(ModelInfo("other", CONFIG, 99, 4)))
         await it.until(lambda: "other · 99 parameters" in it.screen_text())
+
+
+async def test_a_silent_process_is_in_the_status_line_and_r_replaces_it() -> None:
+    async with bench() as it:
+        it.link.say(Silent(5.0))
+        await it.settle()
+        assert "silent" in it.screen_text()
+        it.link.say(Answering())
+        await it.settle()
+        assert "silent" not in it.screen_text()
+        it.link.say(Silent(5.0))
+        await it.settle()
+        await it.press("r")
+        assert it.link.restarts == 1
+        assert "restarting" in it.screen_text()
+        it.link.say(Ready(MODEL))
+        await it.settle()
+        await it.press("r")
+        assert len(it.link.starts) == 2
+
+
+async def test_the_text_is_held_while_the_program_is_suspended() -> None:
+    async with bench() as it:
+        it.app.app_suspend_signal.publish(it.app)
+        assert it.link.sent[-1] == Pause()
+        it.app.app_resume_signal.publish(it.app)
+        assert it.link.sent[-1] == Resume()
+        await it.press("ctrl+z")
+        assert "cannot be suspended here" in it.notices()

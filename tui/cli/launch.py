@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import os
-import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, cast
@@ -17,9 +19,12 @@ from kvtui.core.settings import GenerationSettings
 from kvtui.tui.app import KvtuiApp
 from kvtui.tui.characters import printable
 from kvtui.tui.cli.loading import loading_bar
+from kvtui.tui.cli.signals import Ended, handled
 from kvtui.tui.cli.streams import note
 from kvtui.tui.cli.terminal import require_terminal
+from kvtui.tui.cli.watchdog import Watchdog
 from kvtui.tui.settings import INTERRUPTED, DashboardSettings
+from kvtui.tui.terminal.driver import raise_error, restore_terminal, terminal_modes
 from kvtui.tui.worker.event_reader import EventReader
 from kvtui.tui.worker.link import WorkerLink
 from kvtui.tui.worker.stream_link import StreamLink
@@ -37,17 +42,18 @@ def run_dashboard(settings: DashboardSettings) -> int:
         KvtuiError: the model cannot be loaded; raised before the terminal is touched.
         KeyboardInterrupt: the user pressed Ctrl-C; the terminal is restored.
     """
+    _forget_exported_size()
     link = WorkerLink(settings.model)
     try:
         link.start()
         with loading_bar() as on_progress:
             model = link.wait_ready(on_progress=on_progress)
-        return run_app(KvtuiApp(link, model, settings))
+        return run_app(KvtuiApp(link, model, settings), link.kill)
     finally:
         link.close()
 
 
-def watch_stream(source: str, pace: float | None, follow: bool = False) -> int:
+def watch_stream(source: str, pace: float | None, follow: bool = False, fps: float | None = None) -> int:
     """Open the dashboard on a file of events, or on standard input if ``source`` is ``-``; the exit status.
 
     Raises:
@@ -57,6 +63,7 @@ def watch_stream(source: str, pace: float | None, follow: bool = False) -> int:
     require_terminal(keyboard=False, instead="do not redirect it")
     stream, name = _open_stream(source)
     _take_keyboard()
+    _forget_exported_size()
     link = StreamLink(EventReader(stream, name, follow))
     try:
         link.start()
@@ -64,40 +71,67 @@ def watch_stream(source: str, pace: float | None, follow: bool = False) -> int:
             note(f"waiting for the first event from {name} (Ctrl-C ends this)")
         model = link.wait_ready()
         prompt = printable(link.prompt.replace("\n", "↵")[:_LONGEST_PROMPT])
-        return run_app(KvtuiApp(link, model, DashboardSettings(prompt, generation=GenerationSettings(pace=pace))))
+        settings = DashboardSettings(prompt, generation=GenerationSettings(pace=pace), fps=fps)
+        return run_app(KvtuiApp(link, model, settings))
     finally:
         link.close()
 
 
-def run_app(app: KvtuiApp) -> int:
+def run_app(app: KvtuiApp, kill: Callable[[], None] = lambda: None) -> int:
     """Run an app in the terminal, and return its exit status.
+
+    A signal that asks the program to end closes the app, which restores the terminal; to the app Ctrl-C is a key. If
+    the app does not close in time, the process ends by force. The status is that of a shell: 128 + number.
+
+    Args:
+        app: the app.
+        kill: ends the generator process at once, without waiting.
 
     Raises:
         KeyboardInterrupt: the user pressed Ctrl-C; the terminal is restored.
     """
-    with _signals_close(app):
+    modes = terminal_modes()
+
+    def by_force(number: int) -> None:
+        kill()
+        restore_terminal(modes)
+        os._exit(128 + number)
+
+    with Watchdog(by_force), handled(partial(_close, app)), _threads_crash(app):
         app.run()
     if app.return_code == INTERRUPTED:
         raise KeyboardInterrupt
     return app.return_code or 0
 
 
+def _close(app: KvtuiApp, number: int, frame: FrameType | None) -> None:
+    """Handle a signal."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise Ended(number) from None  # the terminal is not taken yet, or no longer
+    loop.call_soon_threadsafe(app.exit, None, 128 + number)
+
+
 @contextmanager
-def _signals_close(app: KvtuiApp) -> Iterator[None]:
-    """While active, a signal that would end the process closes the app instead, which restores the terminal.
+def _threads_crash(app: KvtuiApp) -> Iterator[None]:
+    """While active, an error in any thread ends the app as one in its own: the screen would hide what Python prints."""
 
-    To the app Ctrl-C is a key; another program can still send its signal. The status is that of a shell: 128 + number.
-    """
+    def crash(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None:
+            app.call_later(raise_error, args.exc_value)
 
-    def close(number: int, frame: FrameType | None) -> None:
-        app.exit(return_code=128 + number)
-
-    before = {number: signal.signal(number, close) for number in (signal.SIGINT, signal.SIGTERM)}
+    before, threading.excepthook = threading.excepthook, crash
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        threading.excepthook = before
+
+
+def _forget_exported_size() -> None:
+    """Rich and Textual would believe COLUMNS and LINES rather than the terminal."""
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
 
 
 def _open_stream(source: str) -> tuple[BinaryIO, str]:

@@ -22,6 +22,7 @@ from kvtui.core.cache import CachePolicy
 from kvtui.core.errors import KvtuiError
 from kvtui.tui.cli.options import (
     Pace,
+    fps_option,
     generation_settings,
     model_option,
     models_dir_option,
@@ -152,6 +153,7 @@ def cli() -> None:
     "--pace", type=Pace(), default=DEFAULT_PACE, help=f"Tokens per second, or 'unlimited'.  [default: {DEFAULT_PACE:g}]"
 )
 @models_dir_option("Where the M key looks for other models.")
+@fps_option
 @click.option("--tour", is_flag=True, help="Start with the guided tour, from tokens to cache policies.")
 def dashboard(
     prompt: tuple[str, ...],
@@ -165,6 +167,7 @@ def dashboard(
     policy: CachePolicy,
     pace: float | str,
     models_dir: Path | None,
+    fps: float | None,
     tour: bool,
 ) -> None:
     """Open the dashboard."""
@@ -184,6 +187,7 @@ def dashboard(
             model=model,
             generation=replace(settings, pace=pace_value(pace)),
             models_dir=models_dir,
+            fps=fps,
             tour=tour,
         )
     )
@@ -199,6 +203,8 @@ def run(args: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character is no reason to stop
+    if sys.stdout is None:  # text would be lost without a word
+        return _refuse("standard output is closed: redirect it to a file, or to /dev/null")
     instruction = os.environ.get(COMPLETE)
     if instruction:
         return shell_complete(cli, {}, "kvtui", COMPLETE, instruction)

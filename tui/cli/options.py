@@ -133,6 +133,15 @@ def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str)
     return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
 
 
+def fps_option(command: Command) -> Command:
+    """Add ``--fps``."""
+    return click.option(
+        "--fps",
+        type=Real(0.1, 60),
+        help="Frames per second at most. Default: as many as the terminal takes, up to 12.",
+    )(command)
+
+
 def models_dir_option(words: str) -> Callable[[Command], Command]:
     """Add ``--models-dir``."""
     return click.option(

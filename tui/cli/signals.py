@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
@@ -34,7 +34,14 @@ def raised() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         raise Ended(number)
 
-    before = _install(end)
+    with handled(end):
+        yield
+
+
+@contextmanager
+def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """While active, this handles every signal that asks the program to end. Ignored ones stay ignored."""
+    before = _install(handler)
     try:
         yield
     finally:

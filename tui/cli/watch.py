@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kvtui.tui.cli.options import Pace, pace_value
+from kvtui.tui.cli.options import Pace, fps_option, pace_value
 from kvtui.tui.settings import DEFAULT_PACE
 
 
@@ -16,7 +16,8 @@ from kvtui.tui.settings import DEFAULT_PACE
     help=f"Tokens per second, or 'unlimited'.  [default: unlimited from a pipe, {DEFAULT_PACE:g} from a file]",
 )
 @click.option("--follow", is_flag=True, help="Wait for more at the end of FILE, as a program still writes it.")
-def watch(source: str, pace: float | str | None, follow: bool) -> None:
+@fps_option
+def watch(source: str, pace: float | str | None, follow: bool, fps: float | None) -> None:
     """Show another program's events in the dashboard: one JSON object per line, as 'kvtui generate --json' writes them.
 
     '-' is standard input, shown as it arrives; a FILE is a recording, plain or packed by gzip, shown at a readable
@@ -33,4 +34,4 @@ def watch(source: str, pace: float | str | None, follow: bool) -> None:
     from kvtui.tui.cli.launch import watch_stream
 
     default = "unlimited" if source == "-" else DEFAULT_PACE
-    raise click.exceptions.Exit(watch_stream(source, pace_value(default if pace is None else pace), follow))
+    raise click.exceptions.Exit(watch_stream(source, pace_value(default if pace is None else pace), follow, fps))

@@ -41,6 +41,8 @@ _BADGE_WIDTH = 15  # of the widest badge, so that the rest of the line does not 
 
 def phase_words(state: RunState) -> str:
     """What the process is doing."""
+    if state.silent:
+        return "✖ silent"
     if state.phase == "loading" and state.loaded:
         return f"◌ loading {100 * state.loaded:.0f} %"
     return "▶ racing" if state.race and state.phase == "writing" else _PHASES[state.phase]

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from kvtui.tui.session.state import Phase
 from kvtui.tui.session.update import Update
 from kvtui.tui.worker.link import Link
-from kvtui.tui.worker.protocol import Ended, Loading, ModelInfo, Ready, Refused
+from kvtui.tui.worker.protocol import Answering, Ended, Loading, ModelInfo, Ready, Refused, Silent
+
+ProcessReport = Loading | Ready | Refused | Ended | Silent | Answering
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Process:
         model: the model loaded.
         path: its ``--model`` value; None is the bundled model.
         alive: whether it accepts commands.
+        silent: whether it has not answered for some seconds; it may be stopped, and can be replaced.
         loaded: fraction loaded of the next model.
         started: number of processes so far; reports of one do not concern the next.
 
@@ -40,6 +43,7 @@ class Process:
         self.model = model
         self.path = path
         self.alive = True
+        self.silent = False
         self.loaded = 0.0
         self.started = 1
         self._link = link
@@ -56,15 +60,16 @@ class Process:
 
     def _load(self, target: _Target) -> None:
         self._target = target
-        self.alive, self.loaded = False, 0.0
+        self.alive, self.silent, self.loaded = False, False, 0.0
         self.started += 1
         self._link.load(target.model)
 
     def revive(self) -> None:
-        """Start another process after one that failed."""
+        """Start another process after one that failed, or in place of one that is silent."""
+        self.alive, self.silent = False, False
         self._link.restart()
 
-    def take(self, report: Loading | Ready | Refused | Ended, update: Update) -> Phase | None:
+    def take(self, report: ProcessReport, update: Update) -> Phase | None:
         """The process has reported on itself, or is gone; returns the resulting phase if it changes."""
         match report:
             case Loading(done, total):
@@ -80,6 +85,15 @@ class Process:
                 return None
             case Ended(reason):
                 return self._lost(reason, update)
+            case Silent(seconds):
+                self.silent = True
+                words = f"The generator process has not answered for {seconds:.0f} s; it may be stopped."
+                update.note(f"{words} Press r to replace it, q to quit.", "error", "process", lambda: self.silent)
+                return None
+            case Answering():
+                self.silent = False
+                update.note("The generator process answers again.", about="process")
+                return None
 
     def _ready(self, model: ModelInfo, update: Update) -> Phase | None:
         """A model has been loaded."""
@@ -109,7 +123,7 @@ class Process:
             self._link.restart()
         else:
             self._report(f"The generator process died again ({reason}). Press r to try once more, q to quit.", update)
-        self.alive = False
+        self.alive = self.silent = False
         return "dead"
 
     def _report(self, message: str, update: Update, about: str = "process") -> None:

@@ -28,7 +28,7 @@ from kvtui.core.settings import GenerationSettings
 from kvtui.tui.session.branches import Branches
 from kvtui.tui.session.cursor import Cursor
 from kvtui.tui.session.pending import Pending
-from kvtui.tui.session.process import Process
+from kvtui.tui.session.process import Process, ProcessReport
 from kvtui.tui.session.race import RaceRecord
 from kvtui.tui.session.runs import Origin, RunRecord, Runs
 from kvtui.tui.session.state import Phase, RunState
@@ -37,6 +37,7 @@ from kvtui.tui.session.update import Update
 from kvtui.tui.settings import DashboardSettings
 from kvtui.tui.worker.link import Link
 from kvtui.tui.worker.protocol import (
+    Answering,
     Batch,
     Ended,
     Loading,
@@ -45,6 +46,7 @@ from kvtui.tui.worker.protocol import (
     Ready,
     Refused,
     Report,
+    Silent,
     Start,
     StartRace,
 )
@@ -113,13 +115,15 @@ class Session:
     @property
     def answering(self) -> bool:
         """Whether there is a text to ask questions about."""
-        return self.process.alive and self.state.context > 0 and not self.model.stream and not self.racing
+        if not self.process.alive or self.process.silent:
+            return False
+        return self.state.context > 0 and not self.model.stream and not self.racing
 
     # Texts and races
 
     def start(self, prompt: str, seed: int | None = None) -> bool:
         """Start a new text; False if there is no process to write it."""
-        if not self.process.alive:
+        if not self.process.alive or self.process.silent:
             return False
         self._leave_race()
         self._pending = Pending()
@@ -155,7 +159,7 @@ class Session:
 
         Progress appears in ``race``; ``timeline`` keeps the previous text. False if there is no process to run it.
         """
-        if not self.process.alive:
+        if not self.process.alive or self.process.silent:
             return False
         self._leave_race()
         self.prompt = prompt
@@ -325,10 +329,15 @@ class Session:
                 update.note(message, "error" if fatal else "warning", holds=self._while_shown())
                 if fatal:
                     self._end_race()
-            case Loading() | Ready() | Refused() | Ended():
+            case Loading() | Ready() | Refused() | Ended() | Silent() | Answering():
                 self._follow_process(report, update)
 
-    def _follow_process(self, report: Loading | Ready | Refused | Ended, update: Update) -> None:
+    def revive(self) -> None:
+        """Start another process in place of one that is dead or silent."""
+        self._give_up_process("loading" if self.process.loading else "dead")
+        self.process.revive()
+
+    def _follow_process(self, report: ProcessReport, update: Update) -> None:
         """The process has reported on itself, or is gone."""
         switching = bool(self.process.loading)
         phase = self.process.take(report, update)
@@ -342,7 +351,7 @@ class Session:
         elif phase is not None:
             self._give_up_process(phase)
         else:
-            self.state = replace(self.state, loaded=self.process.loaded)
+            self.state = replace(self.state, loaded=self.process.loaded, silent=self.process.silent)
 
     def _give_up_process(self, phase: Phase) -> None:
         """Ignore whatever the old process still sends."""

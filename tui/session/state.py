@@ -92,6 +92,7 @@ class RunState:
     heads_off: tuple[tuple[int, int], ...] = ()  # (layer, head) pairs switched off
     race: bool = False
     last_pace: float = DEFAULT_PACE  # the latest that was not unlimited
+    silent: bool = False  # the process has not answered for some seconds
 
     @property
     def cache_wrong(self) -> bool:
@@ -164,4 +165,4 @@ class RunState:
 
     def gone(self, phase: Phase) -> RunState:
         """There is no process, so its cache is gone too."""
-        return replace(self, phase=phase, context=0, cached_positions=0, cache_bytes=0, loaded=0.0)
+        return replace(self, phase=phase, context=0, cached_positions=0, cache_bytes=0, loaded=0.0, silent=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -14,20 +15,24 @@ from time import monotonic
 from typing import IO, Protocol
 
 from kvtui.core.errors import KvtuiError
+from kvtui.tui.worker.hearing import SILENT_SECONDS, Hearing
 from kvtui.tui.worker.protocol import (
     Ended,
     Loading,
     ModelInfo,
+    Ping,
+    Pong,
     Ready,
     Refused,
     Report,
     Request,
     Shutdown,
+    frame,
     read_frame,
-    write_frame,
 )
 
 _GRACE_SECONDS = 0.5
+_MOST_UNSENT = 1 << 20  # bytes of requests that wait for a process that does not read
 
 
 class Link(Protocol):
@@ -63,10 +68,16 @@ class WorkerLink:
     Args:
         model: value of ``--model``, None for the bundled model.
         command: another program to run, for tests.
+        patience: seconds without an answer, after which the process is reported as silent.
     """
 
-    def __init__(self, model: str | None = None, command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, model: str | None = None, command: Sequence[str] | None = None, patience: float = SILENT_SECONDS
+    ) -> None:
         self._command = list(command or worker_command(model))
+        self._patience = patience
+        self._hearing: Hearing | None = None  # while there is a process that has not ended
+        self._unsent = bytearray()  # what the pipe has not taken yet
         self._reports: SimpleQueue[Report] = SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
@@ -78,16 +89,29 @@ class WorkerLink:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start the process; its :class:`Ready` or :class:`Refused` comes as the first report."""
+        """Start the process. Its first report is :class:`Ready` or :class:`Refused`; :class:`Ended` if the system has
+        no process, thread or temporary file for it."""
+        self._reports = SimpleQueue()  # unread reports of the previous process no longer matter
+        self._unsent.clear()
+        try:
+            self._start()
+        except (OSError, RuntimeError) as error:
+            self.close()
+            self._reports.put(Ended(f"it cannot be started: {getattr(error, 'strerror', None) or error}"))
+
+    def _start(self) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
         )
         self._process = process
-        self._reports = SimpleQueue()  # unread reports of the previous process no longer matter
+        assert process.stdin is not None
+        os.set_blocking(process.stdin.fileno(), False)  # the screen must not wait for a process that is stopped
+        self._hearing = Hearing(monotonic(), self._patience)
         reading = (process, self._errors, self._reports)
-        self._reader = threading.Thread(target=self._read, args=reading, name="reports", daemon=True)
-        self._reader.start()
+        reader = threading.Thread(target=self._read, args=reading, name="reports", daemon=True)
+        reader.start()
+        self._reader = reader
 
     def restart(self) -> None:
         """Start a new process to replace one that is gone."""
@@ -128,40 +152,59 @@ class WorkerLink:
                 raise KvtuiError(f"the generator process could not start: {report.reason}")
 
     def send(self, request: Request) -> None:
-        """Send a request; silently lost if the process is gone, as its end is reported separately."""
-        if self._process is not None and self._process.stdin is not None:
+        """Send a request without waiting; lost if the process is gone, or has long stopped reading."""
+        if self._process is not None and len(self._unsent) < _MOST_UNSENT:
+            self._unsent += frame(request)
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what the pipe takes now; the rest waits for the next call."""
+        if self._unsent and self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(OSError, ValueError):
-                write_frame(self._process.stdin, request)  # type: ignore[arg-type]
+                while self._unsent and (written := self._process.stdin.write(self._unsent)):
+                    del self._unsent[:written]
 
     def drain(self) -> list[Report]:
         """All reports that have arrived since the last call, without waiting."""
-        reports = []
+        reports: list[Report] = []
         with contextlib.suppress(Empty):
             while True:
                 reports.append(self._reports.get_nowait())
-        return reports
+        self._flush()
+        if any(isinstance(report, Ended) for report in reports):
+            self._hearing = None
+        if self._hearing is not None:
+            change = self._hearing.listen(monotonic(), heard=bool(reports))
+            if self._hearing.must_ask(monotonic()):
+                self.send(Ping())
+            reports = [report for report in (change, *reports) if report is not None]
+        return [report for report in reports if not isinstance(report, Pong)]
 
     def close(self) -> None:
-        """End the process and wait for it; it is killed if that takes longer than half a second."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with contextlib.suppress(OSError, ValueError):
-            write_frame(process.stdin, Shutdown())  # type: ignore[arg-type]
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        try:
-            process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if self._reader is not None:
-            self._reader.join()
-        process.stdout.close()
+        """End the process and wait for it; it is killed if that takes longer than half a second, or if it is silent."""
+        grace = 0.0 if self._hearing is not None and self._hearing.silent else _GRACE_SECONDS
+        self.send(Shutdown())
+        process, self._process, self._hearing = self._process, None, None
+        if process is not None:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            try:
+                process.wait(grace)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if self._reader is not None:
+                self._reader.join()
+            process.stdout.close()
         if self._errors is not None:
             self._errors.close()
+
+    def kill(self) -> None:
+        """End the process at once, without waiting for it."""
+        if (process := self._process) is not None:
+            process.kill()
 
     def _read(self, process: subprocess.Popen[bytes], errors: IO[bytes], reports: SimpleQueue[Report]) -> None:
         """Runs in a thread: pass reports on until the process ends, then report why it did."""

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from time import perf_counter
@@ -35,13 +35,15 @@ from kvtui.tui.worker.protocol import (
     Loading,
     ModelInfo,
     Notice,
+    Ping,
+    Pong,
     Ready,
     Refused,
     Report,
-    Request,
     Shutdown,
     Start,
     StartRace,
+    Work,
     read_frame,
     write_frame,
 )
@@ -57,6 +59,7 @@ class Outbox:
     def __init__(self, stream: BinaryIO) -> None:
         self.run = 0
         self._stream = stream
+        self._writing = threading.Lock()  # a frame is not written in the middle of another
         self._events: list[Event] = []
         self._due = 0.0
 
@@ -80,7 +83,7 @@ class Outbox:
         if self._events:
             batch = Batch(self.run, tuple(self._events))
             self._events.clear()
-            write_frame(self._stream, batch)
+            self.send_now(batch)
 
     def loading(self, done: int, total: int) -> None:
         """Report loading progress, if the last report is old enough."""
@@ -91,37 +94,47 @@ class Outbox:
     def send(self, report: Report) -> None:
         """Send a report at once, after the events collected before it."""
         self.flush()
-        write_frame(self._stream, report)
+        self.send_now(report)
+
+    def send_now(self, report: Report) -> None:
+        """Send a report before the events collected; any thread may."""
+        with self._writing:
+            write_frame(self._stream, report)
 
 
 class Inbox:
     """Requests from the dashboard, and the loop's :class:`~kvtui.core.commands.CommandSource`.
 
-    A thread reads the pipe, so that polling costs the loop no system call. While the loop waits, due batches are sent.
+    A thread reads the pipe, so that polling costs the loop no system call, and answers :class:`Ping`. While the loop
+    waits, due batches are sent.
     """
 
     def __init__(self, outbox: Outbox) -> None:
         self.interruption: Start | StartRace | Shutdown | None = None
         self._outbox = outbox
-        self._requests: SimpleQueue[Request] = SimpleQueue()
+        self._requests: SimpleQueue[Work] = SimpleQueue()
 
-    def read_from(self, stream: BinaryIO) -> None:
-        """Start reading requests; the end of the stream counts as :class:`Shutdown`, so that no orphan stays."""
-        threading.Thread(target=self._read, args=(stream,), name="requests", daemon=True).start()
+    def read_from(self, stream: BinaryIO, on_end: Callable[[], None]) -> None:
+        """Start reading requests; at the end of the stream ``on_end`` is called in the reading thread."""
+        threading.Thread(target=self._read, args=(stream, on_end), name="requests", daemon=True).start()
 
-    def _read(self, stream: BinaryIO) -> None:
+    def _read(self, stream: BinaryIO, on_end: Callable[[], None]) -> None:
         try:
             while True:
-                self._requests.put(read_frame(stream))
+                request = read_frame(stream)
+                if isinstance(request, Ping):
+                    self._outbox.send_now(Pong())
+                else:
+                    self._requests.put(request)
         except (EOFError, OSError):
-            self._requests.put(Shutdown())
+            on_end()
 
-    def put(self, requests: Iterable[Request]) -> None:
+    def put(self, requests: Iterable[Work]) -> None:
         """Add requests directly."""
         for request in requests:
             self._requests.put(request)
 
-    def next_request(self, timeout: float | None = None) -> Request | None:
+    def next_request(self, timeout: float | None = None) -> Work | None:
         """The next request, waiting up to ``timeout`` seconds (None: indefinitely); None if there is none."""
         deadline = None if timeout is None else perf_counter() + timeout
         while True:
@@ -168,12 +181,12 @@ class Worker:
     def run(self) -> None:
         """Serve requests. After the end of a text, questions about it are still answered, and it can be continued."""
         self._outbox.send(Ready(describe(self._model)))
-        request: Request | None = None
+        request: Work | None = None
         while True:
             request = request or self._inbox.next_request()
             if isinstance(request, Shutdown):
                 return
-            following: Request | None = None
+            following: Work | None = None
             if isinstance(request, Start):
                 following = self._write(request)
             elif isinstance(request, StartRace):
@@ -189,7 +202,7 @@ class Worker:
                     list(self._loop.apply(request))  # applies when the text is continued; nobody waits for a State now
             request = following
 
-    def _write(self, start: Start) -> Request | None:
+    def _write(self, start: Start) -> Work | None:
         """Write one text; returns the request that interrupted it, if any."""
         self._begin(start.run)
         settings = replace(start.settings, observe=True, parts=True)  # parts cost 1% of the smallest model's time
@@ -200,7 +213,7 @@ class Worker:
             return None
         return self._follow(start.run, self._loop.run())
 
-    def _follow(self, run: int, events: Iterable[Event]) -> Request | None:
+    def _follow(self, run: int, events: Iterable[Event]) -> Work | None:
         """Send all events; returns the request that interrupted them, if any."""
         try:
             for event in events:
@@ -210,7 +223,7 @@ class Worker:
         self._outbox.flush()
         return self._inbox.interruption
 
-    def _race(self, start: StartRace) -> Request | None:
+    def _race(self, start: StartRace) -> Work | None:
         """Run one race, unless the user must confirm it first; returns the request that interrupted it, if any."""
         self._begin(start.run)
         try:
@@ -277,7 +290,7 @@ def serve(requests: BinaryIO, reports: BinaryIO, name: str | None) -> int:
     """Load a model and serve it; returns the exit status."""
     outbox = Outbox(reports)
     inbox = Inbox(outbox)
-    inbox.read_from(requests)
+    inbox.read_from(requests, on_end=lambda: os._exit(0))  # whatever it is doing: nobody wants it any more
     try:
         try:
             notes: list[str] = []
@@ -299,7 +312,8 @@ def serve(requests: BinaryIO, reports: BinaryIO, name: str | None) -> int:
 
 def main() -> None:
     """Entry point of the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the dashboard
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the dashboard handles Ctrl-C, and on Ctrl-Z it sends a Pause:
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # stopped in the middle of a token, the wait would count as its time
     reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not end up between frames
     spare_a_core()

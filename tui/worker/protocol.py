@@ -3,7 +3,7 @@
 The dashboard sends requests: :class:`Start`, :class:`StartRace`, :class:`Shutdown`, and the commands of
 :mod:`kvtui.core.commands`.
 The process answers with reports: :class:`Loading` while it loads a model of several parts, :class:`Ready` once, then a
-:class:`Batch` of events about every 30 ms.
+:class:`Batch` of events about every 30 ms; :class:`Pong` to a :class:`Ping`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,13 @@ class Shutdown:
     """End the process."""
 
 
-Request = Start | StartRace | Shutdown | Command
+@dataclass(frozen=True)
+class Ping:
+    """Ask whether the process is still there; a thread of its own answers :class:`Pong` at once."""
+
+
+Work = Start | StartRace | Shutdown | Command
+Request = Work | Ping
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,24 @@ class Ended:
     reason: str
 
 
-Report = Loading | Ready | Refused | Notice | Batch | Ended
+@dataclass(frozen=True)
+class Pong:
+    """The process is there."""
+
+
+@dataclass(frozen=True)
+class Silent:
+    """The process has not answered for ``seconds``; it may be stopped. Created, as the next, by the dashboard's end."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answering:
+    """The process that was silent answers again."""
+
+
+Report = Loading | Ready | Refused | Notice | Batch | Ended | Pong | Silent | Answering
 
 
 def write_frame(stream: BinaryIO, value: Request | Report) -> None:
@@ -145,11 +168,16 @@ def write_frame(stream: BinaryIO, value: Request | Report) -> None:
     Raises:
         OSError: the other end is gone.
     """
-    data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    frame = memoryview(_LENGTH.pack(len(data)) + data)
-    while frame:  # an unbuffered pipe may accept only a part
-        frame = frame[stream.write(frame) :]
+    data = memoryview(frame(value))
+    while data:  # an unbuffered pipe may accept only a part
+        data = data[stream.write(data) :]
     stream.flush()
+
+
+def frame(value: Request | Report) -> bytes:
+    """The bytes of a value in the pipe."""
+    data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(data)) + data
 
 
 def read_frame(stream: BinaryIO) -> Any:

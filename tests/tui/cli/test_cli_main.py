@@ -289,3 +289,17 @@ def test_the_tour_can_be_asked_for(
     monkeypatch.setattr("kvtui.tui.cli.launch.run_dashboard", lambda settings: opened.append(settings) or 0)
     assert kvtui(*options).status == 0
     assert [settings.tour for settings in opened] == [tour]
+
+
+@pytest.mark.parametrize("arguments", ["--version", "generate ROMEO: -n 1", "models"])
+def test_a_closed_output_is_said_and_no_text_is_lost_in_silence(arguments: str) -> None:
+    command = f"exec {sys.executable} -m kvtui {arguments} >&-"
+    process = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert process.returncode == 2
+    assert process.stderr == "kvtui: standard output is closed: redirect it to a file, or to /dev/null\n"
+
+
+def test_the_package_can_be_run() -> None:
+    process = subprocess.run([sys.executable, "-m", "kvtui", "--version"], capture_output=True, text=True, timeout=60)
+    assert process.stdout.startswith("kvtui ")
+    assert process.returncode == 0

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import io
 import json
 import os
-import select
-import shlex
 import signal
-import struct
 import sys
-import termios
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bench import settle
+from pseudo_terminal import ENTRY, Terminal
 from textual.pilot import Pilot
 
 from kvtui.core.settings import GenerationSettings
@@ -31,7 +27,6 @@ from kvtui.tui.worker.event_reader import EventReader
 from kvtui.tui.worker.stream_link import StreamLink
 
 MODEL = {"name": "gpt2", "parameters": 124_439_808, "num_layers": 12, "num_heads": 12, "context_length": 1024}
-ENTRY = f"{shlex.quote(sys.executable)} -c 'from kvtui.tui.cli.entry import main; main()'"
 
 
 def recording(text: str, cache: bool = True, model: dict[str, Any] | None = None) -> bytes:
@@ -190,45 +185,6 @@ async def test_hostile_names_and_texts_do_not_move_the_cursor() -> None:
     async with watching.app.run_test(size=(120, 36)) as pilot:
         await watching.until(pilot, "evil␛[2J·漢🙂")
         assert "a␛[31m↵b" in watching.text()
-
-
-class Terminal:
-    """A shell command in a pseudo-terminal of its own, so that ``/dev/tty`` is that."""
-
-    def __init__(self, command: str, cwd: Path) -> None:
-        import pty
-
-        self.pid, self.descriptor = pty.fork()
-        if not self.pid:
-            os.chdir(cwd)
-            os.environ["TERM"] = "xterm-256color"
-            os.execvp("/bin/sh", ["/bin/sh", "-c", command])
-        fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        self.output = ""
-
-    def until(self, words: str) -> None:
-        """Read until the words have been drawn."""
-        while words not in self.output:
-            ready, _, _ = select.select([self.descriptor], [], [], 60)
-            assert ready, f"{words!r} did not come: {self.output[-2000:]!r}"
-            self.output += os.read(self.descriptor, 1 << 16).decode(errors="replace")
-
-    def press(self, keys: str) -> None:
-        os.write(self.descriptor, keys.encode())
-
-    def finish(self) -> int:
-        """Read to the end; the exit status."""
-        try:
-            while data := os.read(self.descriptor, 1 << 16):
-                self.output += data.decode(errors="replace")
-        except OSError:  # the end of a pseudo-terminal
-            pass
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self.descriptor)
-        return os.waitstatus_to_exitcode(status)
-
-    def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

@@ -9,7 +9,7 @@ from fake_link import MODEL, FakeLink
 
 from kvtui.tui.session.process import Process
 from kvtui.tui.session.update import Update
-from kvtui.tui.worker.protocol import Ended, Loading, Ready, Refused
+from kvtui.tui.worker.protocol import Answering, Ended, Loading, Ready, Refused, Silent
 
 OTHER = replace(MODEL, name="other", parameters=99)
 
@@ -127,3 +127,16 @@ def test_another_text_of_a_stream_changes_only_what_is_known_of_its_model(it: St
     stream = replace(OTHER, stream=True)
     assert it.take(Ready(stream)) is None
     assert (it.process.model, it.update.model, it.notes) == (stream, stream, [])
+
+
+def test_a_silent_process_is_named_and_can_be_replaced_or_answer_again(it: Stage) -> None:
+    assert it.process.take(Silent(5.0), it.update) is None
+    assert it.process.silent
+    assert it.process.alive  # what it is told waits for it
+    assert "has not answered for 5 s" in it.notes[-1]
+    it.process.take(Answering(), it.update)
+    assert not it.process.silent
+    it.process.take(Silent(5.0), it.update)
+    it.process.revive()
+    assert (it.process.alive, it.process.silent, it.link.restarts) == (False, False, 1)
+    assert it.take(Ready(MODEL)) == "idle"
