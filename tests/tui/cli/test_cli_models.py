@@ -193,7 +193,7 @@ def overflowing(tmp_path: Path, tiny_config: ModelConfig, tiny_parameters: dict[
 def test_eval_refuses_a_loss_that_is_no_number(kvtui: Kvtui, tmp_path: Path, overflowing: Path) -> None:
     text = tmp_path / "text"
     text.write_text("ABBA" * 20)
-    assert_refused(kvtui("eval", text, "--model", overflowing), "overflow")
+    assert_refused(kvtui("eval", text, "--model", overflowing), "not finite")
 
 
 def test_generate_refuses_logits_that_are_no_numbers(kvtui: Kvtui, overflowing: Path) -> None:
