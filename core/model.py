@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock, get_ident
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class Model:
         path: the file or folder it came from.
         source: what kind of file that is.
 
-    One model serves one text at a time: :meth:`decode` works in buffers of its own, so two threads must not share it.
+    Threads may share a model: :meth:`decode` works in buffers that each thread has for itself.
     """
 
     def __init__(
@@ -92,7 +93,8 @@ class Model:
         self.dtype = parameters["token_embedding"].dtype
         self.rotary = RotaryTable(config, self.dtype)
         self.has_step = parameter_count(config) <= LARGEST_STEP  # whether decode has its own fast path
-        self._step: DecodeStep | None = None
+        self._steps: dict[int, DecodeStep] = {}  # by thread: they share the weights, but not the buffers
+        self._preparing = Lock()
 
     def new_cache(self, policy: str | CachePolicy | Policy = "full") -> Cache:
         """An empty cache.
@@ -273,10 +275,18 @@ class Model:
 
     @property
     def decode_step(self) -> DecodeStep:
-        """The optimised single-token step, prepared on first use."""
-        if self._step is None:
-            self._step = DecodeStep(self.config, self.parameters, self.rotary.at)
-        return self._step
+        """This thread's optimised single-token step, prepared on first use."""
+        step = self._steps.get(get_ident())
+        return step if step is not None else self._prepare_step()
+
+    def _prepare_step(self) -> DecodeStep:
+        with self._preparing:
+            other = next(iter(self._steps.values()), None)
+            new = (
+                DecodeStep(self.config, self.parameters, self.rotary.at) if other is None else other.with_own_buffers()
+            )
+            self._steps[get_ident()] = new
+            return new
 
     # The model with some heads switched off
 
@@ -304,7 +314,9 @@ class Model:
             name = f"blocks.{layer}.attention.output.weight"
             model.parameters[name] = weight = self.parameters[name].copy()  # (H·D, E)
             weight.reshape(self.config.num_heads, -1, weight.shape[1])[[h for at, h in heads if at == layer]] = 0.0
-        model._step = self._step.with_blocks(model.parameters, changed) if self._step is not None else None
+        step = self._steps.get(get_ident())
+        model._steps = {} if step is None else {get_ident(): step.with_blocks(model.parameters, changed)}
+        model._preparing = Lock()
         return model
 
     def _check_ids(self, ids: Sequence[int] | IntArray) -> IntArray:

@@ -96,11 +96,12 @@ class RotaryTable:
         if position < len(self._within):
             return self._within[position]
         number, place = divmod(position, _CHUNK)
-        if number not in self._past:
-            if len(self._past) == _CHUNKS:
-                del self._past[next(iter(self._past))]  # the oldest
-            self._past[number] = self.rows(number * _CHUNK, _CHUNK)
-        return self._past[number][place]
+        chunk = self._past.get(number)
+        if chunk is None:
+            self._past[number] = chunk = self.rows(number * _CHUNK, _CHUNK)
+            if len(self._past) > _CHUNKS:
+                self._past.pop(next(iter(self._past)), None)  # the oldest; another thread may have been faster
+        return chunk[place]
 
     def rows(self, start: int, count: int) -> NDArray[Any]:
         """The rotations of ``count`` positions from ``start`` on. (count, D/2)."""

@@ -78,6 +78,10 @@ class DecodeStep:
         step._allocate()
         return step
 
+    def with_own_buffers(self) -> DecodeStep:
+        """The same step for another thread; they share the weights."""
+        return self.with_blocks(self._parameters, ())
+
     def _allocate(self) -> None:
         """The buffers, which two steps must not share."""
         config = self._config

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 
 import numpy as np
 import pytest
-from random_model import odd_model
+from random_model import odd_model, random_model
 
-from kvtui.core import KvtuiError, Model
+from kvtui.core import KvtuiError, Model, generate
+from kvtui.core.cache.full import FullCache
 from kvtui.core.config import parameter_count
+from kvtui.core.events import Token
 from kvtui.core.observe import AttentionRecord, Stopwatch
 
 OPTIONS = list(
@@ -176,7 +179,7 @@ def test_a_large_model_decodes_without_a_second_copy_of_its_weights(monkeypatch)
     caches = small.new_cache(), large.new_cache()
     large.prepare()
     stepped = [large.decode(token, caches[1]) for token in (1, 5, 2)]
-    assert large._step is None
+    assert not large._steps
     np.testing.assert_allclose(stepped, [small.decode_step(token, caches[0]).copy() for token in (1, 5, 2)], atol=1e-10)
     assert caches[1].length == 3
 
@@ -264,3 +267,29 @@ def test_wrong_parameters_are_refused():
     parameters["output.weight"] = parameters["output.weight"][:, :3]
     with pytest.raises(KvtuiError, match="names and shapes"):
         Model(model.config, model.tokenizer, parameters)
+
+
+def texts(model, seed):
+    return [event.id for event in generate(model, "hello", max_new_tokens=12, seed=seed) if isinstance(event, Token)]
+
+
+def test_threads_that_share_a_model_write_the_texts_that_each_writes_alone(monkeypatch):
+    """Each stops in the middle of every step until the other is there too."""
+    model = random_model(seed=5)
+    alone = {seed: texts(model, seed) for seed in (1, 2)}
+    meeting = threading.Barrier(2, timeout=60)
+    write = FullCache.write
+
+    def write_together(self, layer, key, value):
+        if layer == 1 and self.length > 5:
+            meeting.wait()
+        return write(self, layer, key, value)
+
+    monkeypatch.setattr(FullCache, "write", write_together)
+    together = {}
+    threads = [threading.Thread(target=lambda at=seed: together.update({at: texts(model, at)})) for seed in alone]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
