@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -23,6 +24,8 @@ def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     part = None
     try:
         target = path.resolve()
+        if target.is_symlink():  # links in a circle, which resolve() refuses only before Python 3.13
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
             if target.exists():
@@ -32,7 +35,7 @@ def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
             file.flush()
             os.fsync(file.fileno())  # on disk before it takes the place of the previous file
         os.replace(part, target)
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+    except (OSError, RuntimeError) as error:
         raise KvtuiError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
     finally:
         if part is not None:
