@@ -96,6 +96,11 @@ class Token:
     logit_tolerance: float | None = None
     window_start: int = 0
 
+    @property
+    def beyond_rounding(self) -> bool:
+        """Whether the logits differ from those of a run without the cache by more than rounding explains."""
+        return (self.max_logit_error or 0.0) > (self.logit_tolerance or 0.0)
+
 
 @dataclass(frozen=True)
 class Evict:

@@ -145,13 +145,9 @@ class Generation:
         if stopwatch:
             stopwatch.mark("sampling")
         sequence.ids.append(token)
-        logits = self._run_window()
-        seconds = (perf_counter_ns() - started) / 1e9
-        check_finite(self.model, logits, sequence.window)
-        self.logits = logits.copy()  # they may lie in a buffer of the model that its next step overwrites
+        seconds = self._run(started)
         self.total_written += 1
         self.seconds += seconds
-        self._newest_seconds = seconds
         return events.Token(
             step=sequence.written - 1,
             position=sequence.position,
@@ -174,10 +170,14 @@ class Generation:
         started = perf_counter_ns()
         if self._stopwatch:
             self._stopwatch.start()
+        return self._run(started)
+
+    def _run(self, started: int) -> float:
+        """Run whatever the cache does not hold yet, and keep its prediction; returns the seconds since ``started``."""
         logits = self._run_window()
         self._newest_seconds = (perf_counter_ns() - started) / 1e9
-        check_finite(self.model, logits, self.sequence.window)
-        self.logits = logits.copy()
+        check_finite(self.model, logits, self.sequence.ids, self.sequence.window_start)
+        self.logits = logits.copy()  # they may lie in a buffer of the model that its next step overwrites
         return self._newest_seconds
 
     def _run_window(self) -> Array:
@@ -206,8 +206,9 @@ class Generation:
 
     def _compare(self) -> dict[str, Any]:
         """Compare the newest prediction with one made without the cache; returns fields of a token."""
-        expected = self.model.forward(self.sequence.window, last=True)[0]
-        check_finite(self.model, expected, self.sequence.window)
+        window = self.sequence.window
+        expected = self.model.forward(window, last=True)[0]
+        check_finite(self.model, expected, window)
         tolerance = rounding(expected)
         return {
             "max_logit_error": float(np.abs(expected - self.logits).max()),

@@ -12,13 +12,14 @@ from kvtui.core.model import Model
 from kvtui.core.observe import ResidualRecord
 
 
-def check_finite(model: Model, logits: Array, ids: list[int] | IntArray) -> None:
+def check_finite(model: Model, logits: Array, ids: list[int] | IntArray, start: int = 0) -> None:
     """Refuse logits that hold a NaN or an infinity: nothing computed from them would mean anything.
 
     Args:
         model: what computed them.
         logits: (V,) or (T, V), of the last T of the ids.
         ids: (S,) the text up to the newest position, S ≥ T.
+        start: the first of the ids that the model sees.
 
     Raises:
         KvtuiError: they are not finite; says in which layer that begins.
@@ -27,7 +28,7 @@ def check_finite(model: Model, logits: Array, ids: list[int] | IntArray) -> None
         return
     rows = np.asarray(np.isfinite(np.atleast_2d(logits)).all(axis=1))  # (T,)
     first = len(ids) - len(rows) + int(np.argmin(rows)) + 1
-    raise KvtuiError(f"{model.name} computes numbers that are not finite, {_where(model, ids[:first])}")
+    raise KvtuiError(f"{model.name} computes numbers that are not finite, {_where(model, ids[start:first])}")
 
 
 def _where(model: Model, ids: list[int] | IntArray) -> str:

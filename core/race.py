@@ -25,7 +25,7 @@ from kvtui.core.measure.growth import fit_operations
 from kvtui.core.measure.operations import multiply_adds
 from kvtui.core.model import Model
 from kvtui.core.sampling import Sampler
-from kvtui.core.sequence import kept_of_prompt, kept_when_full
+from kvtui.core.sequence import kept_of_prompt, next_context
 from kvtui.core.settings import GenerationSettings
 
 _PASSES = (1, 8, 32, 128, 512)  # positions in the timed forward passes
@@ -231,7 +231,7 @@ def _contexts(context_length: int, start: int, tokens: int) -> Iterator[tuple[in
     context = start
     for _ in range(tokens):
         moved = context == context_length
-        context = (kept_when_full(context_length) if moved else context) + 1
+        context = next_context(context, context_length)
         yield context, moved
 
 

@@ -15,6 +15,11 @@ def kept_when_full(context_length: int) -> int:
     return max(1, context_length // 2)
 
 
+def next_context(context: int, context_length: int) -> int:
+    """Positions that the next token sees: one more than now, or one more than a full window keeps."""
+    return (kept_when_full(context_length) if context == context_length else context) + 1
+
+
 def kept_of_prompt(tokens: int, context_length: int) -> int:
     """Tokens of a prompt that the window begins with: all of them, or if they leave no room to write, the newest that
     a full window keeps."""

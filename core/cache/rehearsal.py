@@ -42,7 +42,7 @@ class Rehearsal(Cache):
         if self._scores is None:
             self._scores = np.empty((*grouped.shape[:2], self._columns), query.dtype)
         self.score(layer, grouped, self._scores)
-        self._scores[...] = layers.softmax(self._scores)
+        layers.softmax(self._scores)
         mixed = np.empty_like(grouped)
         self.weighted_values(layer, self._scores, mixed)
         return mixed.reshape(1, -1)

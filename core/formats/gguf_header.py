@@ -32,7 +32,7 @@ _NUMBERS = {
     11: "<i8",
     12: "<f8",
 }
-_BOOL, _STRING, _ARRAY = 7, 8, 9
+_BOOL, _STRING, _ARRAY, _WHOLE = 7, 8, 9, 10
 _LEAST_FIELD, _LEAST_TENSOR = 13, 24  # bytes: an empty name, a type and a number; an empty name, no dimensions
 _MOST_TENSORS = 1 << 16
 _DEEPEST = 4  # arrays in arrays
@@ -161,8 +161,7 @@ class _Cursor:
     def tensor(self) -> TensorPlace:
         """A tensor, its offset still from the start of the data."""
         name, dimensions = self.text(), self.number(_U32)
-        first = self.take(8 * dimensions)
-        shape = np.frombuffer(self.data[first : self.place], "<u8").tolist()
+        shape = self.numbers(_WHOLE, dimensions).tolist()
         return TensorPlace(name, self.number(_U32), tuple(reversed(shape)), self.number(_U64))
 
     def from_start_of_data(self, places: list[TensorPlace], alignment: Any) -> tuple[TensorPlace, ...]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from kvtui.core.errors import KvtuiError, brief
 from kvtui.core.formats.byte_level import add_start, byte_level_tokenizer, find_splitting
 from kvtui.core.formats.library_tokenizer import LibraryTokenizer, check_fit
-from kvtui.core.formats.sentencepiece import SentencePieceTokenizer
+from kvtui.core.formats.sentencepiece import NAMED, Kind, SentencePieceTokenizer
 from kvtui.core.tokenizer import Tokenizer
 
 # Tokens that end a text by their name alone, whatever else the file says.
@@ -29,16 +28,6 @@ _ENDS = {
 _END_IDS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
 
 
-class _Kind(IntEnum):
-    """``tokenizer.ggml.token_type``."""
-
-    NORMAL = 1
-    UNKNOWN = 2
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-
-
 @dataclass(frozen=True)
 class _Vocabulary:
     """Tokens with their kinds, and those that begin and end a text."""
@@ -47,10 +36,6 @@ class _Vocabulary:
     kinds: list[int]
     start_id: int
     stop_ids: frozenset[int]
-
-    def of_kind(self, *kinds: int) -> list[int]:
-        """The tokens of these kinds."""
-        return [index for index, kind in enumerate(self.kinds) if kind in kinds]
 
 
 def make_tokenizer(metadata: Mapping[str, Any], vocab_size: int) -> Tokenizer:
@@ -75,7 +60,7 @@ def _vocabulary(metadata: Mapping[str, Any], scored: bool) -> _Vocabulary:
     kinds = _numbers(metadata, "token_type", int) if "tokenizer.ggml.token_type" in metadata else [1] * len(tokens)
     if len(kinds) != len(tokens):
         raise KvtuiError("tokenizer.ggml.token_type does not have one entry for each token")
-    kinds = [int(_Kind.CONTROL) if token in _ENDS else kind for token, kind in zip(tokens, kinds, strict=True)]
+    kinds = [int(Kind.CONTROL) if token in _ENDS else kind for token, kind in zip(tokens, kinds, strict=True)]
 
     def find(name: str, default: int | None = None) -> int | None:
         for index in (metadata.get(f"tokenizer.ggml.{name}_token_id"), default):
@@ -102,16 +87,13 @@ def _scored(metadata: Mapping[str, Any], vocabulary: _Vocabulary) -> Tokenizer:
     tokens, scores = vocabulary.tokens, _numbers(metadata, "scores", float)
     if len(scores) != len(tokens):
         raise KvtuiError("tokenizer.ggml.scores does not have one number for each token")
-    named = vocabulary.of_kind(_Kind.UNKNOWN, _Kind.CONTROL, _Kind.USER_DEFINED)
-    exact = set(named)  # their names are meant as they are
     unknown = metadata.get("tokenizer.ggml.unknown_token_id")
-    return SentencePieceTokenizer(
-        [token if index in exact else token.replace("▁", " ") for index, token in enumerate(tokens)],
+    return SentencePieceTokenizer.of_kinds(
+        tokens,
+        vocabulary.kinds,
         scores,
         vocabulary.start_id,
         vocabulary.stop_ids,
-        set(vocabulary.of_kind(_Kind.UNKNOWN, _Kind.CONTROL, _Kind.UNUSED)),
-        named=named,
         unknown_id=unknown if isinstance(unknown, int) and 0 <= unknown < len(tokens) else 0,
         add_start=bool(metadata.get("tokenizer.ggml.add_bos_token", True)),
         add_space=bool(metadata.get("tokenizer.ggml.add_space_prefix", True)),
@@ -123,12 +105,15 @@ def _byte_level(metadata: Mapping[str, Any], vocabulary: _Vocabulary, vocab_size
     if not isinstance(merges, list) or not all(isinstance(merge, str) and " " in merge[1:] for merge in merges):
         raise KvtuiError("the metadata has no tokenizer.ggml.merges")
     splitting = find_splitting(metadata.get("tokenizer.ggml.pre", "default"))
-    named = vocabulary.of_kind(_Kind.UNKNOWN, _Kind.CONTROL, _Kind.USER_DEFINED)
     library = byte_level_tokenizer(
         {token: index for index, token in enumerate(tokens)},
         [(merge[: (cut := merge.index(" ", 1))], merge[cut + 1 :]) for merge in merges],
         splitting,
-        [(tokens[index], vocabulary.kinds[index] != _Kind.USER_DEFINED) for index in named],
+        [
+            (token, kind != Kind.USER_DEFINED)
+            for token, kind in zip(tokens, vocabulary.kinds, strict=True)
+            if kind in NAMED
+        ],
         "tokenizer.ggml.merges",
     )
     if metadata.get("tokenizer.ggml.add_bos_token", splitting.add_start):

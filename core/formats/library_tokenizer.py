@@ -57,7 +57,9 @@ class LibraryTokenizer:
         self._strips_first = any(step.get("type") == "Strip" and step.get("content") == " " for step in steps)
         self._same_after_any = "BPEDecoder" not in kinds  # whether it is one token after whatever other token
         self._inside: dict[int, bytes] = {}
-        self._some_token = next((index for index in self._names if self._own_bytes(index) is None), None)
+        self._some_token = None  # one that depends on the text; of letters for bytes, none does
+        if not self._letters:
+            self._some_token = next((index for index in self._names if self._own_bytes(index) is None), None)
 
     @property
     def vocab_size(self) -> int:

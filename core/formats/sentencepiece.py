@@ -5,10 +5,26 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from enum import IntEnum
+from typing import Any
 
 from kvtui.core.tokenizer import decode_tokens, describe_bytes
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+class Kind(IntEnum):
+    """Kinds of pieces, numbered as in ``tokenizer.model`` and as in GGUF's ``tokenizer.ggml.token_type``."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+
+
+NAMED = (Kind.UNKNOWN, Kind.CONTROL, Kind.USER_DEFINED)  # a text may name them
+_WITHOUT_TEXT = (Kind.UNKNOWN, Kind.CONTROL, Kind.UNUSED)
 
 
 class SentencePieceTokenizer:
@@ -74,6 +90,29 @@ class SentencePieceTokenizer:
             else:
                 self._bytes.append(piece.encode("utf-8", "replace"))
                 self._ids.setdefault(piece, index)
+
+    @classmethod
+    def of_kinds(
+        cls,
+        pieces: Sequence[str],
+        kinds: Sequence[int],
+        scores: Sequence[float],
+        start_id: int,
+        stop_ids: Collection[int],
+        **options: Any,
+    ) -> SentencePieceTokenizer:
+        """A tokenizer of pieces as files have them: with ▁ for a space, except in names, and a :class:`Kind` each."""
+        named = [index for index, kind in enumerate(kinds) if kind in NAMED]
+        exact = set(named)
+        return cls(
+            [piece if index in exact else piece.replace("▁", " ") for index, piece in enumerate(pieces)],
+            scores,
+            start_id,
+            stop_ids,
+            {index for index, kind in enumerate(kinds) if kind in _WITHOUT_TEXT},
+            named=named,
+            **options,
+        )
 
     @property
     def vocab_size(self) -> int:

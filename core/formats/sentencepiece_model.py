@@ -1,7 +1,6 @@
 """``tokenizer.model``: a SentencePiece model, a protocol buffer, read without the ``sentencepiece`` package.
 
-Fields and defaults: https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto. Kinds of pieces
-have the numbers that GGUF files use too.
+Fields and defaults: https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from pathlib import Path
 from struct import unpack_from
 
 from kvtui.core.errors import KvtuiError, brief
-from kvtui.core.formats.sentencepiece import SentencePieceTokenizer
-from kvtui.core.formats.shards import check_pointer
+from kvtui.core.formats.sentencepiece import Kind, SentencePieceTokenizer
+from kvtui.core.formats.shards import check_file
 
 _LARGEST = 1 << 27  # bytes of a file
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3  # fields of the model
@@ -20,7 +19,7 @@ _TEXT, _SCORE, _KIND = 1, 2, 3  # fields of a piece
 _MODEL_TYPE, _UNKNOWN_ID, _START_ID, _STOP_ID = 3, 40, 41, 42  # fields of the trainer
 _CHARACTERS, _DUMMY_PREFIX, _EXTRA_SPACES = 2, 3, 4  # fields of the normaliser
 _MODEL_TYPES = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5
+_INSTEAD = "make a tokenizer.json with AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) of transformers"
 
 Field = tuple[int, int | float | bytes]
 
@@ -52,9 +51,7 @@ def read_sentencepiece(
     Raises:
         KvtuiError: the file is damaged, or of a kind that is not implemented.
     """
-    if path.stat().st_size > _LARGEST:
-        raise KvtuiError(f"{path} has {path.stat().st_size:,} bytes; at most {_LARGEST:,} are read")
-    check_pointer(path)
+    check_file(path, _LARGEST)
     pieces: list[str] = []
     scores: list[float] = []
     kinds: list[int] = []
@@ -65,10 +62,10 @@ def read_sentencepiece(
                 if len(pieces) == most:
                     raise KvtuiError(f"{path} has more pieces than the {most:,} rows of the model's embedding")
                 piece = dict(_fields(value))
-                text, score, kind = piece.get(_TEXT, b""), piece.get(_SCORE, 0.0), piece.get(_KIND, _NORMAL)
+                text, score, kind = piece.get(_TEXT, b""), piece.get(_SCORE, 0.0), piece.get(_KIND, Kind.NORMAL)
                 pieces.append(text.decode() if isinstance(text, bytes) else "")
                 scores.append(float(score) if not isinstance(score, bytes) else 0.0)
-                kinds.append(kind if isinstance(kind, int) else _NORMAL)
+                kinds.append(kind if isinstance(kind, int) else Kind.NORMAL)
             elif number in options and isinstance(value, bytes):
                 options[number] |= dict(_fields(value))
     except (_DamagedError, UnicodeDecodeError):
@@ -81,19 +78,16 @@ def read_sentencepiece(
         if index == len(pieces):
             pieces.append("")
             scores.append(0.0)
-            kinds.append(_NORMAL)
-        pieces[index], kinds[index] = added[index][0], _CONTROL if added[index][1] else _USER_DEFINED
+            kinds.append(Kind.NORMAL)
+        pieces[index], kinds[index] = added[index][0], Kind.CONTROL if added[index][1] else Kind.USER_DEFINED
     if not pieces:
         raise KvtuiError(f"{path} is not a whole SentencePiece model")
-    named = [index for index, kind in enumerate(kinds) if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED)]
-    exact = set(named)
-    return SentencePieceTokenizer(
-        [piece if index in exact else piece.replace("▁", " ") for index, piece in enumerate(pieces)],
+    return SentencePieceTokenizer.of_kinds(
+        pieces,
+        kinds,
         scores,
         start_ids[0] if start_ids else _id(trainer, _START_ID, 1, len(pieces)),
         stop_ids or {_id(trainer, _STOP_ID, 2, len(pieces))},
-        {index for index, kind in enumerate(kinds) if kind in (_UNKNOWN, _CONTROL, _UNUSED)},
-        named=named,
         space_after_names=False,
         unknown_id=_id(trainer, _UNKNOWN_ID, 0, len(pieces)),
         add_start=add_start,
@@ -112,12 +106,11 @@ def _check_options(path: Path, trainer: Mapping[int, object], normalizer: Mappin
         name = _MODEL_TYPES.get(kind) if isinstance(kind, int) else None
         raise KvtuiError(
             f"{path} is a SentencePiece model of the kind {name or brief(kind)}, but only bpe is implemented: "
-            "make a tokenizer.json with AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) of transformers"
+            f"{_INSTEAD}"
         )
     if normalizer.get(_CHARACTERS, b"") or normalizer.get(_EXTRA_SPACES, 1):
         raise KvtuiError(
-            f"{path} changes characters or spaces of a text before it is split, which is not implemented: "
-            "make a tokenizer.json with AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) of transformers"
+            f"{path} changes characters or spaces of a text before it is split, which is not implemented: {_INSTEAD}"
         )
 
 

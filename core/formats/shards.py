@@ -105,6 +105,18 @@ def check_pointer(path: Path) -> None:
             raise KvtuiError(f"{path} is only a git-lfs pointer to the file: run 'git lfs pull' in its folder")
 
 
+def check_file(path: Path, largest: int) -> None:
+    """Refuse a file that is not to be read at all.
+
+    Raises:
+        KvtuiError: it is only a git-lfs pointer, or has more than ``largest`` bytes.
+        OSError: it cannot be read.
+    """
+    check_pointer(path)
+    if (size := path.stat().st_size) > largest:
+        raise KvtuiError(f"{path} has {size:,} bytes; at most {largest:,} are read")
+
+
 def _read_header(path: Path) -> dict[str, Stored]:
     check_pointer(path)
     try:
@@ -129,9 +141,7 @@ def read_json(path: Path) -> dict[str, Any]:
         KvtuiError: the file is missing, not JSON, not an object, or larger than any config.
     """
     try:
-        check_pointer(path)
-        if path.stat().st_size > LARGEST_JSON:
-            raise KvtuiError(f"{path} has {path.stat().st_size:,} bytes; at most {LARGEST_JSON:,} are read")
+        check_file(path, LARGEST_JSON)
         values = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise KvtuiError(f"there is no {path}") from None

@@ -12,7 +12,7 @@ from kvtui.core.errors import KvtuiError, brief
 from kvtui.core.formats.byte_level import SPLITTINGS, add_start, byte_level_tokenizer
 from kvtui.core.formats.library_tokenizer import LibraryTokenizer, check_fit, import_library, refusals
 from kvtui.core.formats.sentencepiece_model import read_sentencepiece
-from kvtui.core.formats.shards import LARGEST_JSON, check_pointer, read_json
+from kvtui.core.formats.shards import LARGEST_JSON, check_file, read_json
 from kvtui.core.tokenizer import Tokenizer
 
 _TEMPLATES = {"TemplateProcessing", "BertProcessing", "RobertaProcessing"}
@@ -65,9 +65,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _read_library(path: Path) -> Any:
-    if path.stat().st_size > LARGEST_JSON:
-        raise KvtuiError(f"{path} has {path.stat().st_size:,} bytes; at most {LARGEST_JSON:,} are read")
-    check_pointer(path)
+    check_file(path, LARGEST_JSON)
     tokenizers = import_library()
     with refusals(f"{path} cannot be read"):
         return tokenizers.Tokenizer.from_file(str(path))

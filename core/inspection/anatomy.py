@@ -18,11 +18,12 @@ from kvtui.core.commands import Inspect
 from kvtui.core.errors import KvtuiError
 from kvtui.core.events import Candidate, Cut, Inspection, LensLayer, WithoutHeads
 from kvtui.core.generation import Generation
-from kvtui.core.layers import Array, IntArray
+from kvtui.core.layers import Array
 from kvtui.core.logits import kl_divergence, log_softmax
 from kvtui.core.model import Head, Model
 from kvtui.core.observe import AttentionRecord, ResidualRecord
 from kvtui.core.sampling import SamplingSettings, survivors
+from kvtui.core.sequence import common_length
 from kvtui.core.tokenizer import TextStream, Tokenizer
 
 CANDIDATES = 10
@@ -125,7 +126,7 @@ class Follower:
 
     def follow(self, ids: Sequence[int]) -> tuple[Array, Array]:
         """Logits (V,) after the last id, and the residuals (layers + 1, E) of its position."""
-        shared = _common(self._ids, ids[:-1])  # the last one is always run: its residuals are needed
+        shared = common_length(self._ids, ids[:-1])  # the last one is always run: its residuals are needed
         self._cache.truncate(shared)
         residuals = ResidualRecord()
         logits = self.model.forward(ids[shared:], self._cache, last=True, record=self._record, residuals=residuals)[0]
@@ -251,10 +252,3 @@ def inspect(generation: Generation, wanted: Inspect) -> Inspection:
         position=position,
         written=position >= sequence.prompt_tokens,
     )
-
-
-def _common(first: Sequence[int] | IntArray, second: Sequence[int] | IntArray) -> int:
-    """Length of the common beginning of two texts."""
-    length = min(len(first), len(second))
-    differ = np.flatnonzero(np.asarray(first[:length]) != np.asarray(second[:length]))
-    return int(differ[0]) if len(differ) else length

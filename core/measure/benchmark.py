@@ -123,7 +123,7 @@ def _result(model: Model, rounds: list[_Round], used: list[_Round]) -> BenchResu
     cached, uncached = _medians([one.cached for one in used]), _medians([one.uncached for one in used])
     busy = sum(one.busy for one in rounds)
     spread = max(_spread([one.cached for one in used]), _spread([one.uncached for one in used]))
-    doubts = worst([one.load for one in used]).reasons() if any(one.busy for one in used) else []
+    doubts = worst([one.load for one in used]).reasons()
     doubts += _impossible(model, cached, uncached)
     if spread > _SPREAD:
         doubts.append(f"the middle half of the times at a context spreads over {spread:.0%} of their median")
