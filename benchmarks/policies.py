@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from kvtui.core import Cache, GenerationLoop, GenerationSettings, Model, load
 from kvtui.core.cache import EvictingCache
+from kvtui.core.errors import counted
 from kvtui.core.events import End, Event, Token
 from kvtui.core.machine import blas_threads, machine
 from kvtui.core.measure.load import LoadMeter
@@ -236,7 +237,7 @@ def pace_section(model: Model, rounds: int) -> list[str]:
         "Headless is `generate` in this process; the dashboard is its generator process, which also times the parts",
         "of each token and records queries and keys.",
         "",
-        f"{machine()}, {threads} thread{'s' if threads > 1 else ''}; model {model.name}{load}.",
+        f"{machine()}, {counted(threads, 'thread')}; model {model.name}{load}.",
         "",
         "| policy | headless | paced | dashboard | paced | paced ÷ headless | dashboard, paced ÷ unpaced "
         "| ÷ full, headless | ÷ full, dashboard paced |",

@@ -56,7 +56,7 @@ class KvtuiApp(App[None]):
         self.stylesheet.set_variables(self.get_css_variables())  # the dark one is in use already
         self.session = Session(link, model, settings)
         self.main = MainScreen(self.session, settings)
-        self.least_frame_seconds = 1 / settings.fps if settings.fps else 0.0  # the driver keeps it
+        self.least_frame_seconds = settings.least_frame_seconds  # the driver keeps it
         self._held = False  # while the terminal belongs to the shell
 
     def get_driver_class(self) -> type[Driver]:

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.screen import Screen
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from kvtui.core.cache import parse_policy
 from kvtui.core.errors import KvtuiError
@@ -89,7 +89,7 @@ class MainScreen(Screen[None]):
         """Start at once if there is a prompt, otherwise wait for one."""
         self.prompt.stream = self.session.model.stream
         self.tick()
-        self.set_interval(max(TICK_SECONDS, 1 / self._settings.fps if self._settings.fps else 0.0), self.tick)
+        self.set_interval(max(TICK_SECONDS, self._settings.least_frame_seconds), self.tick)
         if self._first_prompt or self.session.model.stream:
             self.prompt.input.remember(self.prompt.input.value)
             self.view.focus_first()
@@ -171,7 +171,7 @@ class MainScreen(Screen[None]):
         self._show_state()
         self.questions.take(update.answers)
         self._ask(update.news)
-        self._guide.show(update, view)
+        self._guide.show(update, view, self.typing)
 
     def _show_state(self) -> None:
         session = self.session
@@ -182,8 +182,8 @@ class MainScreen(Screen[None]):
         keys.touring = self.tour.display
         keys.typing = self.typing
         keys.looking_back = session.cursor.position is not None
-        tokens = session.timeline.tokens
-        written = tokens[-1].step + 1 if tokens else 0
+        newest = session.timeline.newest
+        written = newest.step + 1 if newest else 0
         self.query_one(TabsPane).words = cursor_words(session.cursor.token, written, session.left_the_window)
         self.set_class(keys.looking_back and not keys.typing, "-past")
 
@@ -233,7 +233,7 @@ class MainScreen(Screen[None]):
         """Keys that move among earlier tokens, and those of the tour, work in every pane but not in a text field."""
         name = parameters[0] if action == "act" else action
         if name in _PAST or name in _TOUR:
-            return not isinstance(self.focused, Input) and (name in _PAST or self.tour.display)
+            return not self.typing and (name in _PAST or self.tour.display)
         return True
 
     # Starting and stopping

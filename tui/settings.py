@@ -32,3 +32,8 @@ class DashboardSettings:
     models_dir: Path | None = None
     tour: bool = False
     fps: float | None = None
+
+    @property
+    def least_frame_seconds(self) -> float:
+        """Least time from one frame to the next."""
+        return 1 / self.fps if self.fps else 0.0

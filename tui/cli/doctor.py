@@ -6,7 +6,7 @@ import locale
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 import click
@@ -54,7 +54,7 @@ def self_test(name: str | None) -> tuple[bool, str]:
     except KvtuiError as error:
         return False, f"failed: {error}"
     largest = max((token.max_logit_error or 0.0 for token in tokens), default=0.0)
-    wrong = [token for token in tokens if (token.max_logit_error or 0.0) > (token.logit_tolerance or 0.0)]
+    wrong = [token for token in tokens if token.beyond_rounding]
     figures = (
         f"{len(tokens)} tokens of {model.name}, largest logit difference {largest:.1e} from a run without the cache"
     )
@@ -79,22 +79,24 @@ def _software() -> Iterator[tuple[str, str]]:
         "OPENBLAS_CORETYPE",
         "NPY_DISABLE_CPU_FEATURES",
     )
-    yield "settings", ", ".join(f"{name}={os.environ[name]}" for name in names if os.environ.get(name)) or "none"
+    yield "settings", _environment(names) or "none"
 
 
 def _terminal() -> Iterator[tuple[str, str]]:
     from rich.console import Console
 
     columns, lines = shutil.get_terminal_size()
-    shown = sys.stdout is not None and sys.stdout.isatty()
+    shown = sys.stdout.isatty()
     colours = Console().color_system or "none"
     names = ("TERM", "COLORTERM", "TERM_PROGRAM", "NO_COLOR", "TMUX", "COLUMNS", "LINES")
-    found = ", ".join(f"{name}={os.environ[name]}" for name in names if os.environ.get(name))
-    yield (
-        "terminal",
-        f"{f'{columns} × {lines}' if shown else 'not a terminal'}, colours: {colours}, {found or 'no TERM'}",
-    )
+    size = f"{columns} × {lines}" if shown else "not a terminal"
+    yield "terminal", f"{size}, colours: {colours}, {_environment(names) or 'no TERM'}"
     yield "encoding", f"output {getattr(sys.stdout, 'encoding', None)}, locale {locale.getpreferredencoding(False)}"
+
+
+def _environment(names: Iterable[str]) -> str:
+    """Those of the variables that are set."""
+    return ", ".join(f"{name}={os.environ[name]}" for name in names if os.environ.get(name))
 
 
 def _version(package: str) -> str:

@@ -25,7 +25,7 @@ from kvtui.tui.cli.options import (
     policy_option,
     sampling_options,
 )
-from kvtui.tui.cli.signals import StopOnSignal
+from kvtui.tui.cli.signals import stop_on_signal
 from kvtui.tui.cli.streams import note, read_prompt, write, write_error, write_generated, write_json
 
 
@@ -65,7 +65,7 @@ def generate_text(
     decoder = load_model(model)
     if not text:
         note(f"the prompt is empty: starting from {describe_start(decoder.tokenizer)}")
-    with StopOnSignal() as asked:
+    with stop_on_signal() as asked:
         loop = GenerationLoop(decoder, text, replace(settings, max_new_tokens=count, verify=verify), asked)
         _stream(loop.run(), decoder, policy, None if as_json else text)
     if asked.ended is not None:
@@ -131,10 +131,7 @@ def _summary(prefill: events.Prefill, tokens: list[events.Token], end: events.En
     errors = [token.max_logit_error for token in tokens if token.max_logit_error is not None]
     if errors:
         lines.append(f"largest logit difference from a run without the cache: {max(errors):.2e}")
-        if policy.spec == "full" and any(
-            (token.max_logit_error or 0.0) > (token.logit_tolerance or 0.0) or not token.argmax_agrees
-            for token in tokens
-        ):
+        if policy.spec == "full" and any(token.beyond_rounding or not token.argmax_agrees for token in tokens):
             lines.append("the cache is wrong: that is more than rounding explains")
         agreed = sum(token.argmax_agrees is True for token in tokens)
         lines.append(f"the same token is likeliest in {agreed:,} of {len(errors):,}")

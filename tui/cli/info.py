@@ -28,11 +28,10 @@ def info(model: str | None, tensors: bool, as_json: bool) -> None:
       kvtui info --model ./SmolLM2-135M --json
     """
     decoder = load_model(model)
-    values = describe(decoder)
     if as_json:
-        write_json(values)
+        write_json(describe(decoder))
         return
-    rows = _rows(values)
+    rows = _rows(_facts(decoder), decoder.training)
     width = max(len(name) for name, _ in rows)
     write("".join(f"{name:{width}}  {one_line(text)}\n" for name, text in rows))
     if tensors:
@@ -41,6 +40,15 @@ def info(model: str | None, tensors: bool, as_json: bool) -> None:
 
 def describe(model: Model) -> dict[str, Any]:
     """Everything about a model, as JSON values."""
+    return _facts(model) | {
+        "vocabulary": [model.tokenizer.piece(index) for index in range(model.tokenizer.vocab_size)],
+        "training": model.training,
+        "tensors": {name: list(value.shape) for name, value in model.parameters.items()},
+    }
+
+
+def _facts(model: Model) -> dict[str, Any]:
+    """What both the text and the JSON object say."""
     config = model.config
     per_token = config.cache_bytes_per_token(model.dtype.itemsize)
     return {
@@ -52,9 +60,6 @@ def describe(model: Model) -> dict[str, Any]:
         "cache_bytes_per_token": per_token,
         "cache_bytes_full_context": per_token * config.context_length,
         "config": config.to_dict(),
-        "vocabulary": [model.tokenizer.piece(index) for index in range(model.tokenizer.vocab_size)],
-        "training": model.training,
-        "tensors": {name: list(value.shape) for name, value in model.parameters.items()},
     }
 
 
@@ -78,8 +83,8 @@ def tensor_table(model: Model) -> str:
     )
 
 
-def _rows(values: dict[str, Any]) -> list[tuple[str, str]]:
-    config, training = values["config"], values["training"]
+def _rows(values: dict[str, Any], training: dict[str, Any]) -> list[tuple[str, str]]:
+    config = values["config"]
     rows = [
         ("model", values["name"]),
         ("file", f"{values['path']}, {values['file_bytes']:,} bytes"),

@@ -215,8 +215,7 @@ def run(args: Sequence[str] | None = None) -> int:
             cli.make_context("kvtui", list(sys.argv[1:] if args is None else args)) as context,
         ):
             cli.invoke(context)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return 0
     except click.exceptions.Exit as end:
         return end.exit_code

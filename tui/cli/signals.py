@@ -6,8 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
 
 from kvtui.core.commands import Command, Stop
 
@@ -40,34 +39,32 @@ def raised() -> Iterator[None]:
 
 @contextmanager
 def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """While active, this handles every signal that asks the program to end. Ignored ones stay ignored."""
-    before = _install(handler)
+    """While active, this handles every signal that asks the program to end.
+
+    Ignored ones stay ignored, as below nohup or in a background job. Outside the main thread, which alone may handle
+    signals in Python, nothing changes.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    numbers = [number for number in ENDING if main and signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        _restore(before)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
-class StopOnSignal:
-    """While active, the first signal that asks the program to end lets the work stop cleanly; the second ends it now.
+class StopRequest:
+    """Whether a signal has asked for the end: the first lets the work stop cleanly, the second ends it now.
 
     It is a source of commands for the generation loop: :class:`~kvtui.core.commands.Stop` once asked.
     """
 
     def __init__(self) -> None:
         self.ended: Ended | None = None
-        self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> StopOnSignal:
-        self._before = _install(self._handle)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        _restore(self._before)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Take in a signal."""
         if self.ended is not None:
             raise Ended(number)
         self.ended = Ended(number)
@@ -77,14 +74,9 @@ class StopOnSignal:
         return Stop() if self.ended is not None else None
 
 
-def _install(handler: Any) -> dict[int, Any]:
-    """Handle the signals that are not ignored (as below nohup, or in a background job); the handlers before."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}  # Python lets only the main thread handle signals
-    handled = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in handled}
-
-
-def _restore(before: dict[int, Any]) -> None:
-    for number, handler in before.items():
-        signal.signal(number, handler)
+@contextmanager
+def stop_on_signal() -> Iterator[StopRequest]:
+    """While active, signals that ask the program to end become a request to stop."""
+    request = StopRequest()
+    with handled(request.handle):
+        yield request

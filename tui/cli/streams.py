@@ -55,7 +55,7 @@ def write(text: str) -> None:
 
 def write_generated(text: str) -> None:
     """Write a model's text, or its prompt: to a terminal with control characters made visible, elsewhere unchanged."""
-    if sys.stdout is not None and sys.stdout.isatty():
+    if sys.stdout.isatty():
         text = "".join(f"<0x{ord(c):02X}>" if category(c) == "Cc" and c not in "\t\n\r" else c for c in text)
     _emit(text)
 
@@ -88,9 +88,8 @@ def write_json(value: dict[str, Any]) -> None:
 
 
 def _emit(text: str) -> None:
-    if sys.stdout is not None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def discard_output() -> None:

@@ -18,7 +18,7 @@ from kvtui.core.training.loop import Progress, train
 from kvtui.core.training.run import Run, new_run, resume_run, state_path
 from kvtui.core.training.settings import RANGES, TrainingSettings
 from kvtui.tui.cli.options import Command, Kind, Real, Whole
-from kvtui.tui.cli.signals import StopOnSignal
+from kvtui.tui.cli.signals import stop_on_signal
 from kvtui.tui.cli.streams import check_place, note, read_text
 
 _DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(TrainingSettings)}
@@ -98,7 +98,7 @@ def train_model(
         length = _DEFAULT["steps"] if steps is None and minutes is None else steps
         settings = TrainingSettings(steps=length, minutes=minutes, **values)
         run = new_run(text, settings)
-    with StopOnSignal() as asked, _reporting(run, len(text)) as report:
+    with stop_on_signal() as asked, _reporting(run, len(text)) as report:
         train(run, text, out, report, lambda: asked.ended is not None)
     if asked.ended is not None and run.done() < 1:
         again = f"kvtui train {shlex.quote(str(textfile))} --out {shlex.quote(str(out))} --resume"

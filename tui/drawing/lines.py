@@ -10,5 +10,10 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 def bar(fraction: float, width: int) -> str:
     """A bar of up to ``width`` cells, in eighths of a cell."""
-    whole, part = divmod(round(min(max(fraction, 0.0), 1.0) * max(width, 0) * 8), 8)
+    return solid(round(min(max(fraction, 0.0), 1.0) * max(width, 0) * 8))
+
+
+def solid(eighths: int) -> str:
+    """A bar of so many eighths of a cell."""
+    whole, part = divmod(eighths, 8)
     return "█" * whole + (_EIGHTHS[part] if part else "")

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from kvtui.core.errors import counted
 from kvtui.tui.session.timings import Columns, Floats, Integers, Kind, PrefillTime
 
 SOLID = " ▁▂▃▄▅▆▇█"
@@ -90,7 +91,7 @@ def round_down(value: float) -> float:
 
 def short(milliseconds: float) -> str:
     """A round time without trailing zeros: ``50 µs``, ``0.2 ms``, ``10 s``."""
-    scale, unit = _unit(milliseconds)
+    scale, unit = unit_of(milliseconds)
     return f"{milliseconds * scale:g} {unit}"
 
 
@@ -98,13 +99,13 @@ def figure(milliseconds: float) -> str:
     """A measured time: three digits and a unit, always eight cells, so that numbers do not jump. NaN is a dash."""
     if math.isnan(milliseconds):
         return "    –   "
-    scale, unit = _unit(milliseconds)
+    scale, unit = unit_of(milliseconds)
     value = milliseconds * scale
     digits = 2 if value < 9.995 else 1 if value < 999.95 else 0
     return f"{value:5.{digits}f} {unit:2}"
 
 
-def _unit(milliseconds: float) -> tuple[float, str]:
+def unit_of(milliseconds: float) -> tuple[float, str]:
     """The factor from milliseconds to a suitable unit, and the unit."""
     if 0 < milliseconds < 0.09995:
         return 1e3, "µs"
@@ -169,7 +170,7 @@ def runs(values: Sequence[int] | npt.NDArray[np.int64]) -> list[tuple[int, int]]
 def prefill_words(cost: PrefillTime) -> tuple[str, ...]:
     """What a prefill was and cost, from the longest wording to the shortest."""
     what = "prefill" if cost.cause == "prompt" else f"prefill, {cost.cause}"
-    run = f"{what}: {cost.tokens:,} token{'s' if cost.tokens != 1 else ''}"
+    run = f"{what}: {counted(cost.tokens, 'token')}"
     time, rate = figure(cost.milliseconds).strip(), cost.tokens_per_second
     words = (run, what, "prefill")
     if math.isnan(rate):

@@ -9,6 +9,7 @@ from textual.app import RenderResult
 from textual.strip import Strip
 from textual.widget import Widget
 
+from kvtui.core.errors import counted
 from kvtui.tui.drawing.lines import Line, Piece
 from kvtui.tui.drawing.words import count_words, off_words
 from kvtui.tui.panes.lines import strip
@@ -153,7 +154,7 @@ class StatusPane(Widget):
         """How many tokens have been written after the prompt."""
         count = self._state.written
         where = "in each lane" if self._state.race else "written"
-        return [(f"{count:,} {where}" if brief else f"{count:,} token{'s' if count != 1 else ''} {where}", "")]
+        return [(f"{count:,} {where}" if brief else f"{counted(count, 'token')} {where}", "")]
 
     def _of_the_text(self) -> list[Line]:
         """How the text is written; race lanes have settings of their own."""
@@ -178,7 +179,7 @@ class StatusPane(Widget):
             return []
         if not verification.checked:
             return [("verifying", "")]
-        tokens = f"{verification.checked:,} token{'s' if verification.checked != 1 else ''}"
+        tokens = counted(verification.checked, "token")
         over = (f" over {tokens}", "")
         other = (f", another likeliest in {verification.disagreements:,}" if verification.disagreements else "", "")
         worst, brief = verification.worst, self.size.height == 1

@@ -52,7 +52,7 @@ class BranchesScreen(Overlay):
 
     def show(self, update: Update, session: Session) -> None:
         """Update the text that is being written."""
-        if update.news and self.is_mounted:
+        if update.news:
             self._compare()
 
     @on(OptionList.OptionHighlighted)

@@ -98,7 +98,7 @@ class ForkScreen(Overlay):
     def show(self, update: Update, session: Session) -> None:
         """Fill the list once the candidates have arrived."""
         inspection = update.answer(Inspection)
-        if self._candidates or inspection is None or inspection.position != self._token.position or not self.is_mounted:
+        if self._candidates or inspection is None or inspection.position != self._token.position:
             return
         self._candidates = inspection.candidates
         options = self.query_one(OptionList)

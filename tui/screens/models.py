@@ -65,14 +65,15 @@ class ModelsScreen(ModalScreen[LibraryModel | None]):
         self._models = models
         options = self.query_one(OptionList)
         options.clear_options()
-        for model in models:
-            options.add_option(Option(line(model, is_current(model, self._current)), disabled=bool(model.problem)))
+        current = [is_current(model, self._current) for model in models]
+        for model, is_it in zip(models, current, strict=True):
+            options.add_option(Option(line(model, is_it), disabled=bool(model.problem)))
         if not problem and all(model.bundled for model in models):
             problem = f"no others in {self._folder or hub_folder()}"
         if problem:
             for words in (printable(problem), "for another folder: kvtui --models-dir DIR"):
                 options.add_option(Option(Text(words), disabled=True))
-        options.highlighted = next((n for n, model in enumerate(models) if is_current(model, self._current)), 0)
+        options.highlighted = current.index(True) if True in current else 0
         options.focus()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:

@@ -46,11 +46,6 @@ class Comparison:
         """The lengths that it is of, in positions."""
         return lengths_words(self.first, self.last)
 
-    @property
-    def middle(self) -> int:
-        """The length in the middle, where there is no room for both ends."""
-        return (self.first + self.last) // 2
-
 
 def bins_of(length: int) -> tuple[int, ...]:
     """The bins of lengths that a length belongs to, the longer one last.

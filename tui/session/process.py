@@ -50,6 +50,11 @@ class Process:
         self._target: _Target | None = None
 
     @property
+    def answers(self) -> bool:
+        """Whether it does what it is asked."""
+        return self.alive and not self.silent
+
+    @property
     def loading(self) -> str:
         """The name of the model being loaded, empty if none is."""
         return self._target.name if self._target else ""

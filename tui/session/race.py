@@ -34,7 +34,6 @@ class LaneRecord:
     cache: bool
     prompt: str
     prompt_tokens: int
-    prefill_seconds: float
     max_logit_difference: float
     multiply_adds: int = 0
     tokens: list[RaceToken] = field(default_factory=list)
@@ -117,9 +116,7 @@ class RaceRecord:
                 self.estimate = event
             case RacePrefill(_, label, prefill, tokens, _, difference):
                 self.planned = tokens
-                self.lanes.append(
-                    LaneRecord(label, prefill.cache, prefill.prompt, prefill.tokens, prefill.seconds, difference)
-                )
+                self.lanes.append(LaneRecord(label, prefill.cache, prefill.prompt, prefill.tokens, difference))
             case RaceToken():
                 self._round.append(event)
                 if len(self._round) == len(self.lanes):  # so that all figures are of the same tokens
@@ -144,9 +141,9 @@ class RaceRecord:
         """Whether the second lane follows the first lane's tokens, so that every token has a divergence."""
         return self.plan[1].follow
 
-    def speed_up(self, lane: int = 1) -> float | None:
-        """How many times as fast the first lane is, over all tokens; None before the first."""
-        return self.lanes[lane].seconds / self.lanes[0].seconds if self.steps and self.lanes[0].seconds else None
+    def speed_up(self) -> float | None:
+        """How many times as fast the first lane is as the second, over all tokens; None before the first."""
+        return self.lanes[1].seconds / self.lanes[0].seconds if self.steps and self.lanes[0].seconds else None
 
     @property
     def faster(self) -> tuple[LaneRecord, float] | None:

@@ -108,10 +108,10 @@ def record(branches: Sequence[TimingHistory], origin: Origin, sampling: Sampling
     The last one of the branches is the one being written.
     """
     own = [times.own() for times in branches]
-    kinds = {kind for times in own for kind in times.kinds.tolist()}
-    cached, uncached = bool(kinds & {Kind.CACHED, Kind.PREFILL}), Kind.UNCACHED in kinds
+    kinds = np.concatenate([times.kinds for times in own])  # (tokens,)
+    uncached, cached = bool((kinds == Kind.UNCACHED).any()), bool((kinds != Kind.UNCACHED).any())
     milliseconds = np.concatenate([times.milliseconds for times in own])  # (tokens,)
-    steps = np.concatenate([times.kinds for times in own]) != Kind.PREFILL
+    steps = kinds != Kind.PREFILL
     median, p95 = np.percentile(milliseconds[steps] if steps.any() else milliseconds, [50, 95])
     by_length: dict[tuple[int, Kind], list[float]] = {}
     for times in own:

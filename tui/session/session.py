@@ -115,7 +115,7 @@ class Session:
     @property
     def answering(self) -> bool:
         """Whether there is a text to ask questions about."""
-        if not self.process.alive or self.process.silent:
+        if not self.process.answers:
             return False
         return self.state.context > 0 and not self.model.stream and not self.racing
 
@@ -123,7 +123,7 @@ class Session:
 
     def start(self, prompt: str, seed: int | None = None) -> bool:
         """Start a new text; False if there is no process to write it."""
-        if not self.process.alive or self.process.silent:
+        if not self.process.answers:
             return False
         self._leave_race()
         self._pending = Pending()
@@ -159,7 +159,7 @@ class Session:
 
         Progress appears in ``race``; ``timeline`` keeps the previous text. False if there is no process to run it.
         """
-        if not self.process.alive or self.process.silent:
+        if not self.process.answers:
             return False
         self._leave_race()
         self.prompt = prompt

@@ -82,6 +82,11 @@ class Timeline:
         """The end."""
         return Mark(self.text, self.first + len(self.tokens), self.prefill is not None)
 
+    @property
+    def newest(self) -> Token | None:
+        """The newest token, or None."""
+        return self.tokens[-1] if self.tokens else None
+
     def at(self, position: int) -> Token | None:
         """The token at an index of the whole text, if it is kept; tokens of the prompt are not."""
         number = position - self.tokens[0].position if self.tokens else -1
@@ -89,7 +94,7 @@ class Timeline:
 
     def number(self, position: int) -> int:
         """Which token of those written has a place of the whole text, from 1; 0 or less in the prompt."""
-        newest = self.tokens[-1] if self.tokens else None
+        newest = self.newest
         return position - newest.position + newest.step + 1 if newest else 0
 
     def nearest(self, position: int) -> int:

@@ -35,18 +35,8 @@ class Canvas:
         self._columns, self._lines = columns, lines
         self._drawn: list[list[Cell | None]] = [[None] * columns for _ in range(lines)]
         self._cursor = (0, 0)
-        self._changed: set[int] = set()  # lines
-        self.forget()
-
-    def forget(self) -> None:
-        """The terminal shows something else: all of it must be written."""
-        self._shown: list[list[Cell | None]] = [[None] * self._columns for _ in range(self._lines)]
-        self._changed = set(range(self._lines))
-
-    @property
-    def changed(self) -> bool:
-        """Whether something has been drawn since the last :meth:`changes`."""
-        return bool(self._changed)
+        self._shown: list[list[Cell | None]] = [[None] * columns for _ in range(lines)]
+        self._changed = set(range(lines))
 
     def draw(self, frame: str) -> None:
         """Take in text, styles and moves of the cursor; what is outside the screen is left out."""

@@ -67,7 +67,7 @@ class TerminalDriver(LinuxDriver):
         """Take the terminal."""
         self._writer = Writer(_SCREEN, Canvas(*self._get_terminal_size()), self._interval, self._hang_up)
         super().start_application_mode()  # type: ignore[no-untyped-call]
-        if not self._is_reading and not _is_terminal(self.fileno):
+        if not self._is_reading and not os.isatty(self.fileno):
             self._hang_up()
 
     def stop_application_mode(self) -> None:
@@ -186,14 +186,6 @@ def _terminal_size(descriptors: Iterable[int]) -> tuple[int, int]:
             if size.columns and size.lines:
                 return size.columns, size.lines
     return 80, 24
-
-
-def _is_terminal(descriptor: int) -> bool:
-    try:
-        termios.tcgetattr(descriptor)
-    except termios.error:
-        return False
-    return True
 
 
 def terminal_modes() -> list[Any] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from textual.screen import Screen
-from textual.widgets import Input
 
 from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
@@ -53,12 +52,11 @@ class Guide:
         self._unspeak()
         self._main.remove_class("-touring")
 
-    def show(self, update: Update, view: View) -> None:
+    def show(self, update: Update, view: View, typing: bool) -> None:
         """Let the card quote the session, and notice what has been tried."""
         if self.card.display:
             questions = view.questions(self._session)
-            typing = isinstance(self._main.focused, Input)
-            self.card.show(scene(self._session, view.TITLE, questions, update.answers, typing))
+            self.card.show(scene(self._session, questions, update.answers, typing))
 
     def _enter(self) -> None:
         chapter = self.card.chapter

@@ -22,7 +22,6 @@ class Scene:
     """The dashboard at one moment.
 
     Attributes:
-        view: title of the visible view.
         run: number of the text.
         config: the model's shape.
         parameters: number of parameters of the model.
@@ -38,7 +37,6 @@ class Scene:
         typing: whether the prompt has the focus, so that keys are typed.
     """
 
-    view: str
     run: int
     config: ModelConfig
     parameters: int
@@ -58,21 +56,17 @@ class Scene:
         return next((question for question in self.questions if isinstance(question, kind)), None)
 
 
-def scene(
-    session: Session, view: str, questions: Iterable[Question], answers: Iterable[Answer], typing: bool = False
-) -> Scene:
+def scene(session: Session, questions: Iterable[Question], answers: Iterable[Answer], typing: bool = False) -> Scene:
     """The current scene."""
-    tokens = session.timeline.tokens
     times = session.timeline.times
     model = session.model
     return Scene(
-        view=view,
         run=session.run,
         config=model.config,
         parameters=model.parameters,
         itemsize=model.itemsize,
         state=session.state,
-        token=tokens[-1] if tokens else None,
+        token=session.timeline.newest,
         cached=times.typical(Kind.CACHED),
         uncached=times.typical(Kind.UNCACHED),
         comparison=times.comparison(),

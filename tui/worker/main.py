@@ -226,13 +226,7 @@ class Worker:
     def _race(self, start: StartRace) -> Work | None:
         """Run one race, unless the user must confirm it first; returns the request that interrupted it, if any."""
         self._begin(start.run)
-        try:
-            for event in self._race_events(start):
-                self._outbox.add(event)
-        except KvtuiError as error:
-            self._outbox.send(Notice(start.run, str(error), fatal=True))
-        self._outbox.flush()
-        return self._inbox.interruption
+        return self._follow(start.run, self._race_events(start))
 
     def _race_events(self, start: StartRace) -> Iterator[Event]:
         prompt = self._known(start)

@@ -18,7 +18,7 @@ from kvtui.core import Model
 from kvtui.core.commands import Stop
 from kvtui.tui.cli.main import COMMANDS as CLI_COMMANDS
 from kvtui.tui.cli.main import DASHBOARD, cli
-from kvtui.tui.cli.signals import Ended, StopOnSignal
+from kvtui.tui.cli.signals import Ended, stop_on_signal
 from kvtui.tui.settings import DashboardSettings
 
 COMMANDS = ["bench", "doctor", "eval", "generate", "info", "models", "train", "watch"]
@@ -230,7 +230,7 @@ def test_a_hang_up_that_is_ignored_stays_ignored(
 
 
 def test_a_second_signal_ends_the_work_that_the_first_asked_to_stop() -> None:
-    with StopOnSignal() as asked:
+    with stop_on_signal() as asked:
         os.kill(os.getpid(), signal.SIGTERM)
         assert asked.ended is not None
         assert isinstance(asked.poll(None), Stop)

@@ -205,7 +205,7 @@ async def test_the_card_has_room_for_all_that_it_may_have_to_say(size: tuple[int
     async with bench(size=size, model=BUNDLED, tour=True) as it:
         it.link.write([replace(token(step), max_logit_error=2e-6, argmax_agrees=True) for step in range(300)])
         await it.until(lambda: it.app.session.state.written == 300)
-        now = replace(scene(it.app.session, "", (), ()), cached=0.00041, uncached=0.1234)
+        now = replace(scene(it.app.session, (), ()), cached=0.00041, uncached=0.1234)
         room = card(it).content_size
         for chapter in CHAPTERS:
             task = f"▷ Try it: {ENDED if chapter.writing else ''}{chapter.task}"

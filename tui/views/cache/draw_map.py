@@ -117,8 +117,9 @@ def reasons(layout: CacheMapLayout) -> tuple[npt.NDArray[np.str_], Integers, Int
     counts = np.bincount(places * kinds + codes.astype(np.int64), minlength=rows * cells * kinds)
     counts = counts.reshape(rows, cells, kinds)
     kept, most = counts.sum(axis=2), counts.argmax(axis=2)
-    ends = np.array([layout.axis.positions(cell).stop for cell in range(cells)])
-    starts = np.array([layout.axis.positions(cell).start for cell in range(cells)])
+    axis = layout.axis
+    ends = np.array([axis.positions(cell).stop for cell in range(cells)])
+    starts = np.array([axis.positions(cell).start for cell in range(cells)])
     run = np.clip(np.minimum(ends, layout.length) - starts, 0, None)  # positions of each cell that have been run
     signs = np.array(reason_signs(layout.contents.reasons))
     characters = np.where(kept > 0, signs[most, (kept < run).astype(int)], " ")

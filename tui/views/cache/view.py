@@ -102,6 +102,7 @@ class CacheView(View):
         self._growth = Drawing()
         self._contents: CacheContents | None = None
         self._refused = ""  # why the worker could not answer
+        self._shown_sizes: Sizes | None = None
         self._here: Token | None = None  # the token that the chart marks
 
     def compose(self) -> ComposeResult:
@@ -133,7 +134,9 @@ class CacheView(View):
         self._take(update)
         self._show_map(update.answer(CacheContents), session)
         sizes = self._sizes(session)
-        self.query_one("#cache-sizes", LinesPane).show(partial(_sizes_lines, sizes))
+        if sizes != self._shown_sizes:
+            self._shown_sizes = sizes
+            self.query_one("#cache-sizes", LinesPane).show(partial(_sizes_lines, sizes))
         self.query_one(KnownModelsPane).here(session.model.name, sizes)
         here = session.cursor.token
         if update.news or here != self._here or not self._growth.curves:

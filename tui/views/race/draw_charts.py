@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kvtui.core.config import ModelConfig
-from kvtui.core.sequence import kept_when_full
+from kvtui.core.sequence import next_context
 from kvtui.tui.drawing.chart import Axis, Curve, Drawing, Point
 from kvtui.tui.session.race import LaneRecord, RaceRecord
 from kvtui.tui.views.race.ways import way_of
@@ -50,7 +50,7 @@ def _contexts(lane: LaneRecord, config: ModelConfig, planned: int | None) -> dic
     to_come = config.context_length - context if planned is None else planned - len(seen)
     for ahead in range(1, max(to_come, 0 if seen else 1) + 1):
         if lane.kept is None:
-            context = (kept_when_full(config.context_length) if context == config.context_length else context) + 1
+            context = next_context(context, config.context_length)
         seen[place + ahead] = context
     return seen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kvtui.core.errors import counted
 from kvtui.core.events import RaceEstimate
 from kvtui.tui.drawing.words import duration, size_words, three_digits
 from kvtui.tui.session.comparison import lengths_words
@@ -36,7 +37,7 @@ def _cache_verdict(race: RaceRecord, faster: LaneRecord, ratio: float) -> list[s
     """How much faster one lane is, over which lengths, and why."""
     first, second, steps = race.lanes[0], race.lanes[1], race.steps
     slower = second if faster is first else first
-    tokens = f"{steps:,} token" + ("s" if steps != 1 else "")
+    tokens = counted(steps, "token")
     agreed = f"All {steps:,} tokens agree" if second.agreed == steps else f"{second.agreed:,} of {tokens} agree"
     work = slower.multiply_adds / faster.multiply_adds
     dearer = work / ratio

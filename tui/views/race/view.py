@@ -107,6 +107,8 @@ class RaceView(View):
         self._logarithmic = False
         self._shown = (0, 0)  # number and lanes of the race whose prompt the panes show
         self._drawn: dict[str, object] = {}
+        self._scored: object = None  # the state that score and verdict show
+        self._hint = ""
 
     def compose(self) -> ComposeResult:
         """The hint; and the score, both texts, both charts and, at the end, the verdict."""
@@ -134,15 +136,20 @@ class RaceView(View):
         self.set_class(race.end is not None, "-ended")
         self.set_class(race.follows, "-follows")
         if len(race.lanes) < 2:
-            self.query_one("#race-hint", Static).update(self._words(session))
+            if (words := self._words(session)) != self._hint:
+                self._hint = words
+                self.query_one("#race-hint", Static).update(words)
             return
         for pane, lane in zip(self.query(LanePane), race.lanes, strict=False):
             if self._shown != (race.number, len(race.lanes)):
                 pane.start(lane)
             pane.show(lane, session.racing)
         self._shown = race.number, len(race.lanes)
-        self.query_one(ScorePane).show(race)
-        self._show_verdict(race)
+        state = race.number, len(race.lanes), race.steps, race.end
+        if state != self._scored:
+            self._scored = state
+            self.query_one(ScorePane).show(race)
+            self._show_verdict(race)
         self._draw(race)
 
     def _words(self, session: Session) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from kvtui.tui.drawing.lines import solid
 from kvtui.tui.session.race import RaceRecord
 
 Way = Literal["cached", "uncached", "other"]
 
-_EIGHTHS = " ▏▎▍▌▋▊▉"
 _HALF, _DOTTED = "⡇", "⣿"  # as the bars of uncached tokens in Watch
 
 
@@ -22,7 +22,7 @@ def way_of(race: RaceRecord, number: int) -> Way:
 
 def lane_bar(way: Way, eighths: int) -> str:
     """A bar of so many eighths of a cell: solid with the cache, dotted in half cells without."""
+    if way != "uncached":
+        return solid(eighths)
     whole, rest = divmod(eighths, 8)
-    if way == "uncached":
-        return _DOTTED * (whole + (rest > 4)) + (_HALF if 0 < rest <= 4 else "")
-    return "█" * whole + (_EIGHTHS[rest] if rest else "")
+    return _DOTTED * (whole + (rest > 4)) + (_HALF if 0 < rest <= 4 else "")

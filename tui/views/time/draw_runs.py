@@ -27,7 +27,7 @@ def run_lines(runs: Sequence[RunRecord], current: int | None, width: int, height
     heading = f"   # {'prompt':{prompt}}  seed cache  tokens {costs} {'total':>9} {'speed-up at length':20}"
     heading += "  settings" if width >= WIDE else ""
     lines: list[Line] = [[(heading, "lines--label")]]
-    for number in range(len(runs), 0, -1):
+    for number in range(len(runs), max(len(runs) - (height - 1), 0), -1):
         run = runs[number - 1]
         now = "●" if number - 1 == current else " "
         words = f"{now}{number:3} {piece(run.prompt, prompt)} {run.seed:5} {run.cache:5} {run.tokens:7,}"
@@ -40,7 +40,7 @@ def run_lines(runs: Sequence[RunRecord], current: int | None, width: int, height
                 (settings[number - 1], "lines--label"),
             ]
         )
-    return lines[:height]
+    return lines
 
 
 def _speed_up(run: RunRecord, runs: Sequence[RunRecord]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from kvtui.core.config import ModelConfig
+from kvtui.core.errors import counted
 from kvtui.core.events import Breakdown, Limits, Parts, Token
 from kvtui.core.measure.operations import Cost, part_costs
 from kvtui.tui.session.comparison import Comparison, bin_lengths, bins_of, length_of, nearest
@@ -180,11 +181,11 @@ def rates(config: ModelConfig, measured: Measured, itemsize: int) -> dict[str, R
 
 def conclusion(cached: Rate | None, uncached: Rate | None, limits: Limits) -> str:
     """What limits each way of writing, one line each, after the machine's limits."""
-    threads = f"{limits.threads} thread{'s' if limits.threads != 1 else ''}"
     ridge = limits.flops / limits.bandwidth
     lines = [
-        f"This machine, {threads}: reads {limits.bandwidth / 1e9:.0f} GB/s, computes {limits.flops / 1e9:.0f} GFLOP/s "
-        f"at most. Below {ridge:.2g} FLOP per byte memory is the limit, above it arithmetic."
+        f"This machine, {counted(limits.threads, 'thread')}: reads {limits.bandwidth / 1e9:.0f} GB/s, "
+        f"computes {limits.flops / 1e9:.0f} GFLOP/s at most. "
+        f"Below {ridge:.2g} FLOP per byte memory is the limit, above it arithmetic."
     ]
     for name, rate in (("Cached", cached), ("Uncached", uncached)):
         if rate is not None:

@@ -19,7 +19,7 @@ from kvtui.tui.session.session import Session
 from kvtui.tui.session.update import Update
 from kvtui.tui.views.time.costs import CostsPane, Rates, Ways
 from kvtui.tui.views.time.draw_roofline import LEGEND, roofline
-from kvtui.tui.views.time.part_times import Measured, PartTimes, conclusion, of_token, rates
+from kvtui.tui.views.time.part_times import Measured, Pair, PartTimes, conclusion, of_token, rates
 from kvtui.tui.views.time.parts import PartsPane
 from kvtui.tui.views.time.runs import RunsPane
 from kvtui.tui.views.view import View
@@ -83,6 +83,8 @@ class TimeView(View):
         self._session: Session | None = None
         self._times = PartTimes()
         self._text: Origin | None = None  # the text that they are of
+        self._pair = Pair()
+        self._ways: Ways = (None, None)
         self._limits: Limits | None = None
         self._concluded: object = None  # what the text and the roofline were made from
 
@@ -109,20 +111,23 @@ class TimeView(View):
             self._limits = None
             self.query_one("#conclusion", Static).update(UNKNOWN)
         self._times.add(update.tokens)
-        if breakdown := update.answer(Breakdown):
+        breakdown = update.answer(Breakdown)
+        if breakdown is not None:
             self._times.take(breakdown)
+        if update.news or update.model is not None or breakdown is not None:
+            self._pair = self._times.pair(session.timeline.times)
+            self._ways = self._rates(self._pair.cached), self._rates(self._pair.uncached)
         self._limits = update.answer(Limits) or self._limits
-        pair, chosen, tokens = self._times.pair(session.timeline.times), session.cursor.token, session.timeline.tokens
-        token = chosen or (tokens[-1] if tokens else None)
+        chosen = session.cursor.token
+        token = chosen or session.timeline.newest
         parts = of_token(token) if token else None
-        self.query_one(PartsPane).show(pair, parts, chosen is not None, session.state.policy)
-        ways = self._rates(pair.cached), self._rates(pair.uncached)
-        self.query_one(CostsPane).show(pair, ways, self._limits)
-        self._conclude(ways)
+        self.query_one(PartsPane).show(self._pair, parts, chosen is not None, session.state.policy)
+        self.query_one(CostsPane).show(self._pair, self._ways, self._limits)
+        self._conclude()
 
-    def _conclude(self, ways: Ways) -> None:
+    def _conclude(self) -> None:
         """What the numbers mean: in words, and as a roofline."""
-        limits, chart = self._limits, self.query_one(Chart)
+        ways, limits, chart = self._ways, self._limits, self.query_one(Chart)
         if limits is None or not chart.due or self._concluded == (ways, limits):
             return
         self._concluded = ways, limits

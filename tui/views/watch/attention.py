@@ -315,6 +315,5 @@ class AttentionPane(GridPane):
 
 def _wanted(session: Session) -> str:
     """The token that the other panes show: the selected one, or the newest."""
-    tokens = session.timeline.tokens
-    token = session.cursor.token or (tokens[-1] if tokens else None)
+    token = session.cursor.token or session.timeline.newest
     return token_words(0 if token is None else token.step + 1)

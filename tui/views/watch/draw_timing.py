@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from kvtui.tui.drawing.lines import Line
-from kvtui.tui.panes.bars import figure, prefill_words
+from kvtui.tui.panes.bars import figure, prefill_words, unit_of
 from kvtui.tui.session.comparison import Comparison
 from kvtui.tui.session.timings import Kind, PrefillTime, TimingHistory, TimingSummary
 
@@ -141,7 +141,6 @@ def _first_that_fits(choices: Iterable[T], room: int) -> T:
 
 def _in_one_unit(summary: TimingSummary) -> tuple[list[str], str]:
     """Median, p95 and max in the unit of the greatest, each of five cells."""
-    unit = figure(summary.max).split()[1]
-    scale = {"µs": 1e3, "ms": 1.0, "s": 1e-3}[unit]
+    scale, unit = unit_of(summary.max)
     values = [scale * time for time in (summary.median, summary.p95, summary.max)]
     return [f"{value:5.{2 if value < 99.995 else 1 if value < 999.95 else 0}f}" for value in values], unit
